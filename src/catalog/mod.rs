@@ -1,0 +1,200 @@
+//! The protected tables as the server has them, for one role on one database.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Integer type of a version column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionType {
+    /// `smallint`.
+    Int2,
+    /// `integer`.
+    Int4,
+    /// `bigint`.
+    Int8,
+}
+
+impl VersionType {
+    /// The type's name as used in a qualified cast.
+    pub fn sql_name(self) -> &'static str {
+        match self {
+            Self::Int2 => "int2",
+            Self::Int4 => "int4",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// The type's OID in `pg_type`.
+    pub fn oid(self) -> u32 {
+        match self {
+            Self::Int2 => 21,
+            Self::Int4 => 23,
+            Self::Int8 => 20,
+        }
+    }
+}
+
+/// One column of a protected table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Attribute number in this very relation (`pg_attribute.attnum`).
+    pub attnum: i16,
+    /// Name as stored, without quotes.
+    pub name: Box<str>,
+    /// Type OID.
+    pub type_oid: u32,
+    /// Position among the root table's columns; [`crate::sql::columns::ColumnSet`] counts in slots.
+    pub slot: usize,
+}
+
+/// A protected relation: a table, or a partition of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// OID of this relation.
+    pub oid: u32,
+    /// OID of the partition root (its own OID where it is no partition). Observations are kept under it.
+    pub root_oid: u32,
+    /// Schema name.
+    pub schema: Box<str>,
+    /// Relation name.
+    pub name: Box<str>,
+    /// Name of the configured (root) table: the label of metrics, `projects`.
+    pub root_name: Box<str>,
+    /// Entity type: singular name, `project`.
+    pub entity: Box<str>,
+    /// Live columns in attribute order.
+    pub columns: Vec<Column>,
+    /// Indexes into `columns` of the primary key, in key order.
+    pub key: Vec<usize>,
+    /// Index into `columns` of the version column.
+    pub version: usize,
+    /// Type of the version column.
+    pub version_type: VersionType,
+    /// The unqualified name finds this relation in the session's search_path.
+    pub visible: bool,
+    /// Has a statement-level UPDATE trigger: a write of zero rows is not without effect.
+    pub statement_triggers: bool,
+    /// Row security applies to the role.
+    pub row_security: bool,
+    /// The role may SELECT key and version.
+    pub may_read: bool,
+    /// The role may UPDATE the version.
+    pub may_write: bool,
+    /// The table's settings.
+    pub settings: Arc<TableSettings>,
+}
+
+impl Table {
+    /// The version column.
+    pub fn version_column(&self) -> Option<&Column> {
+        self.columns.get(self.version)
+    }
+
+    /// The key's columns, in key order.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().filter_map(|i| self.columns.get(*i))
+    }
+
+    /// Column by stored name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| &*c.name == name)
+    }
+
+    /// Column by attribute number.
+    pub fn column_by_attnum(&self, attnum: i16) -> Option<&Column> {
+        self.columns.iter().find(|c| c.attnum == attnum)
+    }
+}
+
+/// What a write of an observed row that is gone answers in the predicate form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeleted {
+    /// A conflict whose actual version is null.
+    #[default]
+    Conflict,
+    /// The server's own `UPDATE 0`.
+    Pass,
+}
+
+/// Zero rows of a write that guards itself (`WHERE id = 1 AND version = 5`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExplicitPredicate {
+    /// The server's own `UPDATE 0`: version-aware ORMs raise their own stale-object error.
+    #[default]
+    Passthrough,
+    /// The conflict error.
+    Error,
+}
+
+/// How much of the present row the conflict error's DETAIL shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CurrentState {
+    /// Present values of the columns that the refused statement set.
+    #[default]
+    Written,
+    /// All columns.
+    All,
+    /// Nothing.
+    None,
+}
+
+/// Settings of one protected table, defaults applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSettings {
+    /// Schema, `public` where the entry names none.
+    pub schema: String,
+    /// Table name.
+    pub name: String,
+    /// Entity type (singular).
+    pub entity: String,
+    /// Name of the version column.
+    pub version_column: String,
+    /// Its type as configured: a column of another type is not ours.
+    pub version_type: VersionType,
+    /// Protect although the column is not `NOT NULL DEFAULT 1`.
+    pub adopt: bool,
+    /// See [`OnDeleted`].
+    pub on_deleted: OnDeleted,
+    /// See [`ExplicitPredicate`].
+    pub explicit_predicate: ExplicitPredicate,
+    /// See [`CurrentState`].
+    pub current_state: CurrentState,
+    /// Glob patterns (`*`) of column names never shown in a conflict error.
+    pub redact_columns: Vec<String>,
+}
+
+/// What one look at the catalog found, for one role on one database. Immutable.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Grows with every look that found something else than the one before.
+    pub generation: u64,
+    /// Protected relations.
+    pub tables: Vec<Arc<Table>>,
+    /// Index into `tables` by relation OID.
+    pub by_oid: HashMap<u32, usize>,
+    /// Names of aggregate functions (`pg_proc.prokind = 'a'`), lower case.
+    pub aggregates: HashSet<Box<str>>,
+    /// Names of views that select from a protected relation, as (schema, name, root table name).
+    pub views: Vec<(Box<str>, Box<str>, Box<str>)>,
+}
+
+impl View {
+    /// Relation by OID.
+    pub fn table_by_oid(&self, oid: u32) -> Option<&Arc<Table>> {
+        self.by_oid.get(&oid).and_then(|i| self.tables.get(*i))
+    }
+
+    /// Resolves a name as the server would: with a schema exactly, without one by visibility.
+    pub fn resolve(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Table>> {
+        self.tables.iter().find(|t| {
+            &*t.name == name
+                && match schema {
+                    Some(s) => &*t.schema == s,
+                    None => t.visible,
+                }
+        })
+    }
+}

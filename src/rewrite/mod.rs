@@ -1,0 +1,3 @@
+//! Pure: statement text + catalog -> [`plan::Plan`]. One file per rule; no I/O, no versions.
+
+pub mod plan;

@@ -1,0 +1,271 @@
+//! The plan of one text: plain facts, made once per text and cached, applied by the session.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::catalog::Table;
+use crate::sql::columns::ColumnSet;
+
+/// Everything known about one text (a `Query` may hold several statements, a `Parse` at most one).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The statements in order; empty ones (`;;`) are left out, as the server sends no reply for them.
+    pub statements: Vec<StatementPlan>,
+    /// Highest `$n` in the text.
+    pub max_param: u16,
+}
+
+/// One statement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatementPlan {
+    /// Its bytes in the text, without the semicolon.
+    pub range: Range<usize>,
+    /// What its completion does to the session.
+    pub effect: Effect,
+    /// SELECT or DML: takes a snapshot, may read or write protected rows.
+    pub is_query: bool,
+    /// Edits made in every form: the increment, hidden columns. Sorted by `at`, disjoint.
+    pub edits: Vec<Edit>,
+    /// Hidden columns that `edits` appends to the statement's result, in order; they are its last columns.
+    pub hidden: Vec<HiddenColumn>,
+    /// The result has a `*` in its output list: its shape changes when a table gains a column.
+    pub has_wildcard: bool,
+    /// Tables whose rows the statement's own result may teach, with what it shows beyond plain columns.
+    pub teaches: Vec<Teach>,
+    /// How rows that the result shows came about.
+    pub result: ResultKind,
+    /// The one write that can be checked in the predicate form.
+    pub point: Option<PointWrite>,
+    /// Every other write of a protected table: bumped where its clauses are certain, not checked.
+    pub unchecked: Vec<UncheckedWrite>,
+}
+
+/// What a statement's result rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResultKind {
+    /// A read.
+    #[default]
+    Read,
+    /// `RETURNING` of INSERT, UPDATE or MERGE: the row as the statement left it.
+    Written,
+    /// `RETURNING` of DELETE: the row is gone.
+    Deleted,
+}
+
+/// Text put in the place of `remove` bytes at byte `at`. Never a re-printed statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Byte offset in the whole text.
+    pub at: usize,
+    /// How many of the client's bytes it takes the place of; 0 for an insertion.
+    pub remove: usize,
+    /// What goes there.
+    pub insert: Box<str>,
+}
+
+/// One hidden column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiddenColumn {
+    /// Relation OID it belongs to.
+    pub table_oid: u32,
+    /// Index into the table's `columns`.
+    pub column: usize,
+}
+
+/// A table named exactly once in a statement without data-modifying CTE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Teach {
+    /// The relation.
+    pub table: Arc<Table>,
+    /// Columns named in output expressions (`upper(name)`), beside those RowDescription names.
+    pub shown: ColumnSet,
+}
+
+/// A constant of the text or a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operand {
+    /// A literal in its canonical form (see [`crate::sql`]'s keys).
+    Literal(Box<str>),
+    /// `$n`, one-based.
+    Param(u16),
+}
+
+/// Where the expected version comes from, as far as the text tells (DESIGN.md section 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionSource {
+    /// The text says nothing: what the scope has observed.
+    Observed,
+    /// `WHERE id = 1 AND version = 5`: the app guards itself, no predicate of ours.
+    InPredicate(Operand),
+    /// `SET version = 5`: the assignment became the increment, the value is the expectation.
+    WrittenBack(Operand),
+}
+
+/// A write of exactly one row named by its primary key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointWrite {
+    /// The relation written.
+    pub table: Arc<Table>,
+    /// How the text must refer to its columns: alias or table name, as spelled (`"P"`, `projects`).
+    pub reference: Box<str>,
+    /// The FROM item of the probe: the target as spelled, with ONLY and alias (`public.projects AS p`).
+    pub target: Box<str>,
+    /// Key values in key order.
+    pub key: Vec<Operand>,
+    /// Columns it sets, without the version column.
+    pub sets: ColumnSet,
+    /// Every assignment is of the self-relative kind (`c = c + e`): no check, the increment only.
+    pub self_relative: bool,
+    /// Where the expected version comes from.
+    pub source: VersionSource,
+    /// Just behind the WHERE keyword's condition start: where `(` goes.
+    pub open_at: usize,
+    /// Just behind the condition's last token: where `) AND t.version = ..` goes.
+    pub check_at: usize,
+    /// The WHERE without the key's conjuncts.
+    pub rest: Rest,
+    /// The condition that names the key, as spelled, fit for the probe's WHERE.
+    pub key_condition: Box<str>,
+    /// The write moves the row's key (sets a key column): both keys are forgotten.
+    pub moves_key: bool,
+    /// Something outside the statement is run by it, so that zero rows are not without effect
+    /// (FROM clause, sub-select or function call outside of the immutable built-ins, statement trigger).
+    pub predicate_allowed: bool,
+}
+
+/// The conditions of a point write beside its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rest {
+    /// None.
+    None,
+    /// Only comparisons and immutable built-ins: the probe may evaluate it, as spelled.
+    Evaluable(Box<str>),
+    /// Not evaluable: taken as true.
+    Opaque,
+}
+
+/// Why a write was let through without a check. The `reason` label of `staleguard_unchecked_writes_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Not a point write.
+    SetWrite,
+    /// Several rows are named.
+    SeveralRows,
+    /// Another statement in the same Query or cycle.
+    Batch,
+    /// INSERT .. ON CONFLICT DO UPDATE.
+    OnConflict,
+    /// MERGE.
+    Merge,
+    /// DELETE.
+    Delete,
+    /// Inside a WITH.
+    Cte,
+    /// UPDATE .. FROM.
+    UpdateFrom,
+    /// WHERE CURRENT OF.
+    CurrentOf,
+    /// Inside PREPARE or EXPLAIN.
+    Nested,
+    /// Flush in place of Sync.
+    Flush,
+    /// The table has a statement trigger.
+    StatementTrigger,
+    /// The key's value is not canonical.
+    UnknownKey,
+    /// Clauses not certain: sent as it is, not even bumped.
+    Unparsed,
+    /// The role may not read or update the version column: sent as it is.
+    Privilege,
+    /// Through a view: sent as it is.
+    View,
+    /// COPY FROM: sent as it is.
+    Copy,
+    /// The text's encoding cannot be tokenised safely: sent as it is.
+    Encoding,
+    /// More than 65,535 parameters.
+    Parameters,
+}
+
+impl Reason {
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::SetWrite => "set_write",
+            Self::SeveralRows => "several_rows",
+            Self::Batch => "batch",
+            Self::OnConflict => "on_conflict",
+            Self::Merge => "merge",
+            Self::Delete => "delete",
+            Self::Cte => "cte",
+            Self::UpdateFrom => "update_from",
+            Self::CurrentOf => "current_of",
+            Self::Nested => "nested",
+            Self::Flush => "flush",
+            Self::StatementTrigger => "statement_trigger",
+            Self::UnknownKey => "unknown_key",
+            Self::Unparsed => "unparsed",
+            Self::Privilege => "privilege",
+            Self::View => "view",
+            Self::Copy => "copy",
+            Self::Encoding => "encoding",
+            Self::Parameters => "parameters",
+        }
+    }
+}
+
+/// A write that is not checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UncheckedWrite {
+    /// Root table name: the metric label.
+    pub table: Box<str>,
+    /// Root OID of the table written (0 where only a view or COPY is known).
+    pub root_oid: u32,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What a statement's completion does to the session's state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Effect {
+    /// Nothing the session keeps.
+    #[default]
+    None,
+    /// BEGIN, START TRANSACTION.
+    Begin,
+    /// COMMIT, END; with AND CHAIN.
+    Commit {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// ROLLBACK, ABORT; with AND CHAIN.
+    Rollback {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// SAVEPOINT name.
+    Savepoint(Box<str>),
+    /// ROLLBACK TO name.
+    RollbackTo(Box<str>),
+    /// RELEASE name.
+    Release(Box<str>),
+    /// PREPARE TRANSACTION.
+    PrepareTransaction,
+    /// DISCARD ALL.
+    DiscardAll,
+    /// RESET ALL.
+    ResetAll,
+    /// DEALLOCATE name, or ALL (`None`).
+    Deallocate(Option<Box<str>>),
+    /// SET ROLE, SET SESSION AUTHORIZATION, RESET of them: another role, observations go.
+    Role,
+    /// Anything that may change how names resolve (SET search_path, set_config, CREATE TEMP ..) or what the
+    /// catalog holds (DDL): look again.
+    Catalog,
+    /// TRUNCATE: root OIDs of protected tables emptied.
+    Truncate(Vec<u32>),
+    /// DECLARE name CURSOR.
+    Declare(Box<str>),
+    /// FETCH, MOVE from a cursor.
+    Fetch(Box<str>),
+}

@@ -1,0 +1,7 @@
+//! SQL text as bytes: tokens, clauses, literals, prefilter, splicing.
+//!
+//! Knows no network and no versions. Statements stay bytes in the client's encoding; nothing here ever
+//! prints a statement back, it only names byte offsets in it.
+
+pub mod columns;
+pub mod token;
