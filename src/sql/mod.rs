@@ -4,4 +4,6 @@
 //! prints a statement back, it only names byte offsets in it.
 
 pub mod columns;
+pub mod encoding;
+pub mod lexer;
 pub mod token;
