@@ -39,6 +39,14 @@ fn id(flag: &str, name: &str) -> Option<u32> {
     String::from_utf8(out.stdout).ok()?.trim().parse().ok()
 }
 
+/// Hands a file to the server's account: under a strict umask it could not read root's.
+pub(super) fn hand_over(path: &Path, account: Option<Account>) -> std::io::Result<()> {
+    match account {
+        Some(a) => std::os::unix::fs::chown(path, Some(a.uid), Some(a.gid)),
+        None => Ok(()),
+    }
+}
+
 /// A program that runs as `account`, with none of the caller's `PG*` settings and English messages.
 pub(super) fn command(program: &Path, account: Option<Account>, cwd: &Path) -> Command {
     let mut cmd = Command::new(program);

@@ -192,6 +192,8 @@ impl Builder {
         let pwfile = cluster.folder.join("pwfile");
         if let Some(password) = &cluster.password {
             write(&pwfile, &format!("{password}\n"))?;
+            account::hand_over(&pwfile, cluster.account)
+                .map_err(ThrowawayError::io("cannot hand over the password file"))?;
             // Inside a folder of mode 0700 of the server's account, and removed below.
             cmd.arg("--pwfile").arg(&pwfile);
         }
