@@ -3,6 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::sql::prefilter::Prefilter;
+
+pub mod look;
+pub mod views;
+
 /// Integer type of a version column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionType {
@@ -179,9 +184,16 @@ pub struct View {
     pub aggregates: HashSet<Box<str>>,
     /// Names of views that select from a protected relation, as (schema, name, root table name).
     pub views: Vec<(Box<str>, Box<str>, Box<str>)>,
+    /// Tells whether a text names anything of the above.
+    pub prefilter: Prefilter,
 }
 
 impl View {
+    /// Holds the same as `other`, generation aside.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.tables == other.tables && self.views == other.views && self.aggregates == other.aggregates
+    }
+
     /// Relation by OID.
     pub fn table_by_oid(&self, oid: u32) -> Option<&Arc<Table>> {
         self.by_oid.get(&oid).and_then(|i| self.tables.get(*i))
