@@ -158,3 +158,10 @@ fn stance(
         Lookup::Unknown(cause) => Stance::Blind(cause),
     }
 }
+
+impl Write {
+    /// Zero rows of it ask for a verdict.
+    pub fn is_checked(&self) -> bool {
+        matches!(self.stance, Stance::Checked { .. })
+    }
+}
