@@ -174,3 +174,6 @@ impl Out {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,3 +152,6 @@ pub fn ready(out: &mut BytesMut, status: u8) -> bool {
 pub fn command_complete(out: &mut BytesMut, tag: &str) -> bool {
     !tag.contains('\0') && encode(out, &CommandComplete::new(tag.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

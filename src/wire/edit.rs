@@ -192,30 +192,29 @@ fn strip(
     tag: u8,
     body: &[u8],
     hidden: usize,
-    mut skip: impl FnMut(&mut Cursor<'_>) -> Option<()>,
+    skip: impl Fn(&mut Cursor<'_>) -> Option<()>,
 ) -> bool {
-    let kept = || {
-        let mut c = Cursor(body);
-        let count = c.u16()?;
-        let visible = count.checked_sub(u16::try_from(hidden).ok()?)?;
-        let items = c.0;
-        let mut kept = items;
-        for i in 0..count {
-            if i == visible {
-                kept = items.get(..items.len() - c.0.len())?;
-            }
-            skip(&mut c)?;
-        }
-        c.end()?;
-        Some((visible, kept))
-    };
-    let Some((visible, kept)) = { kept }() else { return false };
+    let Some((count, items)) = visible(body, hidden, skip) else { return false };
     frame(out, tag, |out| {
-        out.reserve(2 + kept.len());
-        out.put_u16(visible);
-        out.put_slice(kept);
+        out.reserve(2 + items.len());
+        out.put_u16(count);
+        out.put_slice(items);
         Some(())
     })
+}
+
+/// The number and the bytes of a counted list's items but for the last `hidden`; `skip` steps over one item.
+/// Walks to the end, so that a list with a broken tail is refused as a whole.
+fn visible(body: &[u8], hidden: usize, skip: impl Fn(&mut Cursor<'_>) -> Option<()>) -> Option<(u16, &[u8])> {
+    let mut c = Cursor(body);
+    let count = c.u16()?;
+    let visible = count.checked_sub(u16::try_from(hidden).ok()?)?;
+    let items = c.0;
+    (0..visible).try_for_each(|_| skip(&mut c))?;
+    let kept = items.get(..items.len() - c.0.len())?;
+    (visible..count).try_for_each(|_| skip(&mut c))?;
+    c.end()?;
+    Some((visible, kept))
 }
 
 /// An error or notice (`tag`) with fields changed: a value replaces the field or is added behind the others, no
@@ -255,3 +254,6 @@ pub fn error_with(
         Some(())
     })
 }
+
+#[cfg(test)]
+mod tests;

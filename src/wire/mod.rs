@@ -22,3 +22,6 @@ pub mod frame;
 pub mod read;
 pub mod startup;
 pub mod tag;
+
+#[cfg(test)]
+mod hostile;

@@ -188,3 +188,6 @@ impl<'a> Startup<'a> {
         self.param("application_name")
     }
 }
+
+#[cfg(test)]
+mod tests;
