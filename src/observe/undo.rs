@@ -4,6 +4,7 @@
 //! that level. Rolling back puts those rows back and leaves all others, so reads survive.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::mem::{size_of, swap, take};
 
 use super::RowKey;
@@ -74,10 +75,11 @@ fn merge(outer: &mut Before, mut inner: Before) -> usize {
         }
     } else {
         for (key, newer) in inner {
-            if outer.contains_key(&key) {
-                dropped += row_bytes(&key, newer.as_ref());
-            } else {
-                outer.insert(key, newer);
+            match outer.entry(key) {
+                Slot::Occupied(slot) => dropped += row_bytes(slot.key(), newer.as_ref()),
+                Slot::Vacant(slot) => {
+                    slot.insert(newer);
+                }
             }
         }
     }
@@ -196,7 +198,7 @@ impl Undo {
         }
     }
 
-    fn counted_bytes(&self) -> usize {
+    pub(super) fn counted_bytes(&self) -> usize {
         let levels = self.savepoints.iter().map(|l| level_bytes(&l.name) + rows_bytes(&l.before));
         levels.sum::<usize>() + rows_bytes(&self.base)
     }
