@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::Table;
 use crate::sql::columns::ColumnSet;
+pub use crate::sql::splice::Edit;
 
 /// Everything known about one text (a `Query` may hold several statements, a `Parse` at most one).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,17 +51,6 @@ pub enum ResultKind {
     Written,
     /// `RETURNING` of DELETE: the row is gone.
     Deleted,
-}
-
-/// Text put in the place of `remove` bytes at byte `at`. Never a re-printed statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
-    /// Byte offset in the whole text.
-    pub at: usize,
-    /// How many of the client's bytes it takes the place of; 0 for an insertion.
-    pub remove: usize,
-    /// What goes there.
-    pub insert: Box<str>,
 }
 
 /// One hidden column.

@@ -5,5 +5,8 @@
 
 pub mod columns;
 pub mod encoding;
+pub mod ident;
 pub mod lexer;
+pub mod splice;
+pub mod split;
 pub mod token;
