@@ -8,7 +8,6 @@ use std::sync::Arc;
 use crate::sql::prefilter::Prefilter;
 
 pub mod look;
-pub mod views;
 
 /// Integer type of a version column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +80,8 @@ pub struct Table {
     pub visible: bool,
     /// Has a statement-level UPDATE trigger: a write of zero rows is not without effect.
     pub statement_triggers: bool,
+    /// A row trigger of its UPDATE mentions the version column: what a write leaves there is not certain.
+    pub version_triggers: bool,
     /// Row security applies to the role.
     pub row_security: bool,
     /// The role may SELECT key and version.

@@ -10,6 +10,7 @@ use super::prepared::{Portal, Prepared, Undo};
 use super::queue::Kind;
 use super::state::{Buffers, Detail, ExecuteDetail, Hold, QueryDetail, Session, Wait};
 use super::writes::{self, BoundValues, Stance, Values};
+use crate::conflict::Source;
 use crate::rewrite::plan::{Plan, Reason, VersionSource};
 use crate::rewrite::render::{Check, render_parse, render_query};
 use crate::sql::prefilter::Interest;
@@ -305,14 +306,14 @@ impl Session {
             return Lane::Raw;
         };
         let now = self.now();
-        let values = Values { bind: None, oids: &[] };
+        let values = Values { bind: None, oids: &[], encoding: self.lex.encoding };
         let single = plan.statements.len() == 1;
         let write = if single { writes::decide(&plan, &values, Ok(()), &mut self.observations, now) } else { None };
         let mut checks: smallvec::SmallVec<[Check; 4]> = plan.statements.iter().map(|_| Check::None).collect();
         let mut guarded = false;
         if let Some(Stance::Checked { expected, source, .. }) = write.as_ref().map(|w| &w.stance) {
             guarded = true;
-            if let (Some(check), true) = (checks.first_mut(), *source != "predicate") {
+            if let (Some(check), true) = (checks.first_mut(), *source != Source::Predicate) {
                 *check = Check::Version(*expected);
             }
         }
@@ -471,7 +472,7 @@ impl Session {
         out: &mut Out,
     ) -> bool {
         let prepared = portal.prepared.clone();
-        let values = Values { bind: Some(bind), oids: &prepared.oids };
+        let values = Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding };
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
         let mut guarded = false;
@@ -480,7 +481,7 @@ impl Session {
         if let Some(write) = &mut write {
             if let Stance::Checked { expected, source, .. } = &write.stance {
                 guarded = true;
-                if *source != "predicate" {
+                if *source != Source::Predicate {
                     text = Some(expected.to_string());
                     binary = write.point().map(|p| version_bytes(p.table.version_type, *expected));
                 }

@@ -6,11 +6,12 @@ use crate::catalog::{Table, VersionType, View};
 use crate::observe::RowKey;
 use crate::rewrite::plan::{ResultKind, StatementPlan};
 use crate::sql::columns::ColumnSet;
+use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
 use crate::wire::read::{Field, read_data_row};
 
 /// Reads rows of one result.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Learner {
     tables: Vec<Source>,
     /// How many columns at the end of each row are not the client's.
@@ -58,7 +59,7 @@ impl Learner {
     }
 
     /// Reads one DataRow body; rows whose key or version is null or not canonical teach nothing.
-    pub fn row<'s>(&'s self, body: &[u8], mut learn: impl FnMut(Taught<'s>)) {
+    pub fn row<'s>(&'s self, body: &[u8], encoding: Encoding, mut learn: impl FnMut(Taught<'s>)) {
         if self.tables.is_empty() {
             return;
         }
@@ -66,7 +67,7 @@ impl Learner {
         let values: SmallVec<[Option<&[u8]>; 16]> = row.fields().collect();
         let value = |i: usize| values.get(i).copied().flatten();
         for source in &self.tables {
-            if let Some((row, version)) = source.read(value) {
+            if let Some((row, version)) = source.read(encoding, value) {
                 learn(Taught { row, version, shown: &source.shown });
             }
         }
@@ -74,10 +75,12 @@ impl Learner {
 }
 
 impl Source {
-    fn read<'v>(&self, value: impl Fn(usize) -> Option<&'v [u8]>) -> Option<(RowKey, i64)> {
+    fn read<'v>(&self, encoding: Encoding, value: impl Fn(usize) -> Option<&'v [u8]>) -> Option<(RowKey, i64)> {
         let (index, ty, format) = self.version;
         let version = keys::int_param(ty.oid(), format, value(index)?)?;
-        let canonical = |i: usize, ty: KeyType, format: i16| keys::canonical_param(ty, 0, format, value(i)?);
+        let canonical = |i: usize, ty: KeyType, format: i16| {
+            keys::canonical_param(ty, 0, format, encoding, value(i)?)
+        };
         let key = match self.key.as_slice() {
             [(i, ty, format)] => canonical(*i, *ty, *format)?,
             several => {
@@ -85,8 +88,7 @@ impl Source {
                 for (i, ty, format) in several {
                     parts.push(canonical(*i, *ty, *format)?);
                 }
-                let refs: SmallVec<[&str; 4]> = parts.iter().map(AsRef::as_ref).collect();
-                keys::join_key(&refs)
+                keys::join_key(&parts)
             }
         };
         Some((RowKey { table: self.root_oid, key }, version))

@@ -4,6 +4,7 @@ use super::own::{Exchange, Own, OwnStatement};
 use super::state::{Session, Wait};
 use crate::catalog::look::{self, Look};
 use crate::catalog::views::Seen;
+use crate::telemetry::metrics::CatalogLook;
 use crate::telemetry::targets;
 use crate::wire::build;
 use crate::wire::buffer::Out;
@@ -99,7 +100,7 @@ impl Session {
         let in_transaction = self.status != b'I' || !own.synced;
         let metrics = &self.shared.metrics;
         if let Some(error) = own.error {
-            metrics.catalog_look("failed");
+            metrics.catalog_look(CatalogLook::Failed);
             let fields = crate::wire::read::read_error_fields(&error);
             let sqlstate = fields.as_ref().and_then(|f| f.sqlstate()).map(String::from_utf8_lossy).unwrap_or_default();
             tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %self.facts.database,
@@ -122,7 +123,7 @@ impl Session {
         match look::read(&rows, &self.shared.settings.tables) {
             Ok(look) => self.take_look(look, own.sent_at, in_transaction),
             Err(error) => {
-                metrics.catalog_look("unreadable");
+                metrics.catalog_look(CatalogLook::Failed);
                 tracing::error!(target: targets::CATALOG, session = self.facts.id, %error, "the catalog look failed");
                 self.view = Some(Seen { view: Default::default(), at: own.sent_at });
                 self.view_outdated = false;
@@ -133,7 +134,7 @@ impl Session {
 
     fn take_look(&mut self, look: Look, at: std::time::Instant, in_transaction: bool) {
         let shared = self.shared.clone();
-        shared.metrics.catalog_look("ok");
+        let before = self.view.as_ref().map(|v| v.view.generation);
         // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
         self.view_private |= in_transaction;
         let seen = if self.diverged || in_transaction {
@@ -141,6 +142,8 @@ impl Session {
         } else {
             shared.views.publish(&self.facts.view_key, look.view, at)
         };
+        let changed = before != Some(seen.view.generation);
+        shared.metrics.catalog_look(if changed { CatalogLook::Changed } else { CatalogLook::Unchanged });
         self.view = Some(seen);
         self.view_outdated = false;
         if !in_transaction && shared.views.is_news(look.database.as_bytes(), &look.tables) {

@@ -86,7 +86,7 @@ impl Session {
         if let Some(run) = run {
             build::close(bytes, b'S', NAME);
             build::parse(bytes, NAME, run.text, run.oids);
-            build::bind_formats(bytes, NAME, NAME, run.formats, run.values);
+            build::bind_formats(bytes, NAME, NAME, run.formats, run.values, &[]);
             build::execute(bytes, NAME, 0);
             build::close(bytes, b'P', NAME);
             build::close(bytes, b'S', NAME);

@@ -147,10 +147,10 @@ impl Session {
     fn row(&mut self, learner: &Learner, body: &[u8], client: &mut Out) -> Fate {
         let now = self.now();
         let observations = &mut self.observations;
-        learner.row(body, |taught| match learner.kind {
+        learner.row(body, self.lex.encoding, |taught| match learner.kind {
             ResultKind::Read => observations.read(taught.row, taught.version, taught.shown, now),
             ResultKind::Written => observations.returned(taught.row, taught.version, taught.shown, now),
-            ResultKind::Deleted => observations.deleted(&taught.row),
+            ResultKind::Deleted => observations.deleted(&taught.row, now),
         });
         if learner.hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, learner.hidden) {
             Fate::Gone
@@ -192,7 +192,7 @@ impl Session {
                     Some(row) if !point.moves_key && !point.table.version_triggers => {
                         self.observations.wrote_checked(row, *expected, &point.sets, now);
                     }
-                    Some(row) => self.observations.wrote_unchecked(row),
+                    Some(row) => self.observations.wrote_unchecked(row, now),
                     None => {}
                 }
                 WriteOutcome::Checked
@@ -213,7 +213,7 @@ impl Session {
         metrics.write(entity, outcome);
         if rows > 0 && !matches!(write.stance, Stance::Checked { .. }) {
             match &write.row {
-                Some(row) => self.observations.wrote_unchecked(row),
+                Some(row) => self.observations.wrote_unchecked(row, now),
                 None => self.observations.forget_table(point.table.root_oid),
             }
         }
@@ -225,6 +225,7 @@ impl Session {
 
     /// What a completed statement does to the session beside rows.
     fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
+        let now = self.now();
         match &statement.effect {
             Effect::None | Effect::Begin | Effect::Declare(_) | Effect::Fetch(_) => {
                 let dml = [&b"UPDATE"[..], b"DELETE", b"MERGE", b"INSERT"].iter().any(|w| tag.starts_with(w));
@@ -242,14 +243,14 @@ impl Session {
                 if tag == b"COMMIT" {
                     self.observations.commit();
                 } else {
-                    self.observations.rollback();
+                    self.observations.rollback(now);
                 }
                 self.errored = false;
             }
             Effect::Savepoint(name) => self.observations.savepoint(name),
-            Effect::RollbackTo(name) => self.observations.rollback_to(name),
+            Effect::RollbackTo(name) => self.observations.rollback_to(name, now),
             Effect::Release(name) => self.observations.release(name),
-            Effect::PrepareTransaction => self.observations.forget_written(),
+            Effect::PrepareTransaction => self.observations.forget_written(now),
             Effect::DiscardAll => {
                 self.names.deallocate_all(seq);
                 self.observations.clear();

@@ -82,7 +82,7 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
         return Some(Started::Replication { client, server });
     }
     let mut options = Vec::new();
-    for name in [&b"options"[..], b"search_path", b"role", b"session_authorization"] {
+    for name in ["options", "search_path", "role", "session_authorization"] {
         options.extend_from_slice(startup.param(name).unwrap_or_default());
         options.push(0);
     }

@@ -15,7 +15,7 @@ use super::verdict::Verdict;
 use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
-use crate::observe::Observations;
+use crate::observe::{Limits, Observations};
 use crate::rewrite::plan::Plan;
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
@@ -197,7 +197,15 @@ pub(crate) struct Session {
 
 impl Session {
     pub fn new(shared: Arc<Shared>, facts: Facts) -> Self {
-        let observations = Observations::new(shared.settings.observations.limits());
+        let observations = Observations::new({
+            let o = &shared.settings.observations;
+            Limits {
+                max_rows: o.max_rows_per_connection,
+                max_bytes: o.max_bytes_per_connection,
+                ttl: o.ttl,
+                conflict_hold: o.conflict_hold,
+            }
+        });
         Self {
             shared,
             facts,

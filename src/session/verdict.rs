@@ -10,11 +10,12 @@ use super::own::{Exchange, Own, OwnStatement, Value};
 use super::state::{Session, Wait};
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
-use crate::conflict::judge::{self, ZeroRows};
-use crate::conflict::report::ConflictReport;
-use crate::conflict::{log as conflict_log, report, state_query};
+use crate::conflict::{self, ConflictEvent, ConflictReport, Connection, Probed, ZeroRows};
 use crate::rewrite::plan::Rest;
 use crate::sql::ident::quote_ident;
+use crate::sql::keys::KeyType;
+use crate::sql::encoding::Encoding;
+use crate::telemetry::metrics::WriteOutcome;
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
 use crate::wire::tag::back;
@@ -110,11 +111,12 @@ impl Session {
                 None if matches!(point.rest, Rest::Evaluable(_)) => Some(false),
                 None => None,
             };
-            Some((version, rest))
+            Some(Probed { version, rest })
         });
         let Stance::Checked { expected, .. } = verdict.write.stance else { return };
-        let deleted_by_us = verdict.write.row.as_ref().is_some_and(|row| self.observations.deleted_by_us(row));
-        let decision = judge::judge(&ZeroRows {
+        let now = self.now();
+        let deleted_by_us = verdict.write.row.as_ref().is_some_and(|row| self.observations.deleted_by_us(row, now));
+        let decision = conflict::judge(ZeroRows {
             probe,
             expected,
             on_deleted: point.table.settings.on_deleted,
@@ -122,10 +124,13 @@ impl Session {
             deleted_by_us,
             is_delete: false,
         });
-        self.shared.metrics.probe(decision.label());
         match decision {
-            judge::Verdict::Pass(_) => self.pass_zero(client),
-            judge::Verdict::Conflict { actual } => {
+            conflict::Verdict::Pass(reason) => {
+                self.shared.metrics.zero_row_probe(reason.label());
+                self.pass_zero(client);
+            }
+            conflict::Verdict::Conflict { actual } => {
+                self.shared.metrics.zero_row_probe("conflict");
                 verdict.actual = actual;
                 self.refuse(client, server);
             }
@@ -137,19 +142,19 @@ impl Session {
         let Some(point) = verdict.write.point() else { return };
         let table = point.table.clone();
         let columns: Vec<&Column> = match verdict.actual {
-            Some(_) => report::state_columns(&table, &point.sets, &table.settings),
+            Some(_) => conflict::state_columns(&table, &point.sets, table.settings.current_state),
             None => Vec::new(),
         };
         let fail = (self.status == b'T').then_some(FAILING_TEXT);
         let key = verdict.write.key.clone();
-        let state = state_query::state_query(&table, &columns);
+        let state = conflict::state_query(&table, &columns);
         match (state, fail) {
             (None, None) => self.told(None, client),
             (state, fail) => {
                 let values: Vec<Value<'_>> = key.iter().map(|k| Some(k.as_bytes())).collect();
                 let run = state.as_ref().map(|text| OwnStatement {
-                    text: text.as_bytes(),
-                    oids: &[],
+                    text: text.text.as_bytes(),
+                    oids: &text.parameter_types,
                     formats: &[],
                     values: &values,
                 });
@@ -163,7 +168,8 @@ impl Session {
         let state = own
             .rows
             .first()
-            .and_then(|row| row.first())
+            .filter(|_| own.rows.len() == 1)
+            .and_then(|row| row.get(1))
             .and_then(|v| v.as_ref())
             .and_then(|v| std::str::from_utf8(v).ok().map(str::to_owned));
         if self.status == b'T' {
@@ -194,11 +200,21 @@ impl Session {
             source,
             sqlstate: self.shared.settings.conflict.sqlstate.clone(),
         };
-        build::error_response(client.as_bytes_mut(), &report.fields());
+        let fields = if self.lex.encoding == Encoding::Utf8 { report.fields() } else { report.ascii_fields() };
+        build::error_response(client.as_bytes_mut(), &fields);
         build::ready(client.as_bytes_mut(), self.status);
         self.shared.metrics.conflict(&point.table.entity);
-        self.shared.metrics.write(&point.table.entity, "conflict");
-        conflict_log::log(&report, &self.log_facts());
+        self.shared.metrics.write(&point.table.entity, WriteOutcome::Conflict);
+        let client_address = self.facts.peer.to_string();
+        let connection = Connection {
+            session: self.facts.id,
+            database: &self.facts.database,
+            role: &self.facts.user,
+            application: &self.facts.application_name,
+            client: &client_address,
+        };
+        let at = std::time::SystemTime::now();
+        ConflictEvent { report: &report, connection, user_id: None, at }.emit();
         let now = self.now();
         if let Some(row) = &verdict.write.row {
             self.observations.refused(row, now);
@@ -213,7 +229,7 @@ impl Session {
         client.extend(&verdict.complete);
         build::ready(client.as_bytes_mut(), self.status);
         if let Some(point) = verdict.write.point() {
-            self.shared.metrics.write(&point.table.entity, "zero_rows");
+            self.shared.metrics.write(&point.table.entity, WriteOutcome::PassedZero);
         }
         self.wait = None;
         self.client_ready(self.status, false);
@@ -224,20 +240,9 @@ impl Session {
         self.verdict = None;
         forward_error(client, body);
         build::ready(client.as_bytes_mut(), self.status);
-        self.shared.metrics.probe("failed");
+        self.shared.metrics.zero_row_probe("failed");
         self.wait = None;
         self.client_ready(self.status, true);
-    }
-
-    fn log_facts(&self) -> conflict_log::ConnectionFacts<'_> {
-        conflict_log::ConnectionFacts {
-            session: self.facts.id,
-            database: &self.facts.database,
-            role: &self.facts.user,
-            application_name: &self.facts.application_name,
-            client: self.facts.peer,
-            user_id: None,
-        }
     }
 }
 
@@ -258,6 +263,17 @@ fn needs_types(write: &Write) -> bool {
     write.values.is_some() && write.point().is_some_and(|p| match &p.rest {
         Rest::Evaluable(text) => text.contains('$'),
         _ => false,
+    })
+}
+
+/// The key type's name in `pg_catalog`. A varchar key is compared as text: a cast to varchar changes nothing else.
+fn key_type_name(oid: u32) -> Option<&'static str> {
+    Some(match KeyType::from_oid(oid)? {
+        KeyType::Int2 => "int2",
+        KeyType::Int4 => "int4",
+        KeyType::Int8 => "int8",
+        KeyType::Uuid => "uuid",
+        KeyType::Text | KeyType::Varchar => "text",
     })
 }
 
@@ -288,11 +304,11 @@ fn probe_text(verdict: &Verdict) -> Option<ProbeText> {
         oids.push(0);
         formats.push(0);
         conditions.push(format!(
-            "{}.{} OPERATOR(pg_catalog.=) ${}::{}",
+            "{}.{} OPERATOR(pg_catalog.=) ${}::pg_catalog.{}",
             point.reference,
             quote_ident(&column.name),
             values.len(),
-            crate::sql::keys::KeyType::from_oid(column.type_oid)?.sql_name(),
+            key_type_name(column.type_oid)?,
         ));
     }
     let text = format!(
@@ -310,9 +326,10 @@ impl Session {
     pub fn client_ready(&mut self, status: u8, failed: bool) {
         let failed = failed || self.errored;
         self.errored = false;
+        let now = self.now();
         if status == b'I' {
             if failed {
-                self.observations.rollback();
+                self.observations.rollback(now);
             } else {
                 self.observations.commit();
             }

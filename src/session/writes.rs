@@ -4,8 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, VersionSource};
+use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
 use crate::wire::read::Bind;
 
@@ -22,7 +24,7 @@ pub(crate) struct BoundValues {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stance {
     /// With the predicate; zero rows ask for a verdict.
-    Checked { expected: i64, source: &'static str, seen_ago: Option<Duration> },
+    Checked { expected: i64, source: Source, seen_ago: Option<Duration> },
     /// Nobody knows what it is based on.
     Blind(Cause),
     /// It cannot overwrite anyone's change.
@@ -58,6 +60,7 @@ impl Write {
 pub(crate) struct Values<'a> {
     pub bind: Option<&'a Bind<'a>>,
     pub oids: &'a [u32],
+    pub encoding: Encoding,
 }
 
 impl Values<'_> {
@@ -68,7 +71,13 @@ impl Values<'_> {
                 let i = usize::from(*n).checked_sub(1)?;
                 let bind = self.bind?;
                 let value = bind.param(i)??;
-                keys::canonical_param(ty, self.oids.get(i).copied().unwrap_or(0), bind.param_format(i), value)
+                keys::canonical_param(
+                    ty,
+                    self.oids.get(i).copied().unwrap_or(0),
+                    bind.param_format(i),
+                    self.encoding,
+                    value,
+                )
             }
         }
     }
@@ -95,8 +104,7 @@ pub(crate) fn row_of(point: &PointWrite, values: &Values<'_>) -> Option<(RowKey,
     if parts.is_empty() || parts.len() != point.table.key.len() {
         return None;
     }
-    let refs: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
-    Some((RowKey { table: point.table.root_oid, key: keys::join_key(&refs) }, parts))
+    Some((RowKey { table: point.table.root_oid, key: keys::join_key(&parts) }, parts))
 }
 
 /// Decides how a point write is sent. `check` is false where the place of the statement forbids the
@@ -130,7 +138,7 @@ fn stance(
         use crate::catalog::ExplicitPredicate;
         return match (point.table.settings.explicit_predicate, values.int(operand)) {
             (ExplicitPredicate::Error, Some(expected)) if allowed.is_ok() && row.is_some() => {
-                Stance::Checked { expected, source: "predicate", seen_ago: None }
+                Stance::Checked { expected, source: Source::Predicate, seen_ago: None }
             }
             _ => Stance::Explicit,
         };
@@ -147,13 +155,14 @@ fn stance(
     }
     if let VersionSource::WrittenBack(operand) = &point.source {
         if let Some(n) = values.int(operand) {
-            let expected = observations.accepts_written_back(row, n, now);
-            return Stance::Checked { expected, source: "written_back", seen_ago: None };
+            let expected = observations.written_back(row, n, &point.sets, now).expected();
+            return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
         }
     }
     match observations.expected(row, &point.sets, now) {
-        Lookup::Known { version, seen_ago, .. } => {
-            Stance::Checked { expected: version, source: "observed", seen_ago: Some(seen_ago) }
+        Lookup::Known { version, seen_at, .. } => {
+            let seen_ago = Some(now.saturating_duration_since(seen_at));
+            Stance::Checked { expected: version, source: Source::Observed, seen_ago }
         }
         Lookup::Unknown(cause) => Stance::Blind(cause),
     }
