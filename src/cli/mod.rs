@@ -1,8 +1,40 @@
 //! The command line: one file per command.
 
+mod migrate;
+
+use std::fmt::Display;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code where the command line or the configuration is wrong.
+pub const USAGE: u8 = 2;
+/// Exit code of everything else that goes wrong.
+pub const FAILURE: u8 = 1;
+
+/// A PostgreSQL proxy that adds optimistic locking to applications that never asked for it.
+#[derive(Debug, Parser)]
+#[command(name = "staleguard", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Adds, drops or shows the version columns of the configured tables
+    Migrate(migrate::Args),
+}
 
 /// Parses the process's arguments and runs the command they name.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command {
+        Command::Migrate(args) => migrate::run(&args),
+    }
+}
+
+/// Prints one sentence on the standard error stream and gives the exit code.
+pub(crate) fn fail(error: &dyn Display, code: u8) -> ExitCode {
+    eprintln!("staleguard: {error}");
+    ExitCode::from(code)
 }
