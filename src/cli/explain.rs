@@ -9,7 +9,7 @@ use crate::catalog::look::{self, LOOK_SQL, Look};
 use crate::catalog::{ExplicitPredicate, TableSettings};
 use crate::config::load;
 use crate::config::load::Given;
-use crate::migrate::connect::{self, ServerError};
+use crate::migrate::{self, ServerError};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Rest, StatementPlan, VersionSource};
 use crate::rewrite::render::{Check, render_parse, render_query};
 use crate::rewrite::{Context, plan};
@@ -35,7 +35,7 @@ pub(super) struct Args {
 #[derive(Debug, thiserror::Error)]
 enum ExplainError {
     #[error("{0}")]
-    Connect(#[from] connect::ConnectError),
+    Connect(#[from] migrate::ConnectError),
     #[error("the catalog cannot be read: {0}")]
     Server(#[from] ServerError),
     #[error("{0}")]
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 async fn look_at(dsn: &str, tables: &[Arc<TableSettings>]) -> Result<Look, ExplainError> {
-    let connection = connect::connect(dsn, None).await?;
+    let connection = migrate::connect(dsn, None).await?;
     let column = |value: fn(&TableSettings) -> &str| tables.iter().map(|t| value(t)).collect::<Vec<&str>>();
     let parameters = (column(|t| &t.schema), column(|t| &t.name), column(|t| &t.version_column));
     let rows = connection
