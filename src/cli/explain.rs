@@ -37,7 +37,7 @@ enum ExplainError {
     #[error("{0}")]
     Connect(#[from] migrate::ConnectError),
     #[error("the catalog cannot be read: {0}")]
-    Server(#[from] ServerError),
+    Server(ServerError),
     #[error("{0}")]
     Look(#[from] look::LookError),
 }
@@ -71,7 +71,7 @@ async fn look_at(dsn: &str, tables: &[Arc<TableSettings>]) -> Result<Look, Expla
         .client
         .query(LOOK_SQL, &[&parameters.0, &parameters.1, &parameters.2])
         .await
-        .map_err(ServerError::from)?;
+        .map_err(|e| ExplainError::Server(e.into()))?;
     let rows: Vec<(String, Option<String>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     connection.close().await;
     Ok(look::read(&rows, tables)?)
