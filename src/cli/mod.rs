@@ -3,8 +3,8 @@
 mod check_config;
 mod explain;
 pub mod flags;
-mod serve;
 mod migrate;
+mod serve;
 
 use std::fmt::Display;
 use std::process::ExitCode;

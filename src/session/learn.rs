@@ -75,12 +75,15 @@ impl Learner {
 }
 
 impl Source {
-    fn read<'v>(&self, encoding: Encoding, value: impl Fn(usize) -> Option<&'v [u8]>) -> Option<(RowKey, i64)> {
+    fn read<'v>(
+        &self,
+        encoding: Encoding,
+        value: impl Fn(usize) -> Option<&'v [u8]>,
+    ) -> Option<(RowKey, i64)> {
         let (index, ty, format) = self.version;
         let version = keys::int_param(ty.oid(), format, value(index)?)?;
-        let canonical = |i: usize, ty: KeyType, format: i16| {
-            keys::canonical_param(ty, 0, format, encoding, value(i)?)
-        };
+        let canonical =
+            |i: usize, ty: KeyType, format: i16| keys::canonical_param(ty, 0, format, encoding, value(i)?);
         let key = match self.key.as_slice() {
             [(i, ty, format)] => canonical(*i, *ty, *format)?,
             several => {
@@ -108,10 +111,9 @@ fn source(
         let hidden = plan.hidden.iter().position(|h| h.table_oid == table.oid && h.column == column);
         match hidden {
             Some(i) => Some(visible + i),
-            None => fields
-                .get(..visible)?
-                .iter()
-                .position(|f| f.table_oid == table.oid && f.attnum == attnum),
+            None => {
+                fields.get(..visible)?.iter().position(|f| f.table_oid == table.oid && f.attnum == attnum)
+            }
         }
     };
     let mut key = SmallVec::new();

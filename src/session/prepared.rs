@@ -64,8 +64,6 @@ impl Prepared {
 /// A portal that a Bind made.
 #[derive(Debug)]
 pub(crate) struct Portal {
-    /// Order of sending.
-    pub seq: u64,
     /// The statement bound.
     pub prepared: Rc<Prepared>,
     /// Result formats as bound: none = text, one = all, else one per visible column.

@@ -3,12 +3,15 @@
 use bytes::Bytes;
 
 use super::learn::Learner;
+use super::put;
+use super::queue::Kind;
 use super::server::{Fate, portal_learner, strip_description};
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
-use super::queue::Kind;
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
-use crate::rewrite::plan::{Effect, ResultKind, StatementPlan};
+use crate::observe::RowKey;
+use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite};
+use crate::sql::keys::join_key;
 use crate::telemetry::metrics::WriteOutcome;
 use crate::wire::buffer::Out;
 use crate::wire::edit;
@@ -17,7 +20,13 @@ use crate::wire::tag::back;
 
 impl Session {
     /// A reply to a Query with a plan.
-    pub(super) fn query_frame(&mut self, query: &mut QueryDetail, tag: u8, body: &[u8], client: &mut Out) -> Fate {
+    pub(super) fn query_frame(
+        &mut self,
+        query: &mut QueryDetail,
+        tag: u8,
+        body: &[u8],
+        client: &mut Out,
+    ) -> Fate {
         match tag {
             back::ROW_DESCRIPTION => {
                 query.answered = true;
@@ -54,7 +63,8 @@ impl Session {
             }
             back::EMPTY_QUERY => Fate::Forward,
             back::ERROR => {
-                let refused = read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
+                let refused =
+                    read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
                 let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
                 if refused && alone {
                     query.refused = Some(Bytes::copy_from_slice(body));
@@ -72,21 +82,28 @@ impl Session {
 
     /// The server has refused a rewritten Query for want of a column or a privilege. Outside a block the
     /// client's own text is run in its place; inside one the error stands.
-    pub(super) fn refused_text(&mut self, query: QueryDetail, frame: &[u8], client: &mut Out, server: &mut Out) -> Fate {
+    pub(super) fn refused_text(
+        &mut self,
+        query: QueryDetail,
+        frame: &[u8],
+        client: &mut Out,
+        server: &mut Out,
+    ) -> Fate {
         let error = query.refused.clone().unwrap_or_default();
         // Behind requests that are already on their way it would come out of order.
         if self.status == b'I' && self.queue.is_empty() {
-            let sqlstate = read_error_fields(&error)
-                .and_then(|f| f.sqlstate().map(<[u8]>::to_vec))
-                .unwrap_or_default();
+            let sqlstate =
+                read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
             self.rewrite_rejected(&sqlstate);
             self.view_outdated = true;
-            edit::query_with_text(server.as_bytes_mut(), &query.text);
+            put(edit::query_with_text(server.as_bytes_mut(), &query.text));
             self.expect(Kind::Query, Detail::Plain);
             return Fate::Gone;
         }
         self.errored = true;
-        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), None, client) == Fate::Forward {
+        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), None, client)
+            == Fate::Forward
+        {
             super::frame_out(client, back::ERROR, &error);
         }
         client.extend(frame);
@@ -168,16 +185,53 @@ impl Session {
             // One of several in a Query: its key was not looked at.
             self.observations.forget_table(point.table.root_oid);
         }
-        for unchecked in &statement.unchecked {
-            self.shared.metrics.unchecked_write(&unchecked.table, unchecked.reason);
-            if unchecked.root_oid != 0 && !tag.starts_with(b"INSERT 0 0") {
-                self.observations.forget_table(unchecked.root_oid);
+        match &statement.effect {
+            Effect::Prepare(name) => {
+                self.sql_prepared.insert(name.clone(), statement.unchecked.clone());
             }
-            if unchecked.reason == crate::rewrite::plan::Reason::Nested && tag == b"PREPARE" {
-                self.nested_roots.push(unchecked.root_oid);
+            Effect::Execute(name) => {
+                if let Some(writes) = self.sql_prepared.get(name).cloned() {
+                    self.unchecked(&writes);
+                }
+                self.unchecked(&statement.unchecked);
             }
+            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unchecked),
+            _ => {}
         }
         self.effect(statement, tag, seq);
+    }
+
+    /// Writes of unknown outcome: counted, and what was known of their rows is forgotten.
+    fn unchecked(&mut self, writes: &[UncheckedWrite]) {
+        let now = self.now();
+        for write in writes {
+            self.shared.metrics.unchecked_write(&write.table, write.reason);
+            if write.root_oid == 0 {
+                continue;
+            }
+            match self.literal_rows(write) {
+                Some(rows) => rows.iter().for_each(|row| self.observations.wrote_unchecked(row, now)),
+                None => self.observations.forget_table(write.root_oid),
+            }
+        }
+    }
+
+    /// The rows of an unchecked write, if its text names them all by constants.
+    fn literal_rows(&self, write: &UncheckedWrite) -> Option<Vec<RowKey>> {
+        if write.keys.is_empty() {
+            return None;
+        }
+        let row = |key: &Vec<Operand>| {
+            let parts: Option<Vec<&str>> = key
+                .iter()
+                .map(|part| match part {
+                    Operand::Literal(text) => Some(&**text),
+                    Operand::Param(_) => None,
+                })
+                .collect();
+            Some(RowKey::new(write.root_oid, join_key(&parts?)))
+        };
+        write.keys.iter().map(row).collect()
     }
 
     /// A point write has completed.
@@ -198,7 +252,6 @@ impl Session {
                 WriteOutcome::Checked
             }
             (_, 0) => WriteOutcome::PassedZero,
-            (Stance::Checked { .. }, _) => WriteOutcome::Checked,
             (Stance::Blind(cause), _) => {
                 metrics.blind_write(&point.table.root_name, cause.label());
                 WriteOutcome::Blind
@@ -227,18 +280,12 @@ impl Session {
     fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
         let now = self.now();
         match &statement.effect {
-            Effect::None | Effect::Begin | Effect::Declare(_) | Effect::Fetch(_) => {
-                let dml = [&b"UPDATE"[..], b"DELETE", b"MERGE", b"INSERT"].iter().any(|w| tag.starts_with(w));
-                if dml && statement.point.is_none() && statement.unchecked.is_empty() {
-                    // EXECUTE of a statement prepared in SQL.
-                    for root in std::mem::take(&mut self.nested_roots) {
-                        self.observations.forget_table(root);
-                        self.nested_roots.push(root);
-                    }
-                    self.nested_roots.sort_unstable();
-                    self.nested_roots.dedup();
-                }
-            }
+            Effect::None
+            | Effect::Begin
+            | Effect::Declare(_)
+            | Effect::Fetch(_)
+            | Effect::Prepare(_)
+            | Effect::Execute(_) => {}
             Effect::Commit { .. } | Effect::Rollback { .. } => {
                 if tag == b"COMMIT" {
                     self.observations.commit();
@@ -254,7 +301,7 @@ impl Session {
             Effect::DiscardAll => {
                 self.names.deallocate_all(seq);
                 self.observations.clear();
-                self.nested_roots.clear();
+                self.sql_prepared.clear();
                 // As the session began: what its kind shares fits again.
                 self.diverged = false;
                 self.view_outdated = false;
@@ -264,8 +311,14 @@ impl Session {
                 self.observations.clear();
                 self.view_outdated |= self.diverged;
             }
-            Effect::Deallocate(Some(name)) => self.names.deallocate(name.as_bytes(), seq),
-            Effect::Deallocate(None) => self.names.deallocate_all(seq),
+            Effect::Deallocate(Some(name)) => {
+                self.sql_prepared.remove(name);
+                self.names.deallocate(name.as_bytes(), seq);
+            }
+            Effect::Deallocate(None) => {
+                self.sql_prepared.clear();
+                self.names.deallocate_all(seq);
+            }
             Effect::Role => {
                 self.observations.clear();
                 self.names_changed();

@@ -7,20 +7,20 @@ use bytes::Bytes;
 use super::learn::Learner;
 use super::own::Exchange;
 use super::prepared::{Portal, Prepared};
+use super::put;
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
-use super::verdict::Verdict;
 use crate::rewrite::render::Rendered;
 use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
+use crate::wire::edit;
 use crate::wire::frame::{Scan, scan};
 use crate::wire::read::{
     Field, read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
     read_row_description,
 };
 use crate::wire::tag::back;
-use crate::wire::{build, edit};
 
 /// What becomes of a server's frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +85,12 @@ impl Session {
                 Some(head) => match &head.detail {
                     Detail::Plain | Detail::Undo(_) => matches!(head.kind, Kind::Query | Kind::Execute),
                     Detail::Query(q) => {
-                        tag == back::COPY_DATA || q.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
+                        tag == back::COPY_DATA
+                            || q.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
                     }
                     Detail::Execute(e) => {
-                        tag == back::COPY_DATA || e.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
+                        tag == back::COPY_DATA
+                            || e.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
                     }
                     _ => false,
                 },
@@ -175,7 +177,12 @@ impl Session {
         let status = self.status;
         self.client_ready(status, false);
         self.drained();
-        if status == b'I' && self.wait.is_none() && self.look_after && self.queue.is_empty() && self.hold.is_none() {
+        if status == b'I'
+            && self.wait.is_none()
+            && self.look_after
+            && self.queue.is_empty()
+            && self.hold.is_none()
+        {
             self.look(server, true);
         }
         Fate::Forward
@@ -295,7 +302,9 @@ impl Session {
             }
             back::PARAMETER_DESCRIPTION => {
                 *prepared.param_types.borrow_mut() = read_parameter_description(body).map(Into::into);
-                if prepared.hidden_param > 0 && edit::parameter_description_strip(client.as_bytes_mut(), body, 1) {
+                if prepared.hidden_param > 0
+                    && edit::parameter_description_strip(client.as_bytes_mut(), body, 1)
+                {
                     return Fate::Gone;
                 }
                 Fate::Forward
@@ -368,14 +377,19 @@ impl Session {
             if let (b"08P01", Some((visible, hidden))) = (sqlstate, hidden_formats.filter(|(_, h)| *h > 0)) {
                 if let Some(message) = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok()) {
                     let message = own_counts(message, visible + hidden, hidden);
-                    edit::error_with(client.as_bytes_mut(), tag, &fields, &[(b'M', Some(message.into_bytes()))]);
+                    put(edit::error_with(
+                        client.as_bytes_mut(),
+                        tag,
+                        &fields,
+                        &[(b'M', Some(message.into_bytes()))],
+                    ));
                     return Fate::Gone;
                 }
             }
             if sqlstate.starts_with(b"42") {
-                let inserted = fields.position().is_some_and(|p| {
-                    rendered.map.is_inserted(&rendered.text, p, self.lex.encoding)
-                });
+                let inserted = fields
+                    .position()
+                    .is_some_and(|p| rendered.map.is_inserted(&rendered.text, p, self.lex.encoding));
                 if inserted {
                     self.rewrite_rejected(sqlstate);
                 }
