@@ -67,6 +67,8 @@ pub struct Insert {
     pub columns: Option<Range<usize>>,
     /// The rows behind VALUES.
     pub values: Option<Range<usize>>,
+    /// What it conflicts on: the list between the parentheses behind ON CONFLICT.
+    pub conflict_target: Option<Range<usize>>,
     /// The assignments of DO UPDATE.
     pub set: Option<Range<usize>>,
     /// The list behind RETURNING.
@@ -297,6 +299,10 @@ pub fn insert(code: Code<'_>, i: usize, end: usize) -> Option<Insert> {
         target,
         columns,
         values: values.map(|at| at + 1..first(&[conflict, returning], end)),
+        conflict_target: conflict
+            .map(|at| at + 2)
+            .filter(|open| code.is(*open, TokenKind::LParen))
+            .map(|open| open + 1..code.close(open)),
         set: set.map(|at| at + 1..first(&[behind_set, returning], end)),
         returning: returning.map(|at| at + 1..end).filter(|r| !r.is_empty()),
     })

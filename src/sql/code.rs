@@ -68,7 +68,7 @@ impl<'a> Code<'a> {
 
     /// The name that the identifier at `i` stands for, folded or unquoted.
     pub fn name(&self, i: usize) -> Option<std::borrow::Cow<'a, str>> {
-        self.get(i).and_then(|t| ident::name(t, self.src))
+        self.get(i).and_then(|t| ident::ident_name(t, self.src))
     }
 
     /// True if the identifier at `i` stands for this name (as stored in the catalog).

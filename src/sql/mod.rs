@@ -3,10 +3,19 @@
 //! Knows no network and no versions. Statements stay bytes in the client's encoding; nothing here ever
 //! prints a statement back, it only names byte offsets in it.
 
+pub mod assignments;
+pub mod clauses;
+pub mod code;
 pub mod columns;
+pub mod condition;
 pub mod encoding;
+pub mod from;
 pub mod ident;
+pub mod keys;
 pub mod lexer;
+pub mod operand;
+pub mod relation;
+pub mod select_list;
 pub mod splice;
 pub mod split;
 pub mod token;
