@@ -1,6 +1,9 @@
 //! The command line: one file per command.
 
+mod check_config;
+pub mod flags;
 mod migrate;
+mod serve;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -22,6 +25,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the proxy until SIGINT or SIGTERM
+    Serve(serve::Args),
+    /// Reads the configuration, says what is wrong with it, or prints it
+    CheckConfig(check_config::Args),
     /// Adds, drops or shows the version columns of the configured tables
     Migrate(migrate::Args),
 }
@@ -29,6 +36,8 @@ enum Command {
 /// Parses the process's arguments and runs the command they name.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::CheckConfig(args) => check_config::run(&args),
         Command::Migrate(args) => migrate::run(&args),
     }
 }
