@@ -57,8 +57,6 @@ impl ToSql for Uuid {
 /// Where a client connects to.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// `direct` or `proxy`: the word of the table.
-    pub name: &'static str,
     /// Loopback port.
     pub port: u16,
     /// Where what is shown on it is written down; only for connections through the proxy.

@@ -16,12 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Marks the line that follows each statement's output.
 const MARK: &str = "@@staleguard-demo@@";
 
-/// Finds psql: on the PATH, else beside the server's other programs.
-pub fn find(server_bin: &Path) -> Option<PathBuf> {
+/// Finds psql: on the PATH, else `beside` the server's other programs.
+pub fn find(beside: &Path) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(std::iter::once(server_bin.to_owned()))
         .map(|dir| dir.join("psql"))
+        .chain(std::iter::once(beside.to_owned()))
         .find(|file| file.is_file())
 }
 

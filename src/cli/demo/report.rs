@@ -49,11 +49,7 @@ impl Check {
     }
 
     /// A check that holds if `seen` is, letter for letter, what was expected.
-    pub fn equal(
-        scenario: impl Into<String>,
-        expected: impl Into<String>,
-        seen: impl Into<String>,
-    ) -> Self {
+    pub fn equal(scenario: impl Into<String>, expected: impl Into<String>, seen: impl Into<String>) -> Self {
         let (expected, seen) = (expected.into(), seen.into());
         let ok = expected == seen;
         Self::new(scenario, expected, seen, ok)
@@ -85,8 +81,7 @@ pub fn table(title: &str, checks: &[Check]) -> String {
 }
 
 fn line(out: &mut String, cells: [&str; 3], last: &str) {
-    let wrapped: Vec<Vec<String>> =
-        cells.iter().zip(WIDTHS).map(|(cell, width)| wrap(cell, width)).collect();
+    let wrapped: Vec<Vec<String>> = cells.iter().zip(WIDTHS).map(|(cell, width)| wrap(cell, width)).collect();
     let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
     for row in 0..height {
         let mut text = String::new();
