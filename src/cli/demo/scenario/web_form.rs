@@ -8,11 +8,13 @@ const OPEN: &str = "SELECT id, name, budget::text FROM portfolios WHERE id = $1"
 const SAVE: &str = "UPDATE portfolios SET name = $1 WHERE id = $2";
 
 /// What to say below the table.
-pub const NOTE: &str = "\
-  A limit of this version. The default scope is the connection: what one connection has read and written counts
-  as known to whoever uses it next. Where a web application's users share pooled connections, Ada's save is the
-  pool's own, and Ben's stale form passes. Telling users apart needs the setting `scope = \"context\"` with a
-  label (a GUC, an SQL comment, the user lookup of each request), which is planned and not in this version.";
+pub const NOTE: &str = concat!(
+    "  A limit of this version. The default scope is the connection: what a connection has read and written\n",
+    "  counts as known to whoever uses it next. Where a web application's users share pooled connections, Ada's\n",
+    "  save is the pool's own, and Ben's stale form passes. Telling users apart is what `scope = \"context\"` is\n",
+    "  for, with a label for each user (a GUC, an SQL comment, the user lookup of each request): it is planned\n",
+    "  and not in this version.",
+);
 
 /// Four requests over one connection: Ada opens, Ben opens, Ada saves, Ben saves his stale form.
 pub async fn run(stage: &Stage) -> Result<Vec<Check>, DemoError> {
