@@ -23,9 +23,9 @@ use proxy::Proxy;
 use report::{Check, Outcome, table};
 use stage::Stage;
 
-/// `staleguard demo`: shows on a throwaway PostgreSQL what the proxy does, then stays up to be tried.
-#[derive(Debug, Clone, clap::Args)]
-pub struct DemoArgs {
+/// `staleguard demo`'s own flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {
     /// Exit after the scenarios instead of staying up
     #[arg(long)]
     pub once: bool,
@@ -126,18 +126,15 @@ fn sql_error(error: &tokio_postgres::Error) -> String {
 }
 
 /// Runs the command. The exit code is 0 only if every check came out as expected.
-pub fn run(args: &DemoArgs) -> ExitCode {
+pub fn run(args: &Args) -> ExitCode {
     match play(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("staleguard demo: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => super::fail(&error, super::FAILURE),
     }
 }
 
-fn play(args: &DemoArgs) -> Result<bool, DemoError> {
+fn play(args: &Args) -> Result<bool, DemoError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DemoError::Runtime)?;
     runtime.block_on(async {
@@ -163,7 +160,7 @@ fn play(args: &DemoArgs) -> Result<bool, DemoError> {
 }
 
 /// Starts everything and plays every scenario. What it returns is still running.
-async fn act(args: &DemoArgs) -> Result<(Cluster, Proxy, bool), DemoError> {
+async fn act(args: &Args) -> Result<(Cluster, Proxy, bool), DemoError> {
     println!("staleguard demo: optimistic locking for clients that never asked for it\n");
     let cluster = Cluster::builder().start()?;
     println!("  PostgreSQL {} on 127.0.0.1:{}, a throwaway cluster", cluster.major(), cluster.port());
