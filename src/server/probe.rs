@@ -82,3 +82,52 @@ pub(super) async fn run(shared: Arc<Shared>, readiness: Arc<Readiness>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::HostPort;
+
+    async fn probed(answer: Option<&'static [u8]>) -> Result<(), ProbeError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let upstream = Upstream::new(HostPort { host: "localhost".to_owned(), port });
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0u8; 8];
+            stream.read_exact(&mut request).await.unwrap();
+            assert_eq!(request, SSL_REQUEST);
+            match answer {
+                Some(bytes) => stream.write_all(bytes).await.unwrap(),
+                None => std::future::pending().await,
+            }
+            drop(stream);
+            std::future::pending::<()>().await;
+        };
+        let limit = if answer.is_some() { Duration::from_secs(60) } else { Duration::from_millis(200) };
+        tokio::select! {
+            outcome = probe(&upstream, limit) => outcome,
+            () = server => panic!("never ends"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_counts_as_an_answer() {
+        assert!(probed(Some(b"S")).await.is_ok());
+        assert!(probed(Some(b"N")).await.is_ok());
+        assert!(matches!(probed(Some(b"HTTP/1.1 400")).await, Err(ProbeError::Answer(b'H'))));
+        assert!(matches!(probed(Some(b"")).await, Err(ProbeError::Io(_))));
+        assert!(matches!(probed(None).await, Err(ProbeError::Timeout(_))));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_says_so() {
+        let upstream = Upstream::new(HostPort { host: "no such name".to_owned(), port: 1 });
+        let error = probe(&upstream, Duration::from_secs(60)).await.unwrap_err();
+        assert_eq!(error.kind(), "dns", "{error}");
+    }
+}

@@ -64,7 +64,9 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
 
     let heartbeats = Arc::new(Heartbeats::new(settings.workers));
     let readiness = Arc::new(Readiness::new(shared.metrics.upstream_ready.clone()));
-    let workers = Arc::new(Workers::start(shared, &heartbeats)?);
+    let workers = Arc::new(Workers::start(shared, &heartbeats, |client, peer, shared| {
+        Box::pin(crate::session::run(client, peer, shared))
+    })?);
     let endpoints = http::Endpoints {
         metrics: shared.metrics.handle(),
         heartbeats: Arc::clone(&heartbeats),

@@ -94,7 +94,7 @@ impl Readiness {
             (true, _) => Ok(()),
             (false, 0) => Err("the PostgreSQL server has not been probed yet".to_owned()),
             (false, n) => {
-                Err(format!("{n} probes of the PostgreSQL server failed in a row: {}", state.last_error))
+                Err(format!("failed probes of the PostgreSQL server in a row: {n}; {}", state.last_error))
             }
         }
     }

@@ -74,3 +74,51 @@ metrics! {
     BUILD_INFO: Gauge "staleguard_build_info" ["version"]
         "Always 1; its label tells the version of the program.";
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::telemetry::{CatalogLook, ErrorSource, WriteOutcome, targets};
+
+    const PAGE: &str = include_str!("../../docs/metrics.md");
+
+    #[test]
+    fn the_page_describes_every_metric() {
+        for metric in ALL {
+            let row = format!("| `{}` | {} |", metric.name, format!("{:?}", metric.kind).to_lowercase());
+            let line =
+                PAGE.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
+            for word in metric.labels.iter().map(|label| format!("`{label}`")).chain([metric.help.to_owned()])
+            {
+                assert!(line.contains(&word), "{line}\nlacks {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_describes_fixed_label_values() {
+        let outcomes = WriteOutcome::ALL.map(WriteOutcome::label);
+        let sources = ErrorSource::ALL.map(ErrorSource::label);
+        let looks = CatalogLook::ALL.map(CatalogLook::label);
+        for label in outcomes.iter().chain(&sources).chain(&looks) {
+            assert!(PAGE.contains(&format!("`{label}`")), "{label}");
+        }
+    }
+
+    #[test]
+    fn counters_are_called_total_and_gauges_are_not() {
+        for metric in ALL {
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_configuration_page_names_every_log_target() {
+        let page = include_str!("../../docs/configuration.md");
+        for target in targets::ALL {
+            assert!(page.contains(&format!("`{target}`")), "{target}");
+        }
+    }
+}
