@@ -3,6 +3,7 @@
 mod check_config;
 mod demo;
 pub mod flags;
+mod migrate;
 mod serve;
 
 use std::fmt::Display;
@@ -29,6 +30,8 @@ enum Command {
     Serve(serve::Args),
     /// Reads the configuration, says what is wrong with it, or prints it
     CheckConfig(check_config::Args),
+    /// Adds, drops or shows the version columns of the configured tables
+    Migrate(migrate::Args),
     /// Shows on a throwaway PostgreSQL what the proxy does, then stays up to be tried
     Demo(demo::Args),
 }
@@ -38,6 +41,7 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

@@ -59,8 +59,12 @@ pub async fn run(stage: &Stage) -> Result<Vec<Check>, DemoError> {
         ),
         Check::equal(
             "versions of the rows",
-            format!("grew by {}: one per save", proxied.saved),
-            format!("grew by {}: one per save", proxied.bumped),
+            format!("grew by {}, the number of saves", proxied.saved),
+            format!(
+                "grew by {}{}",
+                proxied.bumped,
+                if proxied.bumped == proxied.saved { ", the number of saves" } else { "" }
+            ),
         ),
     ])
 }
