@@ -251,10 +251,13 @@ The demo stays up until Ctrl-C. Try it yourself on project {code}:
   4. In the second, repeat 1 and then 3: now it has seen the change, and the save lands.
 
   The same straight to PostgreSQL (-p {}) overwrites the first save and says nothing.
-  Metrics:           curl -s http://{}/metrics | grep version_conflicts_total",
+  Metrics:           curl -s http://{}/metrics | grep version_conflicts_total
+  The proxy's warnings appear here:
+",
         cluster.port(),
         proxy.http
     );
+    proxy.log.go_live();
     Ok(())
 }
 

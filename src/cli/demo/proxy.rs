@@ -1,8 +1,9 @@
 //! The proxy under demonstration: this very program, run as `serve` in a process of its own.
 
-use std::io::{BufRead, BufReader, PipeReader};
+use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,12 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The lines the proxy has logged.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
+pub struct Log(Arc<Lines>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    kept: Mutex<Vec<String>>,
+    /// Warnings are printed as they come, and no line is kept any more.
+    live: AtomicBool,
+}
 
 impl Log {
     /// All lines so far.
     pub fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last few lines, for an error's text.
@@ -28,8 +36,17 @@ impl Log {
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
+    /// From now on prints each warning and keeps nothing.
+    pub fn go_live(&self) {
+        self.0.live.store(true, Ordering::Relaxed);
+    }
+
     fn push(&self, line: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        if !self.0.live.load(Ordering::Relaxed) {
+            self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        } else if line.contains("\"WARNING\"") || line.contains("\"ERROR\"") {
+            println!("  {line}");
+        }
     }
 }
 
@@ -37,6 +54,7 @@ impl Log {
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
+    leash: Leash,
     /// What it logged.
     pub log: Log,
     /// Where PostgreSQL clients connect.
@@ -67,14 +85,14 @@ impl Proxy {
         let mut child = command.spawn().map_err(failed)?;
         // The command holds the pipe's writing end: while it lives, the reader would never see the end.
         drop(command);
+        let leash = Leash::on(child.id()).inspect_err(|_| end(&mut child)).map_err(failed)?;
         let log = Log::default();
         let (sender, bound) = channel();
         follow(reader, log.clone(), sender);
         match addresses(&bound) {
-            Some((listen, http)) => Ok(Self { child, log, listen, http }),
+            Some((listen, http)) => Ok(Self { child, leash, log, listen, http }),
             None => {
-                let _ = child.kill();
-                let _ = child.wait();
+                end(&mut child);
                 Err(DemoError::ProxyDidNotListen { seconds: PATIENCE.as_secs(), log: log.tail() })
             }
         }
@@ -83,12 +101,7 @@ impl Proxy {
     /// Asks it to stop as an init system does, and waits for it.
     pub fn stop(mut self) -> Result<ExitStatus, DemoError> {
         let failed = |source| DemoError::Program { program: "staleguard serve".into(), source };
-        // std can only send SIGKILL.
-        Command::new("/bin/sh")
-            .args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()])
-            .stderr(Stdio::null())
-            .status()
-            .map_err(failed)?;
+        self.leash.pull();
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().map_err(failed)? {
@@ -102,8 +115,49 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.leash.release();
+        end(&mut self.child);
+    }
+}
+
+/// Kills a child that may have ended already, and reaps it.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// A shell that sends a process SIGTERM (std can only send SIGKILL) when a pipe is closed: by [`Leash::pull`], or by
+/// this program's own end, however sudden that was.
+#[derive(Debug)]
+struct Leash(Child);
+
+impl Leash {
+    /// `$1` is the process. An end of file without `done` before it is the signal to send.
+    const SCRIPT: &str =
+        "trap '' INT TERM HUP; word=; read -r word; [ \"$word\" = done ] || kill -TERM \"$1\"";
+
+    fn on(process: u32) -> std::io::Result<Self> {
+        Command::new("/bin/sh")
+            .args(["-c", Self::SCRIPT, "staleguard-leash", &process.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(Self)
+    }
+
+    /// Sends the signal. Once.
+    fn pull(&mut self) {
+        self.0.stdin = None;
+        let _ = self.0.wait();
+    }
+
+    /// Lets the process be.
+    fn release(&mut self) {
+        if let Some(mut pipe) = self.0.stdin.take() {
+            let _ = pipe.write_all(b"done\n");
+        }
+        let _ = self.0.wait();
     }
 }
 
