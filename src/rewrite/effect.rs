@@ -35,12 +35,14 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
         b"set" => set(code, i + 1),
         b"reset" => reset(code, i + 1),
         b"discard" if code.word(i + 1, "all") => Effect::DiscardAll,
-        b"discard" if code.any_word(i + 1, &["temp", "temporary"]) => Effect::Catalog,
+        b"discard" if code.any_word(i + 1, &["temp", "temporary"]) => Effect::Names,
         b"deallocate" => deallocate(code, i + 1),
         b"truncate" => truncate(code, ctx, range),
         b"fetch" | b"move" => cursor(code, range).map_or(Effect::None, |n| named(code, n, Effect::Fetch)),
-        b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reassign" | b"import" | b"security"
-        | b"do" => Effect::Catalog,
+        b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reassign" | b"import" | b"security" => {
+            Effect::Catalog
+        }
+        b"do" => Effect::Names,
         _ => Effect::None,
     }
 }
@@ -49,7 +51,7 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
 pub fn of_query(code: Code<'_>, range: Range<usize>) -> Effect {
     for i in range.clone() {
         if code.is(i + 1, TokenKind::LParen) && code.is_name(i, "set_config") && sets_names(code, i + 2) {
-            return Effect::Catalog;
+            return Effect::Names;
         }
     }
     let mut i = range.start;
@@ -104,7 +106,7 @@ fn set(code: Code<'_>, i: usize) -> Effect {
     if code.words(i, &["session", "authorization"]) || is_setting(code, i, &ROLE_SETTINGS) {
         Effect::Role
     } else if code.word(i, "schema") || is_setting(code, i, &NAME_SETTINGS) {
-        Effect::Catalog
+        Effect::Names
     } else {
         Effect::None
     }
@@ -123,7 +125,7 @@ fn reset(code: Code<'_>, i: usize) -> Effect {
     } else if code.words(i, &["session", "authorization"]) || is_setting(code, i, &ROLE_SETTINGS) {
         Effect::Role
     } else if is_setting(code, i, &NAME_SETTINGS) {
-        Effect::Catalog
+        Effect::Names
     } else {
         Effect::None
     }

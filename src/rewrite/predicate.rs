@@ -93,7 +93,8 @@ pub fn read(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, range: Ran
         match read_part(code, ctx, written, part) {
             Part::Key(columns) => {
                 // A second value for a key column is one more condition.
-                let fresh = columns.iter().all(|(k, v)| v.is_some() && key.get(*k).is_some_and(Option::is_none));
+                let fresh =
+                    columns.iter().all(|(k, v)| v.is_some() && key.get(*k).is_some_and(Option::is_none));
                 unknown |= columns.iter().any(|(_, v)| v.is_none());
                 if fresh {
                     for (k, value) in columns {

@@ -94,10 +94,8 @@ impl Session {
         if self.status == b'I' && self.queue.is_empty() {
             let sqlstate =
                 read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
-            self.rewrite_rejected(&sqlstate);
-            self.view_outdated = true;
             put(edit::query_with_text(server.as_bytes_mut(), &query.text));
-            self.expect(Kind::Query, Detail::Plain);
+            self.expect(Kind::Query, Detail::Rerun(sqlstate.into()));
             return Fate::Gone;
         }
         self.errored = true;

@@ -258,6 +258,16 @@ impl Session {
                 self.errored |= tag == back::ERROR;
                 Fate::Forward
             }
+            Detail::Rerun(sqlstate) => {
+                if tag == back::COMMAND_COMPLETE {
+                    // The original passes: the rewrite was wrong, or what it was made from is out of date.
+                    self.rewrite_rejected(&sqlstate);
+                    self.view_outdated = true;
+                }
+                self.errored |= tag == back::ERROR;
+                self.put_back(Detail::Rerun(sqlstate));
+                Fate::Forward
+            }
             Detail::Query(mut query) => {
                 let fate = self.query_frame(&mut query, tag, body, client);
                 self.put_back(Detail::Query(query));

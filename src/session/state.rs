@@ -64,6 +64,8 @@ pub(crate) enum Detail {
     OwnUndo(Undo),
     /// A Query with a plan.
     Query(Box<QueryDetail>),
+    /// The client's own text, run in place of a rewritten one that the server refused with this SQLSTATE.
+    Rerun(Box<[u8]>),
     /// A Parse whose text was changed.
     Parse(Rc<Prepared>, Undo),
     /// Describe of a statement whose description is changed or wanted.

@@ -14,6 +14,7 @@ pub mod ident;
 pub mod keys;
 pub mod lexer;
 pub mod operand;
+pub mod prefilter;
 pub mod relation;
 pub mod select_list;
 pub mod splice;
