@@ -5,4 +5,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod hidden_columns;
+mod keys;
+mod observations;
 mod relay;
+mod two_users;
+mod zero_rows;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub mod cluster;
+pub mod conflict;
 pub mod frames;
 pub mod log;
 pub mod proxy;

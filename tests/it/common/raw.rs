@@ -7,6 +7,18 @@ use std::time::Duration;
 use super::LIMIT;
 use super::frames::{self, Frame};
 
+/// The two ways to send a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Query; the values go into the text as literals.
+    Simple,
+    /// Parse, Bind, Describe, Execute, Sync; the values go as parameters.
+    Extended,
+}
+
+/// Both, each with the key of a row that no other uses.
+pub const BOTH: [(Protocol, &str); 2] = [(Protocol::Simple, "1"), (Protocol::Extended, "2")];
+
 /// One session.
 pub struct Raw {
     stream: TcpStream,
@@ -157,6 +169,14 @@ impl Raw {
         ])
     }
 
+    /// One statement with `$1`.. in either protocol.
+    pub fn say(&mut self, protocol: Protocol, sql: &str, values: &[&str]) -> Vec<Frame> {
+        match protocol {
+            Protocol::Simple => self.query(&inlined(sql, values)),
+            Protocol::Extended => self.extended(sql, values),
+        }
+    }
+
     /// One simple Query that must not fail; its last command tag.
     pub fn ok(&mut self, sql: &str) -> String {
         let reply = self.query(sql);
@@ -179,6 +199,14 @@ impl Raw {
         assert!(rows.len() == 1 && rows[0].len() == 1, "{sql}: {rows:?}");
         rows[0][0].clone()
     }
+}
+
+/// The text with `$n` replaced by literals, as drivers without server-side parameters do it.
+pub fn inlined(sql: &str, values: &[&str]) -> String {
+    let literals = values.iter().enumerate().rev();
+    literals.fold(sql.to_owned(), |sql, (i, v)| {
+        sql.replace(&format!("${}", i + 1), &format!("'{}'", v.replace('\'', "''")))
+    })
 }
 
 /// The first ErrorResponse of a reply.

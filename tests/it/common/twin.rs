@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cluster::{Cluster, cluster};
 use super::frames::Frame;
 use super::proxy::Proxy;
-use super::raw::Raw;
+use super::raw::{Protocol, Raw};
 
 /// A cluster, a proxy before it, and how to reach both sides.
 pub struct Stage {
@@ -38,6 +38,21 @@ impl Stage {
         self.cluster.direct("proxied")
     }
 
+    /// The version of the row that a condition names, as the server has it.
+    pub fn version(&self, table: &str, condition: &str) -> String {
+        self.behind().value(&format!("select version from {table} where {condition}"))
+    }
+
+    /// Another user's write of a row, through the proxy: it lands and bumps.
+    pub fn other_writes(&self, sql: &str) {
+        assert_eq!(self.session().ok(sql), "UPDATE 1", "{sql}");
+    }
+
+    /// Conflicts counted so far.
+    pub fn conflicts(&self) -> f64 {
+        self.proxy.metric("version_conflicts_total", &[])
+    }
+
     /// Twin sessions of the superuser.
     pub fn twin(&self) -> Twin {
         self.twin_of("postgres")
@@ -64,6 +79,14 @@ impl Twin {
     pub fn exchange(&mut self, messages: &[Vec<u8>]) -> Vec<Frame> {
         let direct = self.direct.exchange(messages);
         let proxied = self.proxied.exchange(messages);
+        same(&direct, &proxied);
+        proxied
+    }
+
+    /// One statement with `$1`.. on both, in either protocol.
+    pub fn say(&mut self, protocol: Protocol, sql: &str, values: &[&str]) -> Vec<Frame> {
+        let direct = self.direct.say(protocol, sql, values);
+        let proxied = self.proxied.say(protocol, sql, values);
         same(&direct, &proxied);
         proxied
     }
@@ -102,6 +125,8 @@ pub fn masked(reply: &[Frame]) -> Vec<Frame> {
             b'T' => {
                 versions = frame.columns().iter().map(|(n, origin)| n == "version" && origin.0 != 0).collect()
             }
+            // NotificationResponse begins with the sender's process id.
+            b'A' => frame.body[..4].fill(0),
             b'D' if versions.contains(&true) => blank(&mut frame, &versions),
             _ => {}
         }
