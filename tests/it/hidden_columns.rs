@@ -190,19 +190,16 @@ fn results_that_hidden_columns_would_change_are_left_alone() {
         "with p as materialized (select * from projects) select name from p order by id",
         "create temp table copied as select name from projects",
         "select name into temp also_copied from projects",
-        "insert into notes (id, body) select id + 100, name from projects",
-        "create temp view seen as select name from projects",
-        "select * from seen order by 1",
+        "insert into notes (id, body) select id + 100, name from projects on conflict do nothing",
+        "select * from project_names order by 1",
         "values (1)",
         "table notes",
         "table projects",
         "explain (costs off) select 1",
     ] {
         twin.query(sql);
-        if sql.starts_with("select") || sql.starts_with("with") {
-            if !sql.contains(" into ") {
-                twin.extended(sql, &[]);
-            }
+        if !sql.contains(" into ") && !sql.contains("create") {
+            twin.extended(sql, &[]);
         }
     }
     assert_eq!(twin.query("select count(*) from copied"), twin.query("select count(*) from also_copied"));

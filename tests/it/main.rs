@@ -8,6 +8,8 @@ mod common;
 mod hidden_columns;
 mod keys;
 mod observations;
+mod positions;
+mod protocol;
 mod relay;
 mod two_users;
 mod zero_rows;

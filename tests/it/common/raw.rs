@@ -68,6 +68,11 @@ impl Raw {
         self.stream.write_all(bytes)
     }
 
+    /// A second handle that only sends.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// Closes our sending side only.
     pub fn close_sending(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);

@@ -122,6 +122,8 @@ create table scope_assignments (
 );
 insert into scope_assignments (id, name) values (1, 's');
 
+create view project_names as select name from projects;
+
 -- A table that the proxy does not know.
 create table notes (
     id integer primary key,
