@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::Table;
 use crate::sql::columns::ColumnSet;
+pub use crate::sql::splice::Edit;
 
 /// Everything known about one text (a `Query` may hold several statements, a `Parse` at most one).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +14,20 @@ pub struct Plan {
     pub statements: Vec<StatementPlan>,
     /// Highest `$n` in the text.
     pub max_param: u16,
+}
+
+impl Plan {
+    /// Nothing that a session would have to do or remember.
+    pub fn is_idle(&self) -> bool {
+        self.statements.iter().all(|s| {
+            s.effect == Effect::None
+                && s.edits.is_empty()
+                && s.hidden.is_empty()
+                && s.teaches.is_empty()
+                && s.point.is_none()
+                && s.unchecked.is_empty()
+        })
+    }
 }
 
 /// One statement.
@@ -50,17 +65,6 @@ pub enum ResultKind {
     Written,
     /// `RETURNING` of DELETE: the row is gone.
     Deleted,
-}
-
-/// Text put in the place of `remove` bytes at byte `at`. Never a re-printed statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
-    /// Byte offset in the whole text.
-    pub at: usize,
-    /// How many of the client's bytes it takes the place of; 0 for an insertion.
-    pub remove: usize,
-    /// What goes there.
-    pub insert: Box<str>,
 }
 
 /// One hidden column.
@@ -259,8 +263,9 @@ pub enum Effect {
     Deallocate(Option<Box<str>>),
     /// SET ROLE, SET SESSION AUTHORIZATION, RESET of them: another role, observations go.
     Role,
-    /// Anything that may change how names resolve (SET search_path, set_config, CREATE TEMP ..) or what the
-    /// catalog holds (DDL): look again.
+    /// Names may resolve otherwise in this session (SET search_path, set_config, RESET of it): look again.
+    Names,
+    /// DDL: the catalog holds something else, for everybody.
     Catalog,
     /// TRUNCATE: root OIDs of protected tables emptied.
     Truncate(Vec<u32>),

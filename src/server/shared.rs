@@ -8,7 +8,11 @@ use tokio::sync::watch;
 use super::upstream::Upstream;
 use crate::catalog::views::Views;
 use crate::config::{ConfigError, Settings};
+use crate::rewrite::cache::PlanCache;
 use crate::telemetry::Metrics;
+
+/// How many plans of statement texts are kept.
+const PLANS: usize = 10_000;
 
 /// One for the whole process, behind an `Arc`.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What has been seen of the catalogs of the upstream's databases.
     pub views: Views,
+    /// Plans of statement texts.
+    pub plans: PlanCache,
     /// The PostgreSQL server.
     pub upstream: Upstream,
     /// Turns true once, when the process stops.
@@ -33,6 +39,7 @@ impl Shared {
         let shared = Self {
             metrics: Metrics::new(&settings.environment, &settings.tables),
             views: Views::default(),
+            plans: PlanCache::new(PLANS),
             upstream: Upstream::new(settings.upstream()?.clone()),
             shutdown,
             next_session: AtomicU64::new(1),

@@ -4,4 +4,9 @@
 //! prints a statement back, it only names byte offsets in it.
 
 pub mod columns;
+pub mod encoding;
+pub mod ident;
+pub mod lexer;
+pub mod splice;
+pub mod split;
 pub mod token;

@@ -9,7 +9,8 @@ pub enum TokenKind {
     QuotedIdent,
     /// `U&"unicode"`.
     UnicodeIdent,
-    /// `'string'` (also `N'..'`); backslashes escape only if `standard_conforming_strings` is off.
+    /// `'string'` (also `N'..'`); backslashes escape only if `standard_conforming_strings` is off. A string of
+    /// any kind that goes on over a newline (`'a'` newline `'b'`) is one token, as the server reads it.
     Str,
     /// `E'escape string'`.
     EscapeStr,
@@ -43,6 +44,8 @@ pub enum TokenKind {
     Semicolon,
     /// `.`.
     Dot,
+    /// `..` (PL/pgSQL only; SQL refuses it).
+    DotDot,
     /// `:` alone.
     Colon,
 }

@@ -1,0 +1,91 @@
+//! A WHERE condition as the list of its top-level AND parts.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::code::{Code, Keyword};
+use super::token::TokenKind;
+
+/// The parts of a condition that must all hold.
+pub type Conjuncts = SmallVec<[Range<usize>; 4]>;
+
+/// Splits a condition at its top-level ANDs, through parentheses. The AND of BETWEEN and those inside of
+/// `CASE .. END` do not split; a part that holds an OR stays whole.
+pub fn conjuncts(code: Code<'_>, range: Range<usize>) -> Conjuncts {
+    let mut out = Conjuncts::new();
+    split(code, range, &mut out);
+    out
+}
+
+fn split(code: Code<'_>, range: Range<usize>, out: &mut Conjuncts) {
+    let first = out.len();
+    let mut start = range.start;
+    let mut between = false;
+    for (at, keyword) in code.keywords(range.clone()) {
+        match keyword {
+            Keyword::Between => between = true,
+            Keyword::And if between => between = false,
+            Keyword::And => {
+                part(code, start..at, out);
+                start = at + 1;
+            }
+            Keyword::Or => {
+                out.truncate(first);
+                out.push(range);
+                return;
+            }
+            _ => {}
+        }
+    }
+    part(code, start..range.end, out);
+}
+
+fn part(code: Code<'_>, range: Range<usize>, out: &mut Conjuncts) {
+    if code.is_group(&range) && is_condition(code, range.start + 1..range.end - 1) {
+        split(code, range.start + 1..range.end - 1, out);
+    } else {
+        out.push(range);
+    }
+}
+
+/// The tokens between two parentheses are a condition, not a sub-select or a row.
+fn is_condition(code: Code<'_>, range: Range<usize>) -> bool {
+    !range.is_empty()
+        && !code.any_word(range.start, &["select", "with", "values", "table"])
+        && code.split_commas(range).nth(1).is_none()
+}
+
+/// The parts of a condition of which one must hold, if it is an OR of more than one.
+pub fn disjuncts(code: Code<'_>, range: Range<usize>) -> SmallVec<[Range<usize>; 4]> {
+    let range = code.strip_parens(range);
+    let mut out = SmallVec::new();
+    let mut start = range.start;
+    for (at, keyword) in code.keywords(range.clone()) {
+        if keyword == Keyword::Or {
+            out.push(code.strip_parens(start..at));
+            start = at + 1;
+        }
+    }
+    out.push(code.strip_parens(start..range.end));
+    out
+}
+
+/// One part as `left = right`: the index of a lone `=` on the part's own level, outside of CASE.
+pub fn equality(code: Code<'_>, range: &Range<usize>) -> Option<usize> {
+    let depth = code.depth(range.start);
+    let mut found = None;
+    for i in range.clone() {
+        if code.depth(i) == depth && code.is(i, TokenKind::Op) {
+            if !code.op(i, b"=") || found.is_some() {
+                // Another operator: its precedence is not followed here, `-1` is for the operand's reader.
+                if found.is_some() {
+                    continue;
+                }
+                return None;
+            }
+            found = Some(i);
+        }
+    }
+    found
+}
