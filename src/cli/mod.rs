@@ -1,8 +1,10 @@
 //! The command line: one file per command.
 
 mod check_config;
+mod explain;
 pub mod flags;
 mod serve;
+mod migrate;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -28,6 +30,10 @@ enum Command {
     Serve(serve::Args),
     /// Reads the configuration, says what is wrong with it, or prints it
     CheckConfig(check_config::Args),
+    /// Adds, drops or shows the version columns of the configured tables
+    Migrate(migrate::Args),
+    /// Shows a statement as it would be sent, and says why
+    Explain(explain::Args),
 }
 
 /// Parses the process's arguments and runs the command they name.
@@ -35,6 +41,8 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
+        Command::Explain(args) => explain::run(&args),
     }
 }
 

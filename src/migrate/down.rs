@@ -24,11 +24,11 @@ pub async fn down(
     progress: Progress<'_>,
 ) -> Report {
     let mut steps = Vec::with_capacity(tables.len());
+    let mut lost = false;
     for t in tables {
-        steps.push(match client.is_closed() {
-            true => Step::Done(Err(Problem::NotTried)),
-            false => retire(client, t, options, progress).await.unwrap_or_else(|p| Step::Done(Err(p))),
-        });
+        let step = if lost { Err(Problem::NotTried) } else { retire(client, t, options, progress).await };
+        lost |= step.as_ref().is_err_and(Problem::ends_the_run);
+        steps.push(step.unwrap_or_else(|p| Step::Done(Err(p))));
     }
     let any = steps.iter().any(|s| matches!(s, Step::Drop { .. }));
     let waited = if any && !options.no_wait { wait(client, options, progress).await } else { Ok(()) };

@@ -86,7 +86,8 @@ pub enum Problem {
     /// A column of another type.
     #[error(
         "column {column} is already there as {found}, wanted is {wanted}; left alone: set version_column to \
-         another name, or version_type if that column shall be used"
+         another name{}",
+        type_hint(found)
     )]
     WrongType {
         /// The column.
@@ -203,6 +204,14 @@ fn elsewhere_hint(found: &[String]) -> String {
     if found.is_empty() { String::new() } else { format!(", but there is {}", found.join(", ")) }
 }
 
+fn type_hint(found: &str) -> &'static str {
+    if matches!(found, "smallint" | "integer" | "bigint") {
+        ", or version_type if this is its version"
+    } else {
+        ""
+    }
+}
+
 fn aftermath(retired: bool) -> &'static str {
     if retired {
         "; it is marked as retired and works unprotected now: run `migrate down` again to finish or `migrate up` to go back"
@@ -230,6 +239,11 @@ impl Problem {
             Self::Server { error, .. } | Self::Locked { error, .. } => Some(error),
             _ => None,
         }
+    }
+
+    /// The connection is gone: nothing more can be tried.
+    pub(super) fn ends_the_run(&self) -> bool {
+        self.server_error().is_some_and(|e| e.connection_lost)
     }
 
     /// A fixed word for scripts.

@@ -72,10 +72,15 @@ async fn once(client: &mut Client, options: &Options, work: &impl Work) -> Resul
     tx.batch_execute(&set).await.map_err(|e| Problem::server("setting lock_timeout", e))?;
     let outcome = work.run(&tx).await;
     match outcome {
-        Ok(outcome) => {
-            tx.commit().await.map_err(|e| Problem::server("committing", e))?;
-            Ok(outcome)
-        }
+        Ok(outcome) => match tx.commit().await.map_err(|e| Problem::server("committing", e)) {
+            Ok(()) => Ok(outcome),
+            Err(Problem::Server { error, retired, .. }) if error.connection_lost => Err(Problem::Server {
+                doing: "committing (whether it was done is not known: run this again)",
+                error,
+                retired,
+            }),
+            Err(problem) => Err(problem),
+        },
         Err(problem) => {
             // If this fails too, the connection is gone and the server rolls back by itself.
             let _ = tx.rollback().await;

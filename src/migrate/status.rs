@@ -121,13 +121,14 @@ impl StatusReport {
 /// Looks at each table. `fast`: the planner's guess for the rows, and no look at the versions.
 pub async fn status(client: &Client, tables: &[TableSettings], fast: bool) -> StatusReport {
     let mut report = StatusReport { tables: Vec::with_capacity(tables.len()) };
+    let mut lost = false;
     for t in tables {
-        report.tables.push(one(client, t, fast).await);
+        report.tables.push(one(client, t, fast, &mut lost).await);
     }
     report
 }
 
-async fn one(client: &Client, t: &TableSettings, fast: bool) -> TableStatus {
+async fn one(client: &Client, t: &TableSettings, fast: bool, lost: &mut bool) -> TableStatus {
     let mut status = TableStatus {
         table: format!("{}.{}", t.schema, t.name),
         column: t.version_column.clone(),
@@ -141,13 +142,14 @@ async fn one(client: &Client, t: &TableSettings, fast: bool) -> TableStatus {
         problem: None,
         note: None,
     };
-    if client.is_closed() {
+    if *lost {
         status.problem = Some(Problem::NotTried.to_string());
         return status;
     }
     let relation = match inspect(client, t).await {
         Ok(relation) => relation,
         Err(problem) => {
+            *lost = problem.ends_the_run();
             status.problem = Some(problem.to_string());
             return status;
         }
@@ -164,7 +166,9 @@ async fn one(client: &Client, t: &TableSettings, fast: bool) -> TableStatus {
         count(client, t, relation.column.as_ref(), &mut status).await
     };
     if let Err(e) = counted {
-        status.problem.get_or_insert_with(|| Problem::server("counting its rows", e).to_string());
+        let problem = Problem::server("counting its rows", e);
+        *lost = problem.ends_the_run();
+        status.problem.get_or_insert_with(|| problem.to_string());
     }
     if !fast && relation.row_security {
         notes.push("row security hides rows from this role: the numbers may be too low".into());

@@ -17,9 +17,10 @@ pub async fn up(
     progress: Progress<'_>,
 ) -> Report {
     let mut report = Report { action: Action::Up, tables: Vec::with_capacity(tables.len()) };
+    let mut lost = false;
     for t in tables {
-        let result =
-            if client.is_closed() { Err(Problem::NotTried) } else { one(client, t, options, progress).await };
+        let result = if lost { Err(Problem::NotTried) } else { one(client, t, options, progress).await };
+        lost |= result.as_ref().is_err_and(Problem::ends_the_run);
         report.tables.push(TableReport {
             table: format!("{}.{}", t.schema, t.name),
             column: quote::definition(t),

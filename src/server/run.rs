@@ -74,10 +74,10 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     };
 
     announce(shared, &listeners, &http_listener)?;
-    let mut helpers = JoinSet::new();
-    helpers.spawn(probe::run(Arc::clone(shared), readiness));
-    helpers.spawn(upkeep(shared.metrics.handle()));
-    helpers.spawn(async move {
+    let mut background = JoinSet::new();
+    background.spawn(probe::run(Arc::clone(shared), readiness));
+    background.spawn(upkeep(shared.metrics.handle()));
+    background.spawn(async move {
         if let Err(error) = axum::serve(http_listener, http::router(endpoints)).await {
             tracing::error!(target: targets::HTTP, %error, "the HTTP endpoints are gone");
         }
@@ -99,7 +99,7 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     if late > 0 {
         tracing::warn!(target: targets::SERVER, workers = late, "workers did not end in time and were left behind");
     }
-    helpers.shutdown().await;
+    background.shutdown().await;
     tracing::info!(target: targets::SERVER, "stopped");
     Ok(())
 }
