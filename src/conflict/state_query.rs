@@ -135,6 +135,7 @@ pub(super) mod tests {
             version_type: VersionType::Int4,
             visible: true,
             statement_triggers: false,
+            version_triggers: false,
             row_security: false,
             may_read: true,
             may_write: true,
