@@ -1,5 +1,7 @@
 //! The protected tables as the server has them, for one role on one database.
 
+pub mod views;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
