@@ -6,7 +6,9 @@
 pub mod columns;
 pub mod encoding;
 pub mod ident;
+pub mod keys;
 pub mod lexer;
+pub mod prefilter;
 pub mod splice;
 pub mod split;
 pub mod token;
