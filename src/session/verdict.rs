@@ -225,8 +225,7 @@ impl Session {
             application: &self.facts.application_name,
             client: &client_address,
         };
-        let at = std::time::SystemTime::now();
-        ConflictEvent { report: &report, connection, user_id: None, at }.emit();
+        ConflictEvent { report: &report, connection, user_id: None }.emit();
         let now = self.now();
         if let Some(row) = &verdict.write.row {
             self.observations.refused(row, now);
