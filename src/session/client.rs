@@ -10,8 +10,7 @@ use super::prepared::{Portal, Prepared, Undo};
 use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, ExecuteDetail, Hold, QueryDetail, Session, Wait};
-use super::writes::{self, BoundValues, Stance, Values};
-use crate::conflict::Source;
+use super::writes::{self, BoundValues, Values};
 use crate::rewrite::plan::{Plan, PointWrite, Reason};
 use crate::rewrite::render::{Check, render_parse, render_query};
 use crate::sql::prefilter::Interest;
@@ -316,10 +315,10 @@ impl Session {
         let mut checks: smallvec::SmallVec<[Check; 4]> =
             plan.statements.iter().map(|_| Check::None).collect();
         let mut guarded = false;
-        if let Some(Stance::Checked { expected, source, .. }) = write.as_ref().map(|w| &w.stance) {
-            guarded = true;
-            if let (Some(check), true) = (checks.first_mut(), *source != Source::Predicate) {
-                *check = Check::Version(*expected);
+        if let Some(write) = &write {
+            guarded = write.is_checked();
+            if let (Some(check), Some(version)) = (checks.first_mut(), write.predicate()) {
+                *check = Check::Version(version);
             }
         }
         let rendered = render_query(&plan, text, &checks);
@@ -339,6 +338,7 @@ impl Session {
             index: 0,
             learner: None,
             write,
+            guarded,
             answered: false,
             refused: None,
         };
@@ -458,6 +458,7 @@ impl Session {
         }
         let portal = Rc::new(Portal {
             result_formats: bind.result_formats.iter().collect(),
+            param_count: bind.param_count(),
             write: RefCell::new(None),
             prepared,
         });
@@ -492,11 +493,11 @@ impl Session {
         let mut text = None;
         let mut binary = None;
         if let Some(write) = &mut write {
-            if let Stance::Checked { expected, source, .. } = &write.stance {
+            if write.is_checked() {
                 guarded = true;
-                if *source != Source::Predicate {
-                    text = Some(expected.to_string());
-                    binary = write.point().map(|p| version_bytes(p.table.version_type, *expected));
+                if let Some(version) = write.predicate() {
+                    text = Some(version.to_string());
+                    binary = write.point().map(|p| version_bytes(p.table.version_type, version));
                 }
                 write.prepared = Some(prepared.clone());
                 write.values = Some(BoundValues {
@@ -537,12 +538,11 @@ impl Session {
                 }
             }
             front::SYNC if hold.executed && self.cycle.executes == 0 => {
-                let guarded = self.release(Ok(()), out);
-                self.passing(tag);
-                if guarded {
-                    build::sync(out.as_bytes_mut());
+                if self.release(Ok(()), out) {
+                    self.expect(Kind::Sync, Detail::Guarded);
                     self.wait = Some(Wait::Verdict);
-                    return Some(Lane::Done);
+                } else {
+                    self.passing(tag);
                 }
                 return Some(Lane::Raw);
             }

@@ -14,6 +14,7 @@ use crate::wire::read::{Field, read_data_row};
 #[derive(Debug, Default)]
 pub(crate) struct Learner {
     tables: Vec<Source>,
+    written: Vec<u32>,
     /// How many columns at the end of each row are not the client's.
     pub hidden: usize,
     /// What the rows are.
@@ -50,7 +51,17 @@ impl Learner {
                 source(table, &teach.shown, plan, fields, visible, &format)
             })
             .collect();
-        Self { tables, hidden, kind: plan.result }
+        let tables: Vec<Source> = tables;
+        let written = match plan.result {
+            ResultKind::Written => tables.iter().map(|t| t.root_oid).collect(),
+            _ => Vec::new(),
+        };
+        Self { tables, written, hidden, kind: plan.result }
+    }
+
+    /// Root OIDs of the tables whose rows the result shows as the statement wrote them.
+    pub fn written(&self) -> &[u32] {
+        &self.written
     }
 
     /// There is nothing to learn from the rows.

@@ -68,6 +68,8 @@ pub(crate) struct Portal {
     pub prepared: Rc<Prepared>,
     /// Result formats as bound: none = text, one = all, else one per visible column.
     pub result_formats: Vec<i16>,
+    /// How many parameters it was bound with.
+    pub param_count: usize,
     /// What the write behind it rests on.
     pub write: RefCell<Option<super::writes::Write>>,
 }

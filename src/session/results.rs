@@ -45,19 +45,22 @@ impl Session {
                 None => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
-                query.learner = None;
+                let learner = query.learner.take();
                 let plan = query.plan.clone();
                 let statement = plan.statements.get(query.index);
                 query.index += 1;
                 let tag = read_command_complete(body).unwrap_or_default();
                 let rows = rows_of_tag(tag);
-                if let (Some(0), Some(write)) = (rows, query.write.take_if(|w| w.is_checked())) {
-                    self.zero_rows(write, body);
-                    return Fate::Gone;
+                if rows == Some(0) {
+                    if let Some(write) = query.write.take_if(|w| w.is_checked()) {
+                        self.zero_rows(write, body);
+                        return Fate::Gone;
+                    }
                 }
                 query.answered = true;
                 if let Some(statement) = statement {
-                    self.complete(statement, query.write.take(), tag, query.seq);
+                    let taught = learner.as_ref().map_or(&[][..], |l| l.written());
+                    self.complete(statement, query.write.take(), tag, query.seq, taught);
                 }
                 Fate::Forward
             }
@@ -132,12 +135,26 @@ impl Session {
             back::COMMAND_COMPLETE => {
                 let tag = read_command_complete(body).unwrap_or_default();
                 let mut write = portal.write.borrow_mut();
-                if let (Some(0), Some(write)) = (rows_of_tag(tag), write.take_if(|w| w.is_checked())) {
-                    self.zero_rows(write, body);
-                    return Fate::Gone;
+                if rows_of_tag(tag) == Some(0) {
+                    if let Some(write) = write.take_if(|w| w.is_checked()) {
+                        self.zero_rows(write, body);
+                        return Fate::Gone;
+                    }
                 }
                 if let Some(statement) = portal.prepared.statement() {
-                    self.complete(statement, write.take(), tag, execute.seq);
+                    let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
+                    self.complete(statement, write.take(), tag, execute.seq, taught);
+                }
+                Fate::Forward
+            }
+            back::PORTAL_SUSPENDED => {
+                // A write with RETURNING has run in full before its first row: it may never be fetched further.
+                let mut write = portal.write.borrow_mut();
+                let statement = portal.prepared.statement();
+                if let Some(statement) = statement.filter(|s| s.result == ResultKind::Written) {
+                    let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
+                    let taught = single.map_or(&[][..], |l| l.written());
+                    self.complete(statement, write.take(), b"UPDATE 1", execute.seq, taught);
                 }
                 Fate::Forward
             }
@@ -174,13 +191,21 @@ impl Session {
         }
     }
 
-    /// A statement has completed with this tag.
-    fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, tag: &[u8], seq: u64) {
+    /// A statement has completed with this tag. `taught`: root OIDs of tables whose written rows its own result
+    /// has shown.
+    fn complete(
+        &mut self,
+        statement: &StatementPlan,
+        write: Option<Write>,
+        tag: &[u8],
+        seq: u64,
+        taught: &[u32],
+    ) {
         let rows = rows_of_tag(tag).unwrap_or(0);
         if let Some(write) = write {
-            self.settle(&write, rows);
+            self.settle(&write, rows, taught);
         } else if let Some(point) = &statement.point {
-            // One of several in a Query: its key was not looked at.
+            // Its outcome is settled already, or its key was not looked at.
             self.observations.forget_table(point.table.root_oid);
         }
         match &statement.effect {
@@ -189,22 +214,22 @@ impl Session {
             }
             Effect::Execute(name) => {
                 if let Some(writes) = self.sql_prepared.get(name).cloned() {
-                    self.unchecked(&writes);
+                    self.unchecked(&writes, taught);
                 }
-                self.unchecked(&statement.unchecked);
+                self.unchecked(&statement.unchecked, taught);
             }
-            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unchecked),
+            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unchecked, taught),
             _ => {}
         }
         self.effect(statement, tag, seq);
     }
 
     /// Writes of unknown outcome: counted, and what was known of their rows is forgotten.
-    fn unchecked(&mut self, writes: &[UncheckedWrite]) {
+    fn unchecked(&mut self, writes: &[UncheckedWrite], taught: &[u32]) {
         let now = self.now();
         for write in writes {
             self.shared.metrics.unchecked_write(&write.table, write.reason);
-            if write.root_oid == 0 {
+            if write.root_oid == 0 || taught.contains(&write.root_oid) {
                 continue;
             }
             match self.literal_rows(write) {
@@ -233,7 +258,7 @@ impl Session {
     }
 
     /// A point write has completed.
-    fn settle(&mut self, write: &Write, rows: u64) {
+    fn settle(&mut self, write: &Write, rows: u64, taught: &[u32]) {
         let Some(point) = write.point() else { return };
         let metrics = self.shared.metrics.clone();
         let entity: &str = &point.table.entity;
@@ -255,14 +280,15 @@ impl Session {
                 WriteOutcome::Blind
             }
             (Stance::SelfRelative, _) => WriteOutcome::SelfRelative,
-            (Stance::Explicit, _) => WriteOutcome::Explicit,
+            (Stance::Explicit { .. }, _) => WriteOutcome::Explicit,
             (Stance::Unchecked(reason), _) => {
                 metrics.unchecked_write(&point.table.root_name, *reason);
                 WriteOutcome::Unchecked
             }
         };
         metrics.write(entity, outcome);
-        if rows > 0 && !matches!(write.stance, Stance::Checked { .. }) {
+        let shown = taught.contains(&point.table.root_oid);
+        if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
             match &write.row {
                 Some(row) => self.observations.wrote_unchecked(row, now),
                 None => self.observations.forget_table(point.table.root_oid),
@@ -341,7 +367,8 @@ impl Session {
     }
 }
 
-/// Errors that a rewritten statement may meet where the original would not: no such column, no privilege.
+/// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or
+/// that the server words otherwise for it (a syntax error at the very end).
 fn may_be_ours(sqlstate: &[u8]) -> bool {
-    matches!(sqlstate, b"42703" | b"42501")
+    matches!(sqlstate, b"42703" | b"42501" | b"42601")
 }

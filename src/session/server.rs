@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::learn::Learner;
 use super::own::Exchange;
@@ -11,6 +12,7 @@ use super::put;
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
 use crate::rewrite::render::Rendered;
+use crate::sql::lexer::{LexOptions, lex};
 use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
@@ -159,6 +161,11 @@ impl Session {
                 return Fate::Gone;
             }
         };
+        let guarded = match &entry.detail {
+            Detail::Guarded => true,
+            Detail::Query(query) => query.guarded,
+            _ => false,
+        };
         match entry.detail {
             Detail::Own | Detail::OwnEnd | Detail::OwnUndo(_) => {
                 self.own_done(client, server);
@@ -170,9 +177,13 @@ impl Session {
             }
             _ => {}
         }
-        if self.verdict.is_some() {
-            self.begin_probe(server);
-            return Fate::Gone;
+        if guarded {
+            if self.verdict.is_some() && !self.errored {
+                self.begin_probe(server);
+                return Fate::Gone;
+            }
+            self.verdict = None;
+            self.wait = None;
         }
         let status = self.status;
         self.client_ready(status, false);
@@ -305,7 +316,9 @@ impl Session {
             back::ERROR => {
                 self.errored = true;
                 let hidden = match detail {
-                    Detail::Bind(portal, _) => Some((portal.result_formats.len(), prepared.hidden)),
+                    Detail::Bind(portal, _) if portal.param_count == prepared.own_params() => {
+                        Some((portal.result_formats.len(), prepared.hidden))
+                    }
                     _ => None,
                 };
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), hidden, client)
@@ -472,8 +485,32 @@ fn map_position(
     let Some(fields) = read_error_fields(body) else { return Fate::Forward };
     let Some(position) = fields.position() else { return Fate::Forward };
     let mapped = rendered.map.original_position(&rendered.text, text, position, encoding);
-    let change = (b'P', mapped.map(|p| p.to_string().into_bytes()));
-    if edit::error_with(client.as_bytes_mut(), tag, &fields, &[change]) { Fate::Gone } else { Fate::Forward }
+    let mut changes: SmallVec<[(u8, Option<Vec<u8>>); 2]> = SmallVec::new();
+    changes.push((b'P', mapped.map(|p| p.to_string().into_bytes())));
+    // The parser tripped over a piece of ours that closes what the client left open (`WHERE id =`): the client's
+    // own text has something else there, or its end.
+    let near = fields.get(b'M').is_some_and(|m| m.starts_with(b"syntax error at or near "));
+    if near && rendered.map.is_inserted(&rendered.text, position, encoding) && text.is_ascii() {
+        if let Some(mapped) = mapped {
+            let (at, message) = syntax_error_at(text, mapped.saturating_sub(1));
+            changes.clear();
+            changes.push((b'P', Some((at + 1).to_string().into_bytes())));
+            changes.push((b'M', Some(message.into_bytes())));
+        }
+    }
+    if edit::error_with(client.as_bytes_mut(), tag, &fields, &changes) { Fate::Gone } else { Fate::Forward }
+}
+
+/// Place and wording of a syntax error at the first token at or behind `offset`.
+fn syntax_error_at(text: &[u8], offset: usize) -> (usize, String) {
+    let tokens = lex(text, &LexOptions::default()).map(|t| t.tokens).unwrap_or_default();
+    match tokens.iter().find(|t| t.start as usize >= offset) {
+        Some(token) => {
+            let near = String::from_utf8_lossy(token.text(text)).into_owned();
+            (token.start as usize, format!("syntax error at or near \"{near}\""))
+        }
+        None => (text.len(), "syntax error at end of input".to_owned()),
+    }
 }
 
 /// "bind message has 3 result formats but query has 4 columns": the client's own counts.

@@ -64,6 +64,8 @@ pub(crate) enum Detail {
     OwnUndo(Undo),
     /// A Query with a plan.
     Query(Box<QueryDetail>),
+    /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
+    Guarded,
     /// The client's own text, run in place of a rewritten one that the server refused with this SQLSTATE.
     Rerun(Box<[u8]>),
     /// A Parse whose text was changed.
@@ -96,6 +98,8 @@ pub(crate) struct QueryDetail {
     pub index: usize,
     pub learner: Option<Learner>,
     pub write: Option<Write>,
+    /// It is a checked write: its ReadyForQuery asks for the verdict.
+    pub guarded: bool,
     /// Something of this Query's reply has reached the client.
     pub answered: bool,
     /// The server refused the rewritten text for want of a column or privilege; kept until it is known

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::own::{Exchange, Own, OwnStatement, Value};
 use super::put;
-use super::state::{Session, Wait};
+use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
 use crate::conflict::{self, ConflictEvent, ConflictReport, Connection, Probed, ZeroRows};
@@ -120,7 +120,7 @@ impl Session {
             };
             Some(Probed { version, rest })
         });
-        let Stance::Checked { expected, .. } = verdict.write.stance else { return };
+        let Some(expected) = verdict.write.expected() else { return };
         let deleted_by_us =
             verdict.write.row.as_ref().is_some_and(|row| self.observations.deleted_by_us(row, now));
         let decision = conflict::judge(ZeroRows {
@@ -138,6 +138,10 @@ impl Session {
             }
             conflict::Verdict::Conflict { actual } => {
                 self.shared.metrics.zero_row_probe("conflict");
+                if verdict.write.reports_only() {
+                    self.shared.metrics.conflict(&point.table.entity);
+                    return self.pass_zero(client);
+                }
                 verdict.actual = actual;
                 self.refuse(client, server);
             }
@@ -360,9 +364,6 @@ impl Session {
                 self.view_private = false;
                 self.view_outdated = true;
             }
-        }
-        if self.wait == Some(Wait::Verdict) && self.verdict.is_none() {
-            self.wait = None;
         }
     }
 }
