@@ -12,8 +12,8 @@ use crate::sql::token::TokenKind;
 
 /// Words of conditions that are no names.
 const WORDS: [&str; 23] = [
-    "all", "and", "any", "between", "case", "distinct", "else", "end", "escape", "false", "from", "ilike", "in",
-    "is", "isnull", "like", "not", "notnull", "null", "or", "some", "true", "unknown",
+    "all", "and", "any", "between", "case", "distinct", "else", "end", "escape", "false", "from", "ilike",
+    "in", "is", "isnull", "like", "not", "notnull", "null", "or", "some", "true", "unknown",
 ];
 
 /// More of them.
@@ -116,7 +116,8 @@ fn name(code: Code<'_>, written: &Written<'_>, i: usize, range: &Range<usize>) -
     let (name, next) = dotted(code, i, range.end)?;
     let lone = name.table.is_none();
     if code.is(next, TokenKind::LParen) && next < range.end {
-        let in_catalog = lone || name.schema.is_none() && name.table.is_some_and(|t| code.is_name(t, "pg_catalog"));
+        let in_catalog =
+            lone || name.schema.is_none() && name.table.is_some_and(|t| code.is_name(t, "pg_catalog"));
         let function = in_catalog && code.any_word(name.column, &FUNCTIONS);
         let word = lone && (code.any_word(i, &WORDS) || code.any_word(i, &MORE_WORDS));
         return (function || word).then_some(next);

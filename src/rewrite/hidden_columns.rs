@@ -50,8 +50,7 @@ impl<'a> Source<'a> {
     }
 
     fn column(&self, code: Code<'_>, name: Name) -> Option<usize> {
-        let reached =
-            reaches(code, self.table, self.reference, self.aliased, name.schema, name.table);
+        let reached = reaches(code, self.table, self.reference, self.aliased, name.schema, name.table);
         if !reached {
             return None;
         }

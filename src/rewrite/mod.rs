@@ -12,13 +12,13 @@ pub mod render;
 mod client_statements;
 mod delete;
 mod effect;
+mod evaluable;
 mod hidden_columns;
 mod increment;
 mod merge;
 mod nested;
 mod on_conflict;
 mod predicate;
-mod evaluable;
 mod self_relative;
 mod statement;
 mod target;
@@ -97,7 +97,11 @@ fn in_batch(point: PointWrite) -> UncheckedWrite {
 }
 
 fn max_param(code: Code<'_>, range: Range<usize>) -> u16 {
-    range.filter(|i| code.is(*i, TokenKind::Param)).filter_map(|i| operand::number(code, i)).max().unwrap_or(0)
+    range
+        .filter(|i| code.is(*i, TokenKind::Param))
+        .filter_map(|i| operand::number(code, i))
+        .max()
+        .unwrap_or(0)
 }
 
 /// A text without certain tokens: sent as it is. The protected tables that it may write are counted.

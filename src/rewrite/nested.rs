@@ -32,6 +32,11 @@ pub fn plan(statement: &mut Statement<'_>) -> bool {
             execute(statement, i);
         }
         () if code.word(i, "create") => create(statement),
+        () if code.any_word(i, &["call", "do"]) => {
+            // What they run cannot be seen, but it may take a snapshot.
+            statement.out.is_query = true;
+            return false;
+        }
         () => return false,
     }
     true

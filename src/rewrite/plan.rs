@@ -127,9 +127,7 @@ impl PointWrite {
     /// True if an expected version is to be added to the condition: the application does not guard itself, and
     /// the write could overwrite another's change.
     pub fn takes_check(&self) -> bool {
-        self.predicate_allowed
-            && !self.self_relative
-            && !matches!(self.source, VersionSource::InPredicate(_))
+        self.predicate_allowed && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
     }
 }
 

@@ -56,7 +56,12 @@ pub struct Written<'a> {
 
 impl<'a> Written<'a> {
     /// `None` if the names cannot be written in the client's encoding.
-    pub fn new(code: Code<'_>, ctx: &Context<'_>, relation: &Relation, table: &'a Arc<Table>) -> Option<Self> {
+    pub fn new(
+        code: Code<'_>,
+        ctx: &Context<'_>,
+        relation: &Relation,
+        table: &'a Arc<Table>,
+    ) -> Option<Self> {
         let reference_token = relation.reference();
         let reference = code.spelled(reference_token..reference_token + 1)?.into();
         let version = writable(ctx, table.version_column()?)?;

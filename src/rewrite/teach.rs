@@ -51,7 +51,9 @@ impl NameFilter {
             TokenKind::QuotedIdent | TokenKind::UnicodeIdent => return true,
             _ => return false,
         };
-        Self::bit(name).and_then(|bit| self.0.get(bit / 64).map(|w| w & (1 << (bit % 64)) != 0)).unwrap_or(false)
+        Self::bit(name)
+            .and_then(|bit| self.0.get(bit / 64).map(|w| w & (1 << (bit % 64)) != 0))
+            .unwrap_or(false)
     }
 }
 
@@ -168,12 +170,14 @@ pub fn has_wildcard(code: Code<'_>, range: Range<usize>) -> bool {
     let depth = code.depth(range.start);
     range.clone().any(|i| {
         let starts = i == range.start;
-        let before = || i.checked_sub(1).is_some_and(|p| {
-            code.is(p, TokenKind::Comma)
-                || code.is(p, TokenKind::Dot)
-                || code.any_word(p, &["select", "all", "distinct", "returning"])
-                || code.is(p, TokenKind::RParen) && code.any_word(i + 1, &["from", "into"])
-        });
+        let before = || {
+            i.checked_sub(1).is_some_and(|p| {
+                code.is(p, TokenKind::Comma)
+                    || code.is(p, TokenKind::Dot)
+                    || code.any_word(p, &["select", "all", "distinct", "returning"])
+                    || code.is(p, TokenKind::RParen) && code.any_word(i + 1, &["from", "into"])
+            })
+        };
         code.op(i, b"*") && code.depth(i) == depth && (starts || before())
     })
 }

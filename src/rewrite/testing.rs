@@ -117,8 +117,7 @@ pub fn view() -> View {
     for (column, slot) in partition.columns.iter_mut().zip([1, 0, 2]) {
         column.slot = slot;
     }
-    let mut small =
-        table(1008, "public", "small", &["id"], &[("id", INT4), ("name", TEXT), ("version", 21)]);
+    let mut small = table(1008, "public", "small", &["id"], &[("id", INT4), ("name", TEXT), ("version", 21)]);
     small.version_type = VersionType::Int2;
     let amounts =
         table(1009, "public", "amounts", &["id"], &[("id", NUMERIC), ("name", TEXT), ("version", INT4)]);

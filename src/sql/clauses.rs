@@ -163,7 +163,8 @@ pub fn is_statement(code: Code<'_>, i: usize) -> bool {
 pub fn is_modifying(code: Code<'_>, i: usize, end: usize) -> bool {
     if code.word(i, "with") {
         return with(code, i, end).is_none_or(|w| {
-            is_modifying(code, w.main, end) || w.ctes.iter().any(|c| is_modifying(code, c.body.start, c.body.end))
+            is_modifying(code, w.main, end)
+                || w.ctes.iter().any(|c| is_modifying(code, c.body.start, c.body.end))
         });
     }
     code.any_word(i, &["insert", "update", "delete", "merge"])
@@ -235,7 +236,9 @@ pub fn delete(code: Code<'_>, i: usize, end: usize) -> Option<Delete> {
     for (at, keyword) in code.keywords(next..end) {
         match keyword {
             // `USING (..)` behind a JOIN belongs to the join.
-            Keyword::Using if using.is_none() && condition.is_none() && returning.is_none() => using = Some(at),
+            Keyword::Using if using.is_none() && condition.is_none() && returning.is_none() => {
+                using = Some(at)
+            }
             Keyword::Where if condition.is_none() && returning.is_none() => condition = Some(at),
             Keyword::Returning if returning.is_none() => returning = Some(at),
             Keyword::Where | Keyword::Returning | Keyword::Set | Keyword::From => return None,

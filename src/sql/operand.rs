@@ -66,7 +66,8 @@ pub fn number(code: Code<'_>, i: usize) -> Option<u16> {
 /// length (`varchar(3)`) would cut.
 fn cast_keeps(code: Code<'_>, range: Range<usize>, ty: KeyType) -> bool {
     let mut range = range;
-    if range.len() == 3 && code.is_name(range.start, "pg_catalog") && code.is(range.start + 1, TokenKind::Dot) {
+    if range.len() == 3 && code.is_name(range.start, "pg_catalog") && code.is(range.start + 1, TokenKind::Dot)
+    {
         range.start += 2;
     }
     let words: &[&str] = match ty {

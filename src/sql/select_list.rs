@@ -100,6 +100,11 @@ pub fn uses(code: Code<'_>, range: Range<usize>, mut found: impl FnMut(Use)) {
             i += 1;
             continue;
         };
+        if let Some(field) = field_of_row(code, i, next, range.end) {
+            found(Use { name: field, sub_select: sub_select.map(|(open, _)| open) });
+            i = field.column + 1;
+            continue;
+        }
         let function = code.is(next, TokenKind::LParen);
         let behind = i.checked_sub(1).filter(|p| *p >= range.start);
         let typed = behind.is_some_and(|p| code.is(p, TokenKind::Cast) || code.word(p, "as"));
@@ -110,11 +115,44 @@ pub fn uses(code: Code<'_>, range: Range<usize>, mut found: impl FnMut(Use)) {
     }
 }
 
+/// `(t).name`: the name between `i` and `next` stands alone in parentheses and a field follows.
+fn field_of_row(code: Code<'_>, i: usize, next: usize, end: usize) -> Option<Name> {
+    let bracketed = i.checked_sub(1).is_some_and(|p| code.is(p, TokenKind::LParen))
+        && code.is(next, TokenKind::RParen)
+        && code.is(next + 1, TokenKind::Dot);
+    let column = next + 2;
+    (bracketed && next == i + 1 && column < end).then_some(Name { schema: None, table: Some(i), column })
+}
+
 /// Words behind which a column may stand. Behind any other word, a closing bracket or a literal, a bare name is a
 /// label or part of a type.
 const BEFORE_OPERAND: [&str; 27] = [
-    "all", "and", "any", "between", "by", "case", "distinct", "else", "except", "for", "from", "ilike", "in",
-    "like", "not", "on", "or", "select", "similar", "some", "symmetric", "then", "to", "when", "where", "escape",
+    "all",
+    "and",
+    "any",
+    "between",
+    "by",
+    "case",
+    "distinct",
+    "else",
+    "except",
+    "for",
+    "from",
+    "ilike",
+    "in",
+    "like",
+    "not",
+    "on",
+    "or",
+    "select",
+    "similar",
+    "some",
+    "symmetric",
+    "then",
+    "to",
+    "when",
+    "where",
+    "escape",
     "variadic",
 ];
 
