@@ -181,3 +181,115 @@ pub fn has_wildcard(code: Code<'_>, range: Range<usize>) -> bool {
         code.op(i, b"*") && code.depth(i) == depth && (starts || before())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::ResultKind;
+    use super::super::testing::only;
+
+    fn taught(text: &str) -> Vec<(String, Vec<usize>)> {
+        let teaches = only(text).teaches;
+        teaches.iter().map(|t| (t.table.name.to_string(), t.shown.iter().collect())).collect()
+    }
+
+    #[test]
+    fn named_exactly_once() {
+        for (text, names) in [
+            ("SELECT * FROM projects", &["projects"][..]),
+            ("SELECT projects.id FROM projects AS projects", &["projects"]),
+            (r#"SELECT "projects"."id" AS "projects" FROM "projects" AS "projects""#, &["projects"]),
+            ("SELECT * FROM projects p JOIN users u ON true", &["projects", "users"]),
+            ("SELECT * FROM (SELECT * FROM projects) s", &["projects"]),
+            ("SELECT * FROM users UNION SELECT * FROM projects", &["users", "projects"]),
+            ("TABLE public.projects", &["projects"]),
+            ("SELECT o.projects FROM other o, users", &["users"]),
+            ("SELECT * FROM projects a, projects b", &[]),
+            ("SELECT * FROM projects a, public.projects b", &[]),
+            ("SELECT * FROM projects a, other.projects b", &["projects"]),
+            ("SELECT * FROM projects WHERE id IN (SELECT id FROM projects)", &[]),
+            ("SELECT * FROM events, events_2024", &[]),
+            ("SELECT * FROM events_2024", &["events_2024"]),
+            ("SELECT * FROM rates", &[]),
+            ("SELECT * FROM amounts", &[]),
+            ("SELECT * FROM open_projects", &[]),
+            ("WITH c AS (SELECT * FROM projects) SELECT * FROM c", &["projects"]),
+            ("WITH c AS (SELECT * FROM projects) SELECT c.id FROM c WHERE c.id = 1", &["projects"]),
+            ("WITH c AS (SELECT * FROM projects) SELECT * FROM c a, c b", &[]),
+            ("WITH c AS (SELECT * FROM projects) SELECT 1", &[]),
+            (
+                "WITH c (x) AS NOT MATERIALIZED (SELECT id FROM projects), d AS (SELECT * FROM c) SELECT * FROM d, d e",
+                &["projects"],
+            ),
+            ("WITH d AS (WITH c AS (SELECT * FROM projects) SELECT * FROM c) SELECT * FROM d, d e", &[]),
+            ("WITH RECURSIVE c AS (SELECT * FROM projects UNION ALL SELECT * FROM c) SELECT * FROM c", &[]),
+            ("WITH projects AS (SELECT * FROM public.projects) SELECT * FROM projects", &[]),
+            ("WITH c AS (DELETE FROM users) SELECT * FROM projects", &[]),
+            ("WITH c AS (WITH d AS (SELECT 1) UPDATE projects SET name = 'x') SELECT * FROM users", &[]),
+            ("DECLARE c CURSOR FOR SELECT * FROM projects", &["projects"]),
+            ("DECLARE c CURSOR FOR WITH x AS (SELECT 1) (SELECT * FROM projects)", &["projects"]),
+            ("EXPLAIN SELECT * FROM projects", &[]),
+            ("PREPARE p AS SELECT * FROM projects", &[]),
+            ("COPY projects TO STDOUT", &[]),
+            ("CREATE TABLE x AS SELECT * FROM projects", &[]),
+        ] {
+            let got: Vec<String> = taught(text).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(got, names, "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_that_expressions_show() {
+        for (text, shown) in [
+            ("SELECT name FROM projects", &[][..]),
+            ("SELECT upper(name) FROM projects", &[2]),
+            ("SELECT upper(p.name) || status AS budget FROM projects p", &[2, 4]),
+            ("SELECT id, version, p FROM projects p", &[0, 1, 2, 3, 4, 5, 6]),
+            ("SELECT row_to_json(p.*) FROM projects p", &[0, 1, 2, 3, 4, 5, 6]),
+            ("SELECT (p).status FROM projects p", &[4]),
+            ("SELECT upper('x') name FROM projects", &[]),
+            ("SELECT status(1), '1'::name, CAST(1 AS name) FROM projects", &[]),
+            ("SELECT (SELECT name FROM users WHERE status = p.budget) FROM projects p", &[3]),
+        ] {
+            let expected: Vec<usize> = shown.to_vec();
+            let got = taught(text).into_iter().find(|(name, _)| name == "projects").unwrap();
+            assert_eq!(got.1, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn results_of_writes() {
+        for (text, kind, names) in [
+            ("UPDATE projects SET name = 'x' RETURNING *", ResultKind::Written, &["projects"][..]),
+            ("UPDATE projects SET name = 'x'", ResultKind::Read, &[]),
+            ("INSERT INTO projects (id) VALUES (1) RETURNING *", ResultKind::Written, &["projects"]),
+            ("DELETE FROM projects RETURNING *", ResultKind::Deleted, &["projects"]),
+            ("DELETE FROM projects USING users u RETURNING *", ResultKind::Deleted, &["projects"]),
+            ("UPDATE projects SET name = 'x' RETURNING old.*", ResultKind::Written, &[]),
+            ("UPDATE projects SET name = 'x' FROM projects p RETURNING *", ResultKind::Written, &[]),
+        ] {
+            assert_eq!(only(text).result, kind, "{text}");
+            let got: Vec<String> = taught(text).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(got, names, "{text}");
+        }
+    }
+
+    #[test]
+    fn wildcards() {
+        for (text, wildcard) in [
+            ("SELECT * FROM projects", true),
+            ("SELECT id, p.* FROM projects p", true),
+            ("SELECT DISTINCT ON (id) * FROM projects", true),
+            ("SELECT ALL * FROM projects", true),
+            ("TABLE projects", true),
+            ("SELECT 1 UNION SELECT * FROM projects", true),
+            ("UPDATE projects SET name = 'x' RETURNING *", true),
+            ("SELECT 2 * 3, count(*), (SELECT 1 * 2) FROM projects", false),
+            ("SELECT (1) * (2) FROM projects", false),
+            ("UPDATE projects * SET budget = 2 * 3 RETURNING id", false),
+        ] {
+            assert_eq!(only(text).has_wildcard, wildcard, "{text}");
+        }
+    }
+}
