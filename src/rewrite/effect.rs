@@ -146,10 +146,10 @@ fn truncate(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
     } else {
         let start = range.start + 1 + usize::from(code.word(range.start + 1, "table"));
         for part in code.split_commas(start..range.end) {
-            if let Some((named, _)) = relation(code, part.start, part.end) {
-                if let Target::Table(table) = resolve(code, ctx, &named) {
-                    roots.push(table.root_oid);
-                }
+            if let Some((named, _)) = relation(code, part.start, part.end)
+                && let Target::Table(table) = resolve(code, ctx, &named)
+            {
+                roots.push(table.root_oid);
             }
         }
     }

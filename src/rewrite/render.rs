@@ -51,11 +51,11 @@ fn render(plan: &Plan, text: &[u8], expected: impl Fn(usize) -> Option<String>) 
     let mut edits: Vec<Edit> = Vec::new();
     for (n, statement) in plan.statements.iter().enumerate() {
         edits.extend(statement.edits.iter().cloned());
-        if let Some(point) = statement.point.as_ref().filter(|p| p.takes_check()) {
-            if let (Some(expected), Some(version)) = (expected(n), version_of(point)) {
-                edits.push(Edit::insert(point.open_at, "("));
-                edits.push(Edit::insert(point.check_at, format!(") AND {version} = {expected}")));
-            }
+        if let Some(point) = statement.point.as_ref().filter(|p| p.takes_check())
+            && let (Some(expected), Some(version)) = (expected(n), version_of(point))
+        {
+            edits.push(Edit::insert(point.open_at, "("));
+            edits.push(Edit::insert(point.check_at, format!(") AND {version} = {expected}")));
         }
     }
     if edits.is_empty() {

@@ -43,7 +43,7 @@ pub fn is(code: Code<'_>, written: &Written<'_>, assignment: &Assignment) -> boo
         };
     }
     // `e + c`: the column is the last operand, behind a plus.
-    let last = operators.last().unwrap_or(first);
+    let last = operators.next_back().unwrap_or(first);
     code.op(last, b"+") && own(last + 1..value.end) && is_column_free(code, value.start..last)
 }
 

@@ -121,10 +121,10 @@ impl<'a> Statement<'a> {
     pub fn uncertain(&mut self, range: Range<usize>) {
         let mut named: Vec<UncheckedWrite> = Vec::new();
         for mention in teach::mentions(self.code, self.ctx, self.filter, range) {
-            if let Some(table) = mention.table {
-                if !named.iter().any(|u| u.root_oid == table.root_oid) {
-                    named.push(unchecked(table, Reason::Unparsed, Vec::new()));
-                }
+            if let Some(table) = mention.table
+                && !named.iter().any(|u| u.root_oid == table.root_oid)
+            {
+                named.push(unchecked(table, Reason::Unparsed, Vec::new()));
             }
         }
         self.out.unchecked.extend(named);

@@ -25,10 +25,10 @@ impl NameFilter {
     pub fn new(view: &View) -> Self {
         let mut filter = Self([0; 4]);
         for table in &view.tables {
-            if let Some(bit) = Self::bit(table.name.as_bytes()) {
-                if let Some(word) = filter.0.get_mut(bit / 64) {
-                    *word |= 1 << (bit % 64);
-                }
+            if let Some(bit) = Self::bit(table.name.as_bytes())
+                && let Some(word) = filter.0.get_mut(bit / 64)
+            {
+                *word |= 1 << (bit % 64);
             }
         }
         filter
