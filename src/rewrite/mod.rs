@@ -222,4 +222,29 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn deep_nesting_costs_neither_stack_nor_time() {
+        let n = 20_000;
+        let open = "(".repeat(n);
+        let close = ")".repeat(n);
+        for text in [
+            format!("UPDATE projects SET name = 'x' WHERE {open}id = 1{close}"),
+            format!("UPDATE projects SET name = 'x' WHERE id = {open}1{close}"),
+            format!("UPDATE projects SET name = 'x' WHERE id = $1{}", "::int".repeat(n)),
+            format!("UPDATE projects SET version = {open}version{close} + 1 WHERE id = 1"),
+            format!("{open}SELECT name FROM projects{close}"),
+            format!("SELECT {open}name{close} FROM projects"),
+            format!("SELECT name FROM {open}projects{close}"),
+            format!("{}SELECT 1{close}", "WITH projects AS (".repeat(n)),
+            format!("{}UPDATE projects SET name = 'x'{close}", "WITH a AS (".repeat(n)),
+            format!("SELECT {}1{close} FROM projects", "projects(".repeat(n)),
+            format!("SELECT {}1{close} FROM projects", "(SELECT name, ".repeat(n)),
+            format!("SELECT name FROM projects{}", " UNION SELECT name FROM projects".repeat(n)),
+            format!("UPDATE projects SET name = 'x' WHERE id = 1{}", " AND status = 'x'".repeat(n)),
+            format!("UPDATE projects SET name = 'x' WHERE id = 1{}", " OR id = 1".repeat(n)),
+        ] {
+            plan_of(&text);
+        }
+    }
 }

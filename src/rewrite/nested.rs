@@ -10,6 +10,8 @@
 //! The inner statement is bumped, not checked, and gets no hidden columns. A cursor's query may teach through
 //! FETCH.
 
+use std::ops::Range;
+
 use super::effect;
 use super::plan::{Effect, Reason};
 use super::statement::{Place, Statement, is_query};
@@ -113,12 +115,8 @@ fn declare(statement: &mut Statement<'_>) {
     let query = cursor.and_then(|c| (c + 1..range.end).find(|i| code.word(*i, "for")));
     statement.out.is_query = true;
     statement.set_effect(Effect::Declare(code.name(name).unwrap_or_default().into()));
-    let Some(mut i) = query.map(|f| f + 1) else { return };
-    let mut end = range.end;
-    while code.is_group(&(i..end)) {
-        i += 1;
-        end -= 1;
-    }
+    let Some(query) = query else { return };
+    let Range { start: mut i, end } = code.strip_parens(query + 1..range.end);
     if code.word(i, "with") {
         let Some(with) = clauses::with(code, i, end) else { return };
         i = with.main;

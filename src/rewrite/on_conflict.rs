@@ -32,7 +32,7 @@ impl Statement<'_> {
             Target::Other => return,
         };
         let mut reason = self.reason(place).unwrap_or(Reason::OnConflict);
-        let mut keys = keys(code, self.ctx, &insert, table);
+        let mut keys = Vec::new();
         if let Some(set) = insert.set.clone() {
             match Written::new(code, self.ctx, &insert.target, table) {
                 _ if !self.certain => reason = Reason::Unparsed,
@@ -41,10 +41,10 @@ impl Statement<'_> {
                 Some(written) => match increment::set_list(code, self.ctx.lex, &written, set, false) {
                     Some(list) => {
                         self.out.edits.extend(list.edits);
-                        if !conflicts_on_key(code, &insert, table)
-                            || list.moves_key && !key_is_excluded(code, &insert, table)
+                        if conflicts_on_key(code, &insert, table)
+                            && (!list.moves_key || key_is_excluded(code, &insert, table))
                         {
-                            keys.clear();
+                            keys = proposed_keys(code, self.ctx, &insert, table);
                         }
                     }
                     None => reason = Reason::Unparsed,
@@ -61,7 +61,7 @@ impl Statement<'_> {
 }
 
 /// The keys of the rows that an `INSERT .. (columns) VALUES ..` proposes; empty if any of them is not certain.
-fn keys(code: Code<'_>, ctx: &Context<'_>, insert: &Insert, table: &Table) -> Vec<Vec<Operand>> {
+fn proposed_keys(code: Code<'_>, ctx: &Context<'_>, insert: &Insert, table: &Table) -> Vec<Vec<Operand>> {
     let (Some(columns), Some(values)) = (insert.columns.clone(), insert.values.clone()) else {
         return Vec::new();
     };

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::Context;
 use super::statement::Statement;
 use crate::catalog::{Table, View};
-use crate::sql::code::Code;
+use crate::sql::code::{Code, MAX_NESTING};
 use crate::sql::keys::KeyType;
 use crate::sql::token::TokenKind;
 
@@ -102,6 +102,9 @@ pub fn mentions<'a>(
 
 /// The identifier at `i` names a WITH query: `name [(columns)] AS [[NOT] MATERIALIZED] (`; its bracket.
 fn defines(code: Code<'_>, i: usize) -> Option<usize> {
+    if code.depth(i) > MAX_NESTING {
+        return None;
+    }
     let mut i = i + 1;
     if code.is(i, TokenKind::LParen) {
         i = code.close(i) + 1;
@@ -129,7 +132,7 @@ pub fn teachable<'a>(statement: &Statement<'a>) -> SmallVec<[&'a Arc<Table>; 2]>
         let clash = |other: &&Mention<'_>| {
             code.is_name(other.at, &table.name) || other.table.is_some_and(|t| t.root_oid == table.root_oid)
         };
-        if mention.defines || mentions.iter().filter(clash).count() != 1 || !has_known_key(table) {
+        if mention.defines || mentions.iter().filter(clash).nth(1).is_some() || !has_known_key(table) {
             continue;
         }
         if enclosing_queries_used_once(code, range.clone(), mention.at) {
@@ -149,7 +152,10 @@ fn enclosing_queries_used_once(code: Code<'_>, range: Range<usize>, at: usize) -
     if !range.clone().take(at.saturating_sub(range.start)).any(|i| code.word(i, "with")) {
         return true;
     }
-    (range.start..at).filter(|i| code.is_ident(*i)).all(|definition| {
+    if code.depth(at) > MAX_NESTING {
+        return false;
+    }
+    (range.start..at).filter(|i| code.is_ident(*i) && code.depth(*i) < code.depth(at)).all(|definition| {
         let Some(open) = defines(code, definition) else { return true };
         if open > at || code.close(open) < at {
             return true;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::code::{Code, Keyword};
+use super::code::{Code, Keyword, MAX_NESTING};
 use super::token::TokenKind;
 
 /// The parts of a condition that must all hold.
@@ -14,11 +14,11 @@ pub type Conjuncts = SmallVec<[Range<usize>; 4]>;
 /// `CASE .. END` do not split; a part that holds an OR stays whole.
 pub fn conjuncts(code: Code<'_>, range: Range<usize>) -> Conjuncts {
     let mut out = Conjuncts::new();
-    split(code, range, &mut out);
+    split(code, range, MAX_NESTING, &mut out);
     out
 }
 
-fn split(code: Code<'_>, range: Range<usize>, out: &mut Conjuncts) {
+fn split(code: Code<'_>, range: Range<usize>, nesting: u16, out: &mut Conjuncts) {
     let first = out.len();
     let mut start = range.start;
     let mut between = false;
@@ -27,7 +27,7 @@ fn split(code: Code<'_>, range: Range<usize>, out: &mut Conjuncts) {
             Keyword::Between => between = true,
             Keyword::And if between => between = false,
             Keyword::And => {
-                part(code, start..at, out);
+                part(code, start..at, nesting, out);
                 start = at + 1;
             }
             Keyword::Or => {
@@ -38,12 +38,12 @@ fn split(code: Code<'_>, range: Range<usize>, out: &mut Conjuncts) {
             _ => {}
         }
     }
-    part(code, start..range.end, out);
+    part(code, start..range.end, nesting, out);
 }
 
-fn part(code: Code<'_>, range: Range<usize>, out: &mut Conjuncts) {
-    if code.is_group(&range) && is_condition(code, range.start + 1..range.end - 1) {
-        split(code, range.start + 1..range.end - 1, out);
+fn part(code: Code<'_>, range: Range<usize>, nesting: u16, out: &mut Conjuncts) {
+    if nesting > 0 && code.is_group(&range) && is_condition(code, range.start + 1..range.end - 1) {
+        split(code, range.start + 1..range.end - 1, nesting - 1, out);
     } else {
         out.push(range);
     }
