@@ -140,7 +140,7 @@ impl<'a> Statement<'a> {
             let used = of_table.map(|(_, shown)| shown.used.clone()).unwrap_or_default();
             self.out.teaches.push(Teach { table: (*table).clone(), shown: used });
         }
-        if !hide {
+        if !hide || !self.code.is_complete(&list) {
             return;
         }
         let mut insert = String::new();

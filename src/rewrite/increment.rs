@@ -155,6 +155,17 @@ mod tests {
                 "WITH c AS (SELECT 1 AS n) UPDATE projects SET budget = n, version = projects.version + 1 FROM c",
             ),
             ("UPDATE projects SET", "UPDATE projects SET"),
+            ("UPDATE projects SET name = 'x',", "UPDATE projects SET name = 'x',"),
+            (
+                "UPDATE projects SET name = 'x' || WHERE id = 1",
+                "UPDATE projects SET name = 'x' || WHERE id = 1",
+            ),
+            (
+                "UPDATE projects SET name = 'x' WHERE id = 1 AND",
+                "UPDATE projects SET name = 'x' WHERE id = 1 AND",
+            ),
+            ("UPDATE projects SET name = 'x' RETURNING id,", "UPDATE projects SET name = 'x' RETURNING id,"),
+            ("SELECT name, FROM projects", "SELECT name, FROM projects"),
             ("UPDATE projects SET name", "UPDATE projects SET name"),
             ("UPDATE projects name = 1", "UPDATE projects name = 1"),
             ("UPDATE rates SET amount = 1", "UPDATE rates SET amount = 1"),

@@ -392,3 +392,7 @@ pub fn select(code: Code<'_>, i: usize, end: usize) -> Option<Select> {
     select.from = from.map(|at| at + 1..from_end.unwrap_or(end));
     Some(select)
 }
+
+#[cfg(test)]
+#[path = "clauses_tests.rs"]
+mod tests;

@@ -80,3 +80,52 @@ pub fn equality(code: Code<'_>, range: &Range<usize>) -> Option<usize> {
         .find(|i| code.depth(*i) == depth && code.is(*i, TokenKind::Op))
         .filter(|i| code.op(*i, b"="))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::code::tests::{source, with_code};
+    use super::*;
+
+    #[test]
+    fn top_level_ands() {
+        for (text, parts) in [
+            ("a", &["a"][..]),
+            ("a AND b and c", &["a", "b", "c"]),
+            ("(a AND (b)) AND ((c AND d))", &["a", "b", "c", "d"]),
+            ("a AND (b OR c)", &["a", "b OR c"]),
+            ("a AND b OR c", &["a AND b OR c"]),
+            ("NOT a AND b", &["NOT a", "b"]),
+            ("NOT (a AND b)", &["NOT (a AND b)"]),
+            ("a BETWEEN 1 AND 2 AND b", &["a BETWEEN 1 AND 2", "b"]),
+            ("a NOT BETWEEN SYMMETRIC 1 AND 2 AND b", &["a NOT BETWEEN SYMMETRIC 1 AND 2", "b"]),
+            ("CASE WHEN a AND b OR c THEN d END AND e", &["CASE WHEN a AND b OR c THEN d END", "e"]),
+            ("(a, b) = (1, 2) AND (c)", &["(a, b) = (1, 2)", "c"]),
+            ("(SELECT a AND b) AND c", &["(SELECT a AND b)", "c"]),
+            ("(a) = (b) AND c", &["(a) = (b)", "c"]),
+            ("f(a AND b)", &["f(a AND b)"]),
+            ("t.and AND b", &["t.and", "b"]),
+        ] {
+            let got: Vec<_> = with_code(text, |code, all| {
+                conjuncts(code, all).into_iter().map(|r| source(code, r)).collect::<Vec<_>>()
+            });
+            assert_eq!(got, parts, "{text}");
+        }
+    }
+
+    #[test]
+    fn equalities() {
+        for (text, at) in [
+            ("a = b", Some(1)),
+            ("-1 = a", Some(2)),
+            ("f(a = b) = c", Some(6)),
+            ("a + 1 = b", None),
+            ("a <= b", None),
+            ("a IS NULL", None),
+            ("f(a = b)", None),
+        ] {
+            assert_eq!(with_code(text, |code, all| equality(code, &all)), at, "{text}");
+        }
+    }
+}

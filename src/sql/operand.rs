@@ -85,3 +85,39 @@ fn cast_keeps(code: Code<'_>, range: Range<usize>, ty: KeyType) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::code::tests::with_code;
+    use super::*;
+
+    #[test]
+    fn parameters() {
+        for (text, ty, n) in [
+            ("$1", KeyType::Int4, Some(1)),
+            ("(($12))", KeyType::Text, Some(12)),
+            ("$1::INTEGER", KeyType::Int8, Some(1)),
+            ("($1::pg_catalog.int8)", KeyType::Int4, Some(1)),
+            ("CAST ($1 AS character varying)", KeyType::Varchar, Some(1)),
+            ("CAST(($1)::text AS uuid)", KeyType::Uuid, Some(1)),
+            ("$1::uuid", KeyType::Int4, None),
+            ("$1::numeric", KeyType::Int4, None),
+            ("$1::\"integer\"", KeyType::Int4, None),
+            ("$1::pg_catalog.integer", KeyType::Int4, None),
+            ("$1::int4", KeyType::Text, None),
+            ("$1::varchar(3)", KeyType::Varchar, None),
+            ("$1::other.text", KeyType::Text, None),
+            ("$1::text[]", KeyType::Text, None),
+            ("$1 + 1", KeyType::Int4, None),
+            ("-$1", KeyType::Int4, None),
+            ("f($1)", KeyType::Int4, None),
+            ("$0", KeyType::Int4, None),
+            ("$65536", KeyType::Int4, None),
+        ] {
+            let got = with_code(text, |code, all| value(code, all, ty, &LexOptions::default()));
+            assert_eq!(got, n.map(Value::Param), "{text}");
+        }
+    }
+}
