@@ -39,8 +39,13 @@ fn after_an_error_everything_is_skipped_until_sync() {
         assert_eq!(shape(&reply), "EZ", "{broken}");
         assert_eq!(rows(&twin.extended(NAME, &["1"])), [["project 1"]]);
     }
-    let late =
-        [parse("", "select 1 / (id - $1) from notes", &[23]), bind("", &["1"]), execute("", 0), execute("", 0), sync()];
+    let late = [
+        parse("", "select 1 / (id - $1) from notes", &[23]),
+        bind("", &["1"]),
+        execute("", 0),
+        execute("", 0),
+        sync(),
+    ];
     assert_eq!(shape(&twin.exchange(&late)), "12EZ");
     // An error inside one cycle of a pipeline leaves the next cycle whole.
     let pipeline = [cycle(NAME, &["1"]), cycle("select 1 / 0", &[]), cycle(NAME, &["2"])].concat();
