@@ -429,6 +429,19 @@ fn an_up_during_the_wait_of_a_down_wins() {
 }
 
 #[test]
+fn a_column_that_another_run_adds_meanwhile_counts() {
+    let bench = Bench::new("CREATE TABLE a (id int PRIMARY KEY)", r#"tables = ["a"]"#);
+    let mut other = bench.session();
+    other.ask("BEGIN; ALTER TABLE a ADD COLUMN version int NOT NULL DEFAULT 1; SELECT 1;");
+    let mut run = bench.start(&["up", "--lock-timeout", "20ms", "--tries", "1000"]);
+    run.until("lock not free");
+    other.ask("COMMIT; SELECT 1;");
+    let ran = run.end();
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert!(ran.line("public.a").contains("already there"), "{}", ran.out);
+}
+
+#[test]
 fn a_column_that_is_in_use_is_neither_marked_nor_dropped() {
     let bench = Bench::new(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)",

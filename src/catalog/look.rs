@@ -132,7 +132,8 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         match kind.as_str() {
             "table" => found.push(parse(json)?),
             "aggregates" => {
-                view.aggregates = parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
+                view.aggregates =
+                    parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
             }
             "views" => views = parse(json)?,
             "session" => session = Some(parse(json)?),
@@ -212,13 +213,15 @@ fn judge(root: Option<&TableRow>, table: &TableSettings) -> Option<Unprotected> 
 
 /// `1`, `'1'::bigint`, `'1'::smallint`.
 fn is_one(default: &str) -> bool {
-    default == "1" || default.strip_prefix("'1'::").is_some_and(|t| matches!(t, "bigint" | "smallint" | "integer"))
+    default == "1"
+        || default.strip_prefix("'1'::").is_some_and(|t| matches!(t, "bigint" | "smallint" | "integer"))
 }
 
 fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSettings>) -> Option<Table> {
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
-    let slot_of: HashMap<&str, usize> = root_columns.iter().enumerate().map(|(i, c)| (c.1.as_str(), i)).collect();
+    let slot_of: HashMap<&str, usize> =
+        root_columns.iter().enumerate().map(|(i, c)| (c.1.as_str(), i)).collect();
     let columns: Vec<Column> = row
         .columns
         .iter()
@@ -242,7 +245,8 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         .flatten()
         .filter_map(|n| root_columns.iter().find(|c| c.0 == *n).map(|c| c.1.as_str()))
         .collect();
-    let key: Vec<usize> = root_key.iter().filter_map(|n| columns.iter().position(|c| &*c.name == *n)).collect();
+    let key: Vec<usize> =
+        root_key.iter().filter_map(|n| columns.iter().position(|c| &*c.name == *n)).collect();
     Some(Table {
         oid: row.oid,
         root_oid: root.oid,

@@ -15,6 +15,7 @@ WITH RECURSIVE cfg(ord, nsp, rel, ver) AS (
   SELECT rel.oid, rel.root, a.attnum, a.attname, a.atttypid, a.attnotnull,
          row_number() OVER (PARTITION BY rel.oid ORDER BY a.attnum) - 1 AS pos,
          a.attname = rel.ver AS is_version,
+         NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation AND NOT l.collisdeterministic) AS exact,
          (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.adrelid = rel.oid AND d.adnum = a.attnum) AS def,
          CASE WHEN a.attname = rel.ver THEN pg_catalog.col_description(rel.root, (SELECT r.attnum FROM pg_catalog.pg_attribute r WHERE r.attrelid = rel.root AND r.attname = rel.ver AND NOT r.attisdropped)::pg_catalog.int4) END AS note
   FROM rel JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -26,7 +27,7 @@ WITH RECURSIVE cfg(ord, nsp, rel, ver) AS (
 SELECT 'table', pg_catalog.json_build_object(
   'ord', rel.ord, 'oid', rel.oid::pg_catalog.int8, 'root', rel.root::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind::pg_catalog.text,
   'visible', pg_catalog.pg_table_is_visible(c.oid),
-  'columns', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attname, a.atttypid::pg_catalog.int8) ORDER BY a.attnum) FROM att a WHERE a.oid = c.oid),
+  'columns', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attname, CASE WHEN a.exact THEN a.atttypid::pg_catalog.int8 ELSE 0 END) ORDER BY a.attnum) FROM att a WHERE a.oid = c.oid),
   'key', (SELECT pg_catalog.json_agg(pk.attnum ORDER BY pk.n) FROM pk WHERE pk.oid = c.oid),
   'version', (SELECT pg_catalog.json_build_object('attnum', a.attnum, 'type', a.atttypid::pg_catalog.int8, 'notnull', a.attnotnull, 'default', a.def, 'note', a.note) FROM att a WHERE a.oid = c.oid AND a.is_version),
   'statement_triggers', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype::pg_catalog.int4 & 1) = 0 AND (t.tgtype::pg_catalog.int4 & 16) <> 0)

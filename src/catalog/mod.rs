@@ -47,7 +47,7 @@ pub struct Column {
     pub attnum: i16,
     /// Name as stored, without quotes.
     pub name: Box<str>,
-    /// Type OID.
+    /// Type OID; 0 if values that differ can be equal (a nondeterministic collation).
     pub type_oid: u32,
     /// Position among the root table's columns; [`crate::sql::columns::ColumnSet`] counts in slots.
     pub slot: usize,

@@ -87,7 +87,8 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
         out.push('\n');
     };
     for (number, statement) in plan.statements.iter().enumerate() {
-        let prefix = if plan.statements.len() > 1 { format!("statement {}: ", number + 1) } else { String::new() };
+        let prefix =
+            if plan.statements.len() > 1 { format!("statement {}: ", number + 1) } else { String::new() };
         for sentence in sentences(statement, look) {
             say(&format!("{prefix}{sentence}"));
         }
@@ -113,7 +114,10 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
         }
     }
     if plan.statements.len() < 2 {
-        say(&format!("Sent as a prepared statement:\n  {}", text(render_parse(&plan, sql.as_bytes(), hidden))));
+        say(&format!(
+            "Sent as a prepared statement:\n  {}",
+            text(render_parse(&plan, sql.as_bytes(), hidden))
+        ));
         if hidden > 0 {
             say(&format!("  (${hidden} carries the expected version, NULL while nothing has been seen)"));
         }
@@ -157,7 +161,10 @@ fn sentences(statement: &StatementPlan, look: &Look) -> Vec<String> {
         } else {
             "its result shows key and version itself".to_owned()
         };
-        out.push(format!("Its rows teach which version of {} the session has seen: {how}.", teach.table.root_name));
+        out.push(format!(
+            "Its rows teach which version of {} the session has seen: {how}.",
+            teach.table.root_name
+        ));
     }
     if out.is_empty() {
         let unprotected: Vec<String> = look
@@ -186,7 +193,9 @@ fn point_sentence(point: &PointWrite) -> String {
     };
     match &point.source {
         VersionSource::InPredicate(_) => {
-            format!("A write of one row of {table} that checks the version itself (rule 1, in the predicate): {explicit}.")
+            format!(
+                "A write of one row of {table} that checks the version itself (rule 1, in the predicate): {explicit}."
+            )
         }
         _ if !point.predicate_allowed => {
             format!("A write of one row of {table}: bumped, but not checked, and counted.")
@@ -213,7 +222,9 @@ fn reason_sentence(reason: Reason) -> &'static str {
         Reason::CurrentOf => "bumped, not checked: WHERE CURRENT OF.",
         Reason::Nested => "bumped, not checked: it stands inside PREPARE or EXPLAIN.",
         Reason::Flush => "bumped, not checked: Flush follows in place of Sync.",
-        Reason::StatementTrigger => "bumped, not checked: the table has a statement trigger, which runs even for zero rows.",
+        Reason::StatementTrigger => {
+            "bumped, not checked: the table has a statement trigger, which runs even for zero rows."
+        }
         Reason::UnknownKey => "bumped, not checked: the value of its key has no certain form.",
         Reason::Unparsed => "sent as it is: its clauses are not certain.",
         Reason::Privilege => "sent as it is: the role may not read or update the version column.",

@@ -1,10 +1,11 @@
 //! The command line: one file per command.
 
 mod check_config;
+mod demo;
 mod explain;
 pub mod flags;
-mod serve;
 mod migrate;
+mod serve;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Shows a statement as it would be sent, and says why
     Explain(explain::Args),
+    /// Shows on a throwaway PostgreSQL what the proxy does, then stays up to be tried
+    Demo(demo::Args),
 }
 
 /// Parses the process's arguments and runs the command they name.
@@ -43,6 +46,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Demo(args) => demo::run(&args),
     }
 }
 

@@ -45,7 +45,7 @@ pub enum Verdict {
     },
 }
 
-/// Why zero rows are no conflict. The `reason` label of the metric that counts them.
+/// Why zero rows are no conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PassReason {
     /// The row has the expected version: a trigger or a policy kept it from being written.
@@ -62,8 +62,19 @@ pub enum PassReason {
     OnDeleted,
 }
 
+impl Verdict {
+    /// The `verdict` label of `staleguard_zero_row_probes_total`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pass(reason) => reason.label(),
+            Self::Conflict { actual: Some(_) } => "conflict",
+            Self::Conflict { actual: None } => "conflict_gone",
+        }
+    }
+}
+
 impl PassReason {
-    /// The metric label.
+    /// The `verdict` label.
     pub fn label(self) -> &'static str {
         match self {
             Self::SameVersion => "same_version",

@@ -1,11 +1,7 @@
 //! The WARNING that a conflict leaves in the log: who, what and when, never a column value or a parameter.
 
-use std::time::SystemTime;
-
 use super::report::ConflictReport;
-
-/// Target of conflict events.
-pub const CONFLICT_TARGET: &str = "staleguard::conflict";
+use crate::telemetry::targets;
 
 /// The connection whose write was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,22 +27,20 @@ pub struct ConflictEvent<'a> {
     pub connection: Connection<'a>,
     /// The user behind the connection, where a label names one.
     pub user_id: Option<&'a str>,
-    /// When it was found.
-    pub at: SystemTime,
 }
 
 impl ConflictEvent<'_> {
-    /// Emits the event. `actual_version` is left out where the row is gone (the message says so).
+    /// Emits the event. `actual_version` has no value where the row is gone, `user_id` none where nobody is
+    /// named; the log's format adds the timestamp.
     pub fn emit(&self) {
         let Self { report, connection, user_id, .. } = self;
         tracing::warn!(
-            target: CONFLICT_TARGET,
+            target: targets::CONFLICT,
             entity_type = report.entity.as_str(),
             entity_id = report.entity_id.as_str(),
             expected_version = report.expected,
             actual_version = report.actual,
             user_id = *user_id,
-            timestamp = self.timestamp().as_str(),
             source = report.source.label(),
             scope = report.scope,
             sqlstate = report.sqlstate.as_str(),
@@ -59,11 +53,6 @@ impl ConflictEvent<'_> {
             report.message()
         );
     }
-
-    /// RFC 3339, UTC, to the millisecond.
-    fn timestamp(&self) -> String {
-        jiff::Timestamp::try_from(self.at).map(|t| format!("{t:.3}")).unwrap_or_default()
-    }
 }
 
 #[cfg(test)]
@@ -72,10 +61,10 @@ mod tests {
 
     use std::io::Write;
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     use super::*;
-    use crate::conflict::{DEFAULT_SQLSTATE, Source};
+    use crate::config::{LogFormat, LogSettings, value};
+    use crate::conflict::Source;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -95,8 +84,9 @@ mod tests {
     fn logs_facts_and_no_values() {
         let sink = Sink::default();
         let writer = sink.clone();
-        let subscriber =
-            tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+        let level = value::log_level(&value::Raw::Text("info".into())).unwrap();
+        let settings = LogSettings { format: LogFormat::Json, level };
+        let subscriber = crate::telemetry::log::subscriber(&settings, false, move || writer.clone());
         let report = ConflictReport {
             entity: "user".into(),
             entity_id: "42".into(),
@@ -109,7 +99,7 @@ mod tests {
             scope: "connection",
             seen_ago: None,
             source: Source::Observed,
-            sqlstate: DEFAULT_SQLSTATE.into(),
+            sqlstate: "40001".into(),
         };
         let connection = Connection {
             session: 7,
@@ -118,24 +108,23 @@ mod tests {
             application: "web",
             client: "127.0.0.1:5000",
         };
-        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
         tracing::subscriber::with_default(subscriber, || {
-            ConflictEvent { report: &report, connection, user_id: None, at }.emit();
+            ConflictEvent { report: &report, connection, user_id: None }.emit();
         });
         let line = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         for part in [
-            r#""level":"WARN""#,
+            r#""level":"WARNING""#,
             r#""message":"version conflict on user 42: expected version 5, actual version 6""#,
             r#""entity_type":"user""#,
             r#""entity_id":"42""#,
             r#""expected_version":5"#,
             r#""actual_version":6"#,
-            r#""timestamp":"2023-11-14T22:13:20.250Z""#,
+            r#""user_id":null"#,
             r#""session":7"#,
             r#""target":"staleguard::conflict""#,
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
-        assert!(!line.contains("Ada") && !line.contains("user_id"));
+        assert!(!line.contains("Ada"), "{line}");
     }
 }

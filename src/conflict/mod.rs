@@ -17,7 +17,7 @@ mod report;
 mod state_query;
 
 pub use judge::{PassReason, Probed, Verdict, ZeroRows, judge};
-pub use log::{CONFLICT_TARGET, ConflictEvent, Connection};
-pub use redact::{DEFAULT_REDACT, redacted, state_columns};
-pub use report::{ConflictReport, DEFAULT_SQLSTATE, Source};
+pub use log::{ConflictEvent, Connection};
+pub use redact::{redacted, state_columns};
+pub use report::{ConflictReport, Source};
 pub use state_query::{MAX_STATE_BYTES, StateQuery, state_query};

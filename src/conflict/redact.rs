@@ -3,9 +3,6 @@
 use crate::catalog::{Column, CurrentState, Table};
 use crate::sql::columns::ColumnSet;
 
-/// Column name patterns that are never shown unless configured otherwise.
-pub const DEFAULT_REDACT: &[&str] = &["*password*", "*passwd*", "*_hash", "*secret*", "*token*", "*salt*"];
-
 /// True if the column's name matches one of the patterns (`*` stands for any characters, also none), whatever
 /// the case.
 pub fn redacted<P: AsRef<str>>(column: &str, patterns: &[P]) -> bool {
@@ -55,6 +52,7 @@ pub fn state_columns<'t>(table: &'t Table, sets: &ColumnSet, setting: CurrentSta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tables::REDACTED;
     use crate::conflict::state_query::tests::users;
 
     #[test]
@@ -83,10 +81,10 @@ mod tests {
             assert_eq!(redacted(column, &[pattern]), expected, "{column} against {pattern}");
         }
         for column in ["password_hash", "reset_token", "oauth_Secret", "salt", "old_passwd"] {
-            assert!(redacted(column, DEFAULT_REDACT), "{column}");
+            assert!(redacted(column, &REDACTED), "{column}");
         }
         for column in ["name", "budget", "hash", "version"] {
-            assert!(!redacted(column, DEFAULT_REDACT), "{column}");
+            assert!(!redacted(column, &REDACTED), "{column}");
         }
     }
 

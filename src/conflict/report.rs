@@ -8,9 +8,6 @@ use serde_json::json;
 
 use super::state_query::MAX_STATE_BYTES;
 
-/// SQLSTATE of the conflict error: serialization_failure, which drivers and frameworks already know to retry.
-pub const DEFAULT_SQLSTATE: &str = "40001";
-
 /// Where the expected version came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
@@ -61,7 +58,7 @@ pub struct ConflictReport {
     pub seen_ago: Option<Duration>,
     /// Where `expected` came from.
     pub source: Source,
-    /// SQLSTATE to report, [`DEFAULT_SQLSTATE`] unless configured.
+    /// SQLSTATE to report, as configured: `40001` (serialization_failure), which drivers and frameworks know to retry.
     pub sqlstate: String,
 }
 
@@ -198,7 +195,7 @@ mod tests {
             scope: "connection",
             seen_ago: Some(Duration::from_millis(12_300)),
             source: Source::Observed,
-            sqlstate: DEFAULT_SQLSTATE.into(),
+            sqlstate: "40001".into(),
         }
     }
 

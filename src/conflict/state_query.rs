@@ -108,7 +108,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::catalog::{CurrentState, ExplicitPredicate, OnDeleted, TableSettings, VersionType};
-    use crate::conflict::DEFAULT_REDACT;
+    use crate::config::tables::REDACTED;
 
     /// A table of the given columns (name, type OID); the first `key` of them are its key, the last its version.
     pub(crate) fn table(name: &str, columns: &[(&str, u32)], key: usize) -> Table {
@@ -135,6 +135,7 @@ pub(super) mod tests {
             version_type: VersionType::Int4,
             visible: true,
             statement_triggers: false,
+            version_triggers: false,
             row_security: false,
             may_read: true,
             may_write: true,
@@ -148,7 +149,7 @@ pub(super) mod tests {
                 on_deleted: OnDeleted::default(),
                 explicit_predicate: ExplicitPredicate::default(),
                 current_state: CurrentState::default(),
-                redact_columns: DEFAULT_REDACT.iter().map(|p| (*p).to_owned()).collect(),
+                redact_columns: REDACTED.map(str::to_owned).to_vec(),
             }),
         }
     }

@@ -18,6 +18,13 @@ mod scope;
 mod store;
 mod undo;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod model;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
+
 use std::time::{Duration, Instant};
 
 pub use row::WrittenBack;

@@ -100,8 +100,11 @@ impl Undo {
         if level.contains_key(key) {
             return;
         }
-        level.insert(key.clone(), before.cloned());
-        self.grow(row_bytes(key, before));
+        // Counted as cloned: a clone may hold less than what it was made from.
+        let before = before.cloned();
+        let bytes = row_bytes(key, before.as_ref());
+        level.insert(key.clone(), before);
+        self.grow(bytes);
     }
 
     pub(super) fn savepoint(&mut self, name: &str) {

@@ -132,9 +132,17 @@ pub struct PointWrite {
     pub key_condition: Box<str>,
     /// The write moves the row's key (sets a key column): both keys are forgotten.
     pub moves_key: bool,
-    /// Something outside the statement is run by it, so that zero rows are not without effect
-    /// (FROM clause, sub-select or function call outside of the immutable built-ins, statement trigger).
+    /// The write may be sent in the predicate form. False for one that could be checked but for the place it
+    /// stands in; such a write is bumped only.
     pub predicate_allowed: bool,
+}
+
+impl PointWrite {
+    /// True if an expected version is to be added to the condition: the application does not guard itself, and
+    /// the write could overwrite another's change.
+    pub fn takes_check(&self) -> bool {
+        self.predicate_allowed && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
+    }
 }
 
 /// The conditions of a point write beside its key.
@@ -227,6 +235,9 @@ pub struct UncheckedWrite {
     pub root_oid: u32,
     /// Why.
     pub reason: Reason,
+    /// The keys of the rows written, each in key order, where the text names all of them; empty where it does
+    /// not: then any row of the table may be among them.
+    pub keys: Vec<Vec<Operand>>,
 }
 
 /// What a statement's completion does to the session's state.
@@ -273,4 +284,8 @@ pub enum Effect {
     Declare(Box<str>),
     /// FETCH, MOVE from a cursor.
     Fetch(Box<str>),
+    /// PREPARE name: the statement's own plan tells what an EXECUTE of it does.
+    Prepare(Box<str>),
+    /// EXECUTE name, also under EXPLAIN ANALYZE and CREATE TABLE AS.
+    Execute(Box<str>),
 }

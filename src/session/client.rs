@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::look::Viewed;
 use super::prepared::{Portal, Prepared, Undo};
+use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, ExecuteDetail, Hold, QueryDetail, Session, Wait};
-use super::writes::{self, BoundValues, Stance, Values};
-use crate::conflict::Source;
-use crate::rewrite::plan::{Plan, Reason, VersionSource};
+use super::writes::{self, BoundValues, Values};
+use crate::rewrite::plan::{Plan, PointWrite, Reason};
 use crate::rewrite::render::{Check, render_parse, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
@@ -107,7 +107,9 @@ impl Session {
             return false;
         }
         match tag {
-            front::QUERY | front::PARSE | front::BIND | front::DESCRIBE | front::EXECUTE | front::CLOSE => true,
+            front::QUERY | front::PARSE | front::BIND | front::DESCRIBE | front::EXECUTE | front::CLOSE => {
+                true
+            }
             front::SYNC | front::FLUSH => self.hold.is_some() || self.local_skip,
             _ => self.hold.is_some() || self.local_skip,
         }
@@ -264,7 +266,7 @@ impl Session {
         if let Some(error) = self.local_error.take() {
             super::verdict::forward_error(client, &error);
             if tag == front::QUERY {
-                build::ready(client.as_bytes_mut(), self.status);
+                put(build::ready(client.as_bytes_mut(), self.status));
             } else {
                 self.local_skip = true;
             }
@@ -274,7 +276,7 @@ impl Session {
         match tag {
             front::SYNC => {
                 self.local_skip = false;
-                build::ready(client.as_bytes_mut(), self.status);
+                put(build::ready(client.as_bytes_mut(), self.status));
                 Lane::Done
             }
             front::TERMINATE => {
@@ -308,13 +310,15 @@ impl Session {
         let now = self.now();
         let values = Values { bind: None, oids: &[], encoding: self.lex.encoding };
         let single = plan.statements.len() == 1;
-        let write = if single { writes::decide(&plan, &values, Ok(()), &mut self.observations, now) } else { None };
-        let mut checks: smallvec::SmallVec<[Check; 4]> = plan.statements.iter().map(|_| Check::None).collect();
+        let write =
+            if single { writes::decide(&plan, &values, Ok(()), &mut self.observations, now) } else { None };
+        let mut checks: smallvec::SmallVec<[Check; 4]> =
+            plan.statements.iter().map(|_| Check::None).collect();
         let mut guarded = false;
-        if let Some(Stance::Checked { expected, source, .. }) = write.as_ref().map(|w| &w.stance) {
-            guarded = true;
-            if let (Some(check), true) = (checks.first_mut(), *source != Source::Predicate) {
-                *check = Check::Version(*expected);
+        if let Some(write) = &write {
+            guarded = write.is_checked();
+            if let (Some(check), Some(version)) = (checks.first_mut(), write.predicate()) {
+                *check = Check::Version(version);
             }
         }
         let rendered = render_query(&plan, text, &checks);
@@ -334,6 +338,7 @@ impl Session {
             index: 0,
             learner: None,
             write,
+            guarded,
             answered: false,
             refused: None,
         };
@@ -354,7 +359,8 @@ impl Session {
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
-        let prepared = self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
+        let prepared =
+            self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
         let sent = match &prepared.rendered {
             Some(rendered) => edit::parse_with_text(out.as_bytes_mut(), &parse, &rendered.text),
             None => edit::parse_with_text(out.as_bytes_mut(), &parse, parse.text),
@@ -369,10 +375,18 @@ impl Session {
         Lane::Done
     }
 
-    fn prepare(&mut self, name: &[u8], text: Bytes, oids: Vec<u32>, plan: std::sync::Arc<Plan>) -> Rc<Prepared> {
+    fn prepare(
+        &mut self,
+        name: &[u8],
+        text: Bytes,
+        oids: Vec<u32>,
+        plan: std::sync::Arc<Plan>,
+    ) -> Rc<Prepared> {
         let own_params = usize::from(plan.max_param).max(oids.len());
         let hidden_param = match plan.statements.as_slice() {
-            [one] if one.point.as_ref().is_some_and(wants_parameter) => u16::try_from(own_params + 1).unwrap_or(0),
+            [one] if one.point.as_ref().is_some_and(PointWrite::takes_check) => {
+                u16::try_from(own_params + 1).unwrap_or(0)
+            }
             _ => 0,
         };
         let rendered = render_parse(&plan, &text, hidden_param);
@@ -399,14 +413,14 @@ impl Session {
         let plan = if rewritten { self.plan(&old.text) } else { None };
         let new = plan.map(|plan| self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan));
         if !old.name.is_empty() {
-            build::close(bytes, b'S', &old.name);
+            put(build::close(bytes, b'S', &old.name));
             self.expect(Kind::Close, Detail::Own);
         }
         let text: &[u8] = match new.as_ref().and_then(|n| n.rendered.as_ref()) {
             Some(rendered) => &rendered.text,
             None => &old.text,
         };
-        build::parse(bytes, &old.name, text, &old.oids);
+        put(build::parse(bytes, &old.name, text, &old.oids));
         let undo = self.names.set_statement(&old.name, new.clone());
         self.expect(Kind::Parse, Detail::OwnUndo(undo));
         new
@@ -443,8 +457,8 @@ impl Session {
             }
         }
         let portal = Rc::new(Portal {
-            seq: self.next_seq(),
             result_formats: bind.result_formats.iter().collect(),
+            param_count: bind.param_count(),
             write: RefCell::new(None),
             prepared,
         });
@@ -479,27 +493,26 @@ impl Session {
         let mut text = None;
         let mut binary = None;
         if let Some(write) = &mut write {
-            if let Stance::Checked { expected, source, .. } = &write.stance {
+            if write.is_checked() {
                 guarded = true;
-                if *source != Source::Predicate {
-                    text = Some(expected.to_string());
-                    binary = write.point().map(|p| version_bytes(p.table.version_type, *expected));
+                if let Some(version) = write.predicate() {
+                    text = Some(version.to_string());
+                    binary = write.point().map(|p| version_bytes(p.table.version_type, version));
                 }
                 write.prepared = Some(prepared.clone());
                 write.values = Some(BoundValues {
                     formats: (0..bind.param_count()).map(|i| bind.param_format(i)).collect(),
-                    values: (0..bind.param_count()).map(|i| bind.param(i).flatten().map(<[u8]>::to_vec)).collect(),
+                    values: (0..bind.param_count())
+                        .map(|i| bind.param(i).flatten().map(<[u8]>::to_vec))
+                        .collect(),
                 });
             }
         }
-        let added = AddedParam {
-            text: text.as_ref().map(|t| t.as_bytes()),
-            binary: binary.as_deref(),
-        };
+        let added = AddedParam { text: text.as_ref().map(|t| t.as_bytes()), binary: binary.as_deref() };
         let params: &[AddedParam<'_>] = if hidden_param.is_some() { &[added] } else { &[] };
         let visible = portal.result_formats.len();
         let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
-        edit::bind_with(out.as_bytes_mut(), bind, params, columns);
+        put(edit::bind_with(out.as_bytes_mut(), bind, params, columns));
         *portal.write.borrow_mut() = write;
         let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
         self.expect(Kind::Bind, Detail::Bind(portal, undo));
@@ -525,12 +538,11 @@ impl Session {
                 }
             }
             front::SYNC if hold.executed && self.cycle.executes == 0 => {
-                let guarded = self.release(Ok(()), out);
-                self.passing(tag);
-                if guarded {
-                    build::sync(out.as_bytes_mut());
+                if self.release(Ok(()), out) {
+                    self.expect(Kind::Sync, Detail::Guarded);
                     self.wait = Some(Wait::Verdict);
-                    return Some(Lane::Done);
+                } else {
+                    self.passing(tag);
                 }
                 return Some(Lane::Raw);
             }
@@ -590,7 +602,7 @@ impl Session {
         let teaches = prepared.statement().is_some_and(|s| !s.teaches.is_empty());
         if teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number {
             prepared.described_in.set(self.cycle.number);
-            build::describe(out.as_bytes_mut(), b'P', name);
+            put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
         }
         let seq = self.next_seq();
@@ -611,11 +623,6 @@ fn undo_detail(undo: Undo) -> Detail {
         Undo::None => Detail::Plain,
         undo => Detail::Undo(undo),
     }
-}
-
-/// The statement's text gets the added parameter for the expected version.
-fn wants_parameter(point: &crate::rewrite::plan::PointWrite) -> bool {
-    point.predicate_allowed && !point.self_relative && !matches!(point.source, VersionSource::InPredicate(_))
 }
 
 fn version_bytes(ty: crate::catalog::VersionType, version: i64) -> Vec<u8> {

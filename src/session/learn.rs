@@ -14,6 +14,7 @@ use crate::wire::read::{Field, read_data_row};
 #[derive(Debug, Default)]
 pub(crate) struct Learner {
     tables: Vec<Source>,
+    written: Vec<u32>,
     /// How many columns at the end of each row are not the client's.
     pub hidden: usize,
     /// What the rows are.
@@ -50,7 +51,17 @@ impl Learner {
                 source(table, &teach.shown, plan, fields, visible, &format)
             })
             .collect();
-        Self { tables, hidden, kind: plan.result }
+        let tables: Vec<Source> = tables;
+        let written = match plan.result {
+            ResultKind::Written => tables.iter().map(|t| t.root_oid).collect(),
+            _ => Vec::new(),
+        };
+        Self { tables, written, hidden, kind: plan.result }
+    }
+
+    /// Root OIDs of the tables whose rows the result shows as the statement wrote them.
+    pub fn written(&self) -> &[u32] {
+        &self.written
     }
 
     /// There is nothing to learn from the rows.
@@ -75,12 +86,15 @@ impl Learner {
 }
 
 impl Source {
-    fn read<'v>(&self, encoding: Encoding, value: impl Fn(usize) -> Option<&'v [u8]>) -> Option<(RowKey, i64)> {
+    fn read<'v>(
+        &self,
+        encoding: Encoding,
+        value: impl Fn(usize) -> Option<&'v [u8]>,
+    ) -> Option<(RowKey, i64)> {
         let (index, ty, format) = self.version;
         let version = keys::int_param(ty.oid(), format, value(index)?)?;
-        let canonical = |i: usize, ty: KeyType, format: i16| {
-            keys::canonical_param(ty, 0, format, encoding, value(i)?)
-        };
+        let canonical =
+            |i: usize, ty: KeyType, format: i16| keys::canonical_param(ty, 0, format, encoding, value(i)?);
         let key = match self.key.as_slice() {
             [(i, ty, format)] => canonical(*i, *ty, *format)?,
             several => {
@@ -108,10 +122,9 @@ fn source(
         let hidden = plan.hidden.iter().position(|h| h.table_oid == table.oid && h.column == column);
         match hidden {
             Some(i) => Some(visible + i),
-            None => fields
-                .get(..visible)?
-                .iter()
-                .position(|f| f.table_oid == table.oid && f.attnum == attnum),
+            None => {
+                fields.get(..visible)?.iter().position(|f| f.table_oid == table.oid && f.attnum == attnum)
+            }
         }
     };
     let mut key = SmallVec::new();

@@ -4,16 +4,17 @@ use super::own::{Exchange, Own, OwnStatement};
 use super::state::{Session, Wait};
 use crate::catalog::look::{self, Look};
 use crate::catalog::views::Seen;
+use crate::sql::prefilter::first_word;
 use crate::telemetry::metrics::CatalogLook;
 use crate::telemetry::targets;
-use crate::wire::build;
 use crate::wire::buffer::Out;
+use crate::wire::build;
 
 /// First words of statements that take a snapshot anyway, so that a look before them changes nothing.
 /// LOCK and SET TRANSACTION must come before any snapshot of their transaction.
 const SNAPSHOT_WORDS: [&[u8]; 13] = [
-    b"select", b"with", b"insert", b"update", b"delete", b"merge", b"values", b"table", b"execute", b"declare",
-    b"explain", b"copy", b"prepare",
+    b"select", b"with", b"insert", b"update", b"delete", b"merge", b"values", b"table", b"execute",
+    b"declare", b"explain", b"copy", b"prepare",
 ];
 
 /// What the session may do with a statement now.
@@ -102,7 +103,8 @@ impl Session {
         if let Some(error) = own.error {
             metrics.catalog_look(CatalogLook::Failed);
             let fields = crate::wire::read::read_error_fields(&error);
-            let sqlstate = fields.as_ref().and_then(|f| f.sqlstate()).map(String::from_utf8_lossy).unwrap_or_default();
+            let sqlstate =
+                fields.as_ref().and_then(|f| f.sqlstate()).map(String::from_utf8_lossy).unwrap_or_default();
             tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %self.facts.database,
                 %sqlstate, "the catalog look failed: statements pass unprotected until one succeeds");
             // Until the next try statements pass with what is known, or nothing.
@@ -162,6 +164,6 @@ impl Session {
 }
 
 fn takes_snapshot(text: &[u8]) -> bool {
-    let start = crate::sql::prefilter::first_word(text);
-    SNAPSHOT_WORDS.iter().any(|w| start.eq_ignore_ascii_case(w)) || text.get(..1) == Some(b"(")
+    // A text that begins with something else than a word (a parenthesis) is a query.
+    first_word(text).is_none_or(|word| SNAPSHOT_WORDS.iter().any(|w| word.eq_ignore_ascii_case(w)))
 }

@@ -47,8 +47,17 @@ pub async fn run(client: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
 /// Writes a FATAL ErrorResponse of the proxy's own.
 pub(crate) fn fatal(out: &mut Out, sqlstate: &str, message: &str) {
     let fields = [(b'S', "FATAL"), (b'V', "FATAL"), (b'C', sqlstate), (b'M', message)];
-    let fields: Vec<(u8, String)> = fields.into_iter().map(|(code, value)| (code, value.to_owned())).collect();
-    build::error_response(out.as_bytes_mut(), &fields);
+    let fields: Vec<(u8, String)> =
+        fields.into_iter().map(|(code, value)| (code, value.to_owned())).collect();
+    put(build::error_response(out.as_bytes_mut(), &fields));
+}
+
+/// Takes a builder's word that it has written its frame. It would not with a NUL inside a string or past the
+/// 1 GB limit, which names and texts read from frames cannot have.
+pub(crate) fn put(written: bool) {
+    if !written {
+        tracing::error!(target: crate::telemetry::targets::SESSION, "a message of the proxy's own could not be built");
+    }
 }
 
 /// Writes a frame from its tag and body.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::put;
 use super::queue::Kind;
 use super::state::{Detail, Session, Wait};
-use crate::wire::build;
 use crate::wire::buffer::Out;
+use crate::wire::build;
 
 /// Name of the proxy's own statement and portal on the server.
 const NAME: &[u8] = b"staleguard_own";
@@ -84,16 +85,16 @@ impl Session {
         let bytes = out.as_bytes_mut();
         let mut kinds: smallvec::SmallVec<[Kind; 10]> = smallvec::SmallVec::new();
         if let Some(run) = run {
-            build::close(bytes, b'S', NAME);
-            build::parse(bytes, NAME, run.text, run.oids);
-            build::bind_formats(bytes, NAME, NAME, run.formats, run.values, &[]);
-            build::execute(bytes, NAME, 0);
-            build::close(bytes, b'P', NAME);
-            build::close(bytes, b'S', NAME);
+            put(build::close(bytes, b'S', NAME));
+            put(build::parse(bytes, NAME, run.text, run.oids));
+            put(build::bind_formats(bytes, NAME, NAME, run.formats, run.values, &[]));
+            put(build::execute(bytes, NAME, 0));
+            put(build::close(bytes, b'P', NAME));
+            put(build::close(bytes, b'S', NAME));
             kinds.extend([Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close]);
         }
         if let Some(text) = fail {
-            build::parse(bytes, NAME, text, &[]);
+            put(build::parse(bytes, NAME, text, &[]));
             kinds.push(Kind::Parse);
         }
         if sync {
@@ -114,7 +115,7 @@ impl Session {
     /// Asks for the types of a client's statement: its Describe and a Sync.
     pub fn own_describe(&mut self, out: &mut Out, statement: &[u8]) {
         let bytes = out.as_bytes_mut();
-        build::describe(bytes, b'S', statement);
+        put(build::describe(bytes, b'S', statement));
         build::sync(bytes);
         self.queue.push(Kind::DescribeStatement, Detail::Own);
         self.queue.push(Kind::Sync, Detail::OwnEnd);

@@ -64,12 +64,12 @@ impl Prepared {
 /// A portal that a Bind made.
 #[derive(Debug)]
 pub(crate) struct Portal {
-    /// Order of sending.
-    pub seq: u64,
     /// The statement bound.
     pub prepared: Rc<Prepared>,
     /// Result formats as bound: none = text, one = all, else one per visible column.
     pub result_formats: Vec<i16>,
+    /// How many parameters it was bound with.
+    pub param_count: usize,
     /// What the write behind it rests on.
     pub write: RefCell<Option<super::writes::Write>>,
 }

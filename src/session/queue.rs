@@ -157,7 +157,9 @@ impl<D> Queue<D> {
                 | back::COPY_DONE,
             ) => Reply::Part,
             (Function, back::FUNCTION_RESULT) => Reply::Part,
-            (Parse, back::PARSE_COMPLETE) | (Bind, back::BIND_COMPLETE) | (Close, back::CLOSE_COMPLETE) => self.end(),
+            (Parse, back::PARSE_COMPLETE) | (Bind, back::BIND_COMPLETE) | (Close, back::CLOSE_COMPLETE) => {
+                self.end()
+            }
             (DescribeStatement, back::PARAMETER_DESCRIPTION) => Reply::Part,
             (DescribeStatement | DescribePortal, back::ROW_DESCRIPTION | back::NO_DATA) => self.end(),
             (Execute, back::COPY_IN | back::COPY_BOTH) => {

@@ -34,7 +34,12 @@ struct Sides {
 }
 
 /// Runs the session to its end.
-pub(super) async fn relay(mut client: TcpStream, mut server: TcpStream, mut session: Session, mut io: Buffers) {
+pub(super) async fn relay(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    mut session: Session,
+    mut io: Buffers,
+) {
     let shared = session.shared.clone();
     let mut stopping = pin!(shared.stopping());
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
@@ -48,7 +53,11 @@ pub(super) async fn relay(mut client: TcpStream, mut server: TcpStream, mut sess
                 Step::Idle => {}
             }
             if stopping.as_mut().poll(cx).is_ready() && !session.closing {
-                session.close_with(&mut io.client_out, "57P01", "terminating connection: staleguard is shutting down");
+                session.close_with(
+                    &mut io.client_out,
+                    "57P01",
+                    "terminating connection: staleguard is shutting down",
+                );
                 continue;
             }
             match overdue(cx, &mut timer, &mut armed, &mut session) {

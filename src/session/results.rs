@@ -3,12 +3,15 @@
 use bytes::Bytes;
 
 use super::learn::Learner;
+use super::put;
+use super::queue::Kind;
 use super::server::{Fate, portal_learner, strip_description};
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
-use super::queue::Kind;
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
-use crate::rewrite::plan::{Effect, ResultKind, StatementPlan};
+use crate::observe::RowKey;
+use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite};
+use crate::sql::keys::join_key;
 use crate::telemetry::metrics::WriteOutcome;
 use crate::wire::buffer::Out;
 use crate::wire::edit;
@@ -17,7 +20,13 @@ use crate::wire::tag::back;
 
 impl Session {
     /// A reply to a Query with a plan.
-    pub(super) fn query_frame(&mut self, query: &mut QueryDetail, tag: u8, body: &[u8], client: &mut Out) -> Fate {
+    pub(super) fn query_frame(
+        &mut self,
+        query: &mut QueryDetail,
+        tag: u8,
+        body: &[u8],
+        client: &mut Out,
+    ) -> Fate {
         match tag {
             back::ROW_DESCRIPTION => {
                 query.answered = true;
@@ -36,25 +45,29 @@ impl Session {
                 None => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
-                query.learner = None;
+                let learner = query.learner.take();
                 let plan = query.plan.clone();
                 let statement = plan.statements.get(query.index);
                 query.index += 1;
                 let tag = read_command_complete(body).unwrap_or_default();
                 let rows = rows_of_tag(tag);
-                if let (Some(0), Some(write)) = (rows, query.write.take_if(|w| w.is_checked())) {
-                    self.zero_rows(write, body);
-                    return Fate::Gone;
+                if rows == Some(0) {
+                    if let Some(write) = query.write.take_if(|w| w.is_checked()) {
+                        self.zero_rows(write, body);
+                        return Fate::Gone;
+                    }
                 }
                 query.answered = true;
                 if let Some(statement) = statement {
-                    self.complete(statement, query.write.take(), tag, query.seq);
+                    let taught = learner.as_ref().map_or(&[][..], |l| l.written());
+                    self.complete(statement, query.write.take(), tag, query.seq, taught);
                 }
                 Fate::Forward
             }
             back::EMPTY_QUERY => Fate::Forward,
             back::ERROR => {
-                let refused = read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
+                let refused =
+                    read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
                 let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
                 if refused && alone {
                     query.refused = Some(Bytes::copy_from_slice(body));
@@ -72,21 +85,26 @@ impl Session {
 
     /// The server has refused a rewritten Query for want of a column or a privilege. Outside a block the
     /// client's own text is run in its place; inside one the error stands.
-    pub(super) fn refused_text(&mut self, query: QueryDetail, frame: &[u8], client: &mut Out, server: &mut Out) -> Fate {
+    pub(super) fn refused_text(
+        &mut self,
+        query: QueryDetail,
+        frame: &[u8],
+        client: &mut Out,
+        server: &mut Out,
+    ) -> Fate {
         let error = query.refused.clone().unwrap_or_default();
         // Behind requests that are already on their way it would come out of order.
         if self.status == b'I' && self.queue.is_empty() {
-            let sqlstate = read_error_fields(&error)
-                .and_then(|f| f.sqlstate().map(<[u8]>::to_vec))
-                .unwrap_or_default();
-            self.rewrite_rejected(&sqlstate);
-            self.view_outdated = true;
-            edit::query_with_text(server.as_bytes_mut(), &query.text);
-            self.expect(Kind::Query, Detail::Plain);
+            let sqlstate =
+                read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
+            put(edit::query_with_text(server.as_bytes_mut(), &query.text));
+            self.expect(Kind::Query, Detail::Rerun(sqlstate.into()));
             return Fate::Gone;
         }
         self.errored = true;
-        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), None, client) == Fate::Forward {
+        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), None, client)
+            == Fate::Forward
+        {
             super::frame_out(client, back::ERROR, &error);
         }
         client.extend(frame);
@@ -117,12 +135,26 @@ impl Session {
             back::COMMAND_COMPLETE => {
                 let tag = read_command_complete(body).unwrap_or_default();
                 let mut write = portal.write.borrow_mut();
-                if let (Some(0), Some(write)) = (rows_of_tag(tag), write.take_if(|w| w.is_checked())) {
-                    self.zero_rows(write, body);
-                    return Fate::Gone;
+                if rows_of_tag(tag) == Some(0) {
+                    if let Some(write) = write.take_if(|w| w.is_checked()) {
+                        self.zero_rows(write, body);
+                        return Fate::Gone;
+                    }
                 }
                 if let Some(statement) = portal.prepared.statement() {
-                    self.complete(statement, write.take(), tag, execute.seq);
+                    let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
+                    self.complete(statement, write.take(), tag, execute.seq, taught);
+                }
+                Fate::Forward
+            }
+            back::PORTAL_SUSPENDED => {
+                // A write with RETURNING has run in full before its first row: it may never be fetched further.
+                let mut write = portal.write.borrow_mut();
+                let statement = portal.prepared.statement();
+                if let Some(statement) = statement.filter(|s| s.result == ResultKind::Written) {
+                    let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
+                    let taught = single.map_or(&[][..], |l| l.written());
+                    self.complete(statement, write.take(), b"UPDATE 1", execute.seq, taught);
                 }
                 Fate::Forward
             }
@@ -159,29 +191,74 @@ impl Session {
         }
     }
 
-    /// A statement has completed with this tag.
-    fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, tag: &[u8], seq: u64) {
+    /// A statement has completed with this tag. `taught`: root OIDs of tables whose written rows its own result
+    /// has shown.
+    fn complete(
+        &mut self,
+        statement: &StatementPlan,
+        write: Option<Write>,
+        tag: &[u8],
+        seq: u64,
+        taught: &[u32],
+    ) {
         let rows = rows_of_tag(tag).unwrap_or(0);
         if let Some(write) = write {
-            self.settle(&write, rows);
+            self.settle(&write, rows, taught);
         } else if let Some(point) = &statement.point {
-            // One of several in a Query: its key was not looked at.
+            // Its outcome is settled already, or its key was not looked at.
             self.observations.forget_table(point.table.root_oid);
         }
-        for unchecked in &statement.unchecked {
-            self.shared.metrics.unchecked_write(&unchecked.table, unchecked.reason);
-            if unchecked.root_oid != 0 && !tag.starts_with(b"INSERT 0 0") {
-                self.observations.forget_table(unchecked.root_oid);
+        match &statement.effect {
+            Effect::Prepare(name) => {
+                self.sql_prepared.insert(name.clone(), statement.unchecked.clone());
             }
-            if unchecked.reason == crate::rewrite::plan::Reason::Nested && tag == b"PREPARE" {
-                self.nested_roots.push(unchecked.root_oid);
+            Effect::Execute(name) => {
+                if let Some(writes) = self.sql_prepared.get(name).cloned() {
+                    self.unchecked(&writes, taught);
+                }
+                self.unchecked(&statement.unchecked, taught);
             }
+            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unchecked, taught),
+            _ => {}
         }
         self.effect(statement, tag, seq);
     }
 
+    /// Writes of unknown outcome: counted, and what was known of their rows is forgotten.
+    fn unchecked(&mut self, writes: &[UncheckedWrite], taught: &[u32]) {
+        let now = self.now();
+        for write in writes {
+            self.shared.metrics.unchecked_write(&write.table, write.reason);
+            if write.root_oid == 0 || taught.contains(&write.root_oid) {
+                continue;
+            }
+            match self.literal_rows(write) {
+                Some(rows) => rows.iter().for_each(|row| self.observations.wrote_unchecked(row, now)),
+                None => self.observations.forget_table(write.root_oid),
+            }
+        }
+    }
+
+    /// The rows of an unchecked write, if its text names them all by constants.
+    fn literal_rows(&self, write: &UncheckedWrite) -> Option<Vec<RowKey>> {
+        if write.keys.is_empty() {
+            return None;
+        }
+        let row = |key: &Vec<Operand>| {
+            let parts: Option<Vec<&str>> = key
+                .iter()
+                .map(|part| match part {
+                    Operand::Literal(text) => Some(&**text),
+                    Operand::Param(_) => None,
+                })
+                .collect();
+            Some(RowKey::new(write.root_oid, join_key(&parts?)))
+        };
+        write.keys.iter().map(row).collect()
+    }
+
     /// A point write has completed.
-    fn settle(&mut self, write: &Write, rows: u64) {
+    fn settle(&mut self, write: &Write, rows: u64, taught: &[u32]) {
         let Some(point) = write.point() else { return };
         let metrics = self.shared.metrics.clone();
         let entity: &str = &point.table.entity;
@@ -198,20 +275,20 @@ impl Session {
                 WriteOutcome::Checked
             }
             (_, 0) => WriteOutcome::PassedZero,
-            (Stance::Checked { .. }, _) => WriteOutcome::Checked,
             (Stance::Blind(cause), _) => {
                 metrics.blind_write(&point.table.root_name, cause.label());
                 WriteOutcome::Blind
             }
             (Stance::SelfRelative, _) => WriteOutcome::SelfRelative,
-            (Stance::Explicit, _) => WriteOutcome::Explicit,
+            (Stance::Explicit { .. }, _) => WriteOutcome::Explicit,
             (Stance::Unchecked(reason), _) => {
                 metrics.unchecked_write(&point.table.root_name, *reason);
                 WriteOutcome::Unchecked
             }
         };
         metrics.write(entity, outcome);
-        if rows > 0 && !matches!(write.stance, Stance::Checked { .. }) {
+        let shown = taught.contains(&point.table.root_oid);
+        if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
             match &write.row {
                 Some(row) => self.observations.wrote_unchecked(row, now),
                 None => self.observations.forget_table(point.table.root_oid),
@@ -227,18 +304,12 @@ impl Session {
     fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
         let now = self.now();
         match &statement.effect {
-            Effect::None | Effect::Begin | Effect::Declare(_) | Effect::Fetch(_) => {
-                let dml = [&b"UPDATE"[..], b"DELETE", b"MERGE", b"INSERT"].iter().any(|w| tag.starts_with(w));
-                if dml && statement.point.is_none() && statement.unchecked.is_empty() {
-                    // EXECUTE of a statement prepared in SQL.
-                    for root in std::mem::take(&mut self.nested_roots) {
-                        self.observations.forget_table(root);
-                        self.nested_roots.push(root);
-                    }
-                    self.nested_roots.sort_unstable();
-                    self.nested_roots.dedup();
-                }
-            }
+            Effect::None
+            | Effect::Begin
+            | Effect::Declare(_)
+            | Effect::Fetch(_)
+            | Effect::Prepare(_)
+            | Effect::Execute(_) => {}
             Effect::Commit { .. } | Effect::Rollback { .. } => {
                 if tag == b"COMMIT" {
                     self.observations.commit();
@@ -254,7 +325,7 @@ impl Session {
             Effect::DiscardAll => {
                 self.names.deallocate_all(seq);
                 self.observations.clear();
-                self.nested_roots.clear();
+                self.sql_prepared.clear();
                 // As the session began: what its kind shares fits again.
                 self.diverged = false;
                 self.view_outdated = false;
@@ -264,8 +335,14 @@ impl Session {
                 self.observations.clear();
                 self.view_outdated |= self.diverged;
             }
-            Effect::Deallocate(Some(name)) => self.names.deallocate(name.as_bytes(), seq),
-            Effect::Deallocate(None) => self.names.deallocate_all(seq),
+            Effect::Deallocate(Some(name)) => {
+                self.sql_prepared.remove(name);
+                self.names.deallocate(name.as_bytes(), seq);
+            }
+            Effect::Deallocate(None) => {
+                self.sql_prepared.clear();
+                self.names.deallocate_all(seq);
+            }
             Effect::Role => {
                 self.observations.clear();
                 self.names_changed();
@@ -290,7 +367,8 @@ impl Session {
     }
 }
 
-/// Errors that a rewritten statement may meet where the original would not: no such column, no privilege.
+/// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or
+/// that the server words otherwise for it (a syntax error at the very end).
 fn may_be_ours(sqlstate: &[u8]) -> bool {
-    matches!(sqlstate, b"42703" | b"42501")
+    matches!(sqlstate, b"42703" | b"42501" | b"42601")
 }

@@ -3,24 +3,26 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::learn::Learner;
 use super::own::Exchange;
 use super::prepared::{Portal, Prepared};
+use super::put;
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
-use super::verdict::Verdict;
 use crate::rewrite::render::Rendered;
+use crate::sql::lexer::{LexOptions, lex};
 use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
+use crate::wire::edit;
 use crate::wire::frame::{Scan, scan};
 use crate::wire::read::{
     Field, read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
     read_row_description,
 };
 use crate::wire::tag::back;
-use crate::wire::{build, edit};
 
 /// What becomes of a server's frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +87,12 @@ impl Session {
                 Some(head) => match &head.detail {
                     Detail::Plain | Detail::Undo(_) => matches!(head.kind, Kind::Query | Kind::Execute),
                     Detail::Query(q) => {
-                        tag == back::COPY_DATA || q.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
+                        tag == back::COPY_DATA
+                            || q.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
                     }
                     Detail::Execute(e) => {
-                        tag == back::COPY_DATA || e.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
+                        tag == back::COPY_DATA
+                            || e.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
                     }
                     _ => false,
                 },
@@ -157,6 +161,11 @@ impl Session {
                 return Fate::Gone;
             }
         };
+        let guarded = match &entry.detail {
+            Detail::Guarded => true,
+            Detail::Query(query) => query.guarded,
+            _ => false,
+        };
         match entry.detail {
             Detail::Own | Detail::OwnEnd | Detail::OwnUndo(_) => {
                 self.own_done(client, server);
@@ -168,14 +177,23 @@ impl Session {
             }
             _ => {}
         }
-        if self.verdict.is_some() {
-            self.begin_probe(server);
-            return Fate::Gone;
+        if guarded {
+            if self.verdict.is_some() && !self.errored {
+                self.begin_probe(server);
+                return Fate::Gone;
+            }
+            self.verdict = None;
+            self.wait = None;
         }
         let status = self.status;
         self.client_ready(status, false);
         self.drained();
-        if status == b'I' && self.wait.is_none() && self.look_after && self.queue.is_empty() && self.hold.is_none() {
+        if status == b'I'
+            && self.wait.is_none()
+            && self.look_after
+            && self.queue.is_empty()
+            && self.hold.is_none()
+        {
             self.look(server, true);
         }
         Fate::Forward
@@ -251,6 +269,16 @@ impl Session {
                 self.errored |= tag == back::ERROR;
                 Fate::Forward
             }
+            Detail::Rerun(sqlstate) => {
+                if tag == back::COMMAND_COMPLETE {
+                    // The original passes: the rewrite was wrong, or what it was made from is out of date.
+                    self.rewrite_rejected(&sqlstate);
+                    self.view_outdated = true;
+                }
+                self.errored |= tag == back::ERROR;
+                self.put_back(Detail::Rerun(sqlstate));
+                Fate::Forward
+            }
             Detail::Query(mut query) => {
                 let fate = self.query_frame(&mut query, tag, body, client);
                 self.put_back(Detail::Query(query));
@@ -288,14 +316,18 @@ impl Session {
             back::ERROR => {
                 self.errored = true;
                 let hidden = match detail {
-                    Detail::Bind(portal, _) => Some((portal.result_formats.len(), prepared.hidden)),
+                    Detail::Bind(portal, _) if portal.param_count == prepared.own_params() => {
+                        Some((portal.result_formats.len(), prepared.hidden))
+                    }
                     _ => None,
                 };
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), hidden, client)
             }
             back::PARAMETER_DESCRIPTION => {
                 *prepared.param_types.borrow_mut() = read_parameter_description(body).map(Into::into);
-                if prepared.hidden_param > 0 && edit::parameter_description_strip(client.as_bytes_mut(), body, 1) {
+                if prepared.hidden_param > 0
+                    && edit::parameter_description_strip(client.as_bytes_mut(), body, 1)
+                {
                     return Fate::Gone;
                 }
                 Fate::Forward
@@ -368,14 +400,19 @@ impl Session {
             if let (b"08P01", Some((visible, hidden))) = (sqlstate, hidden_formats.filter(|(_, h)| *h > 0)) {
                 if let Some(message) = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok()) {
                     let message = own_counts(message, visible + hidden, hidden);
-                    edit::error_with(client.as_bytes_mut(), tag, &fields, &[(b'M', Some(message.into_bytes()))]);
+                    put(edit::error_with(
+                        client.as_bytes_mut(),
+                        tag,
+                        &fields,
+                        &[(b'M', Some(message.into_bytes()))],
+                    ));
                     return Fate::Gone;
                 }
             }
             if sqlstate.starts_with(b"42") {
-                let inserted = fields.position().is_some_and(|p| {
-                    rendered.map.is_inserted(&rendered.text, p, self.lex.encoding)
-                });
+                let inserted = fields
+                    .position()
+                    .is_some_and(|p| rendered.map.is_inserted(&rendered.text, p, self.lex.encoding));
                 if inserted {
                     self.rewrite_rejected(sqlstate);
                 }
@@ -448,8 +485,32 @@ fn map_position(
     let Some(fields) = read_error_fields(body) else { return Fate::Forward };
     let Some(position) = fields.position() else { return Fate::Forward };
     let mapped = rendered.map.original_position(&rendered.text, text, position, encoding);
-    let change = (b'P', mapped.map(|p| p.to_string().into_bytes()));
-    if edit::error_with(client.as_bytes_mut(), tag, &fields, &[change]) { Fate::Gone } else { Fate::Forward }
+    let mut changes: SmallVec<[(u8, Option<Vec<u8>>); 2]> = SmallVec::new();
+    changes.push((b'P', mapped.map(|p| p.to_string().into_bytes())));
+    // The parser tripped over a piece of ours that closes what the client left open (`WHERE id =`): the client's
+    // own text has something else there, or its end.
+    let near = fields.get(b'M').is_some_and(|m| m.starts_with(b"syntax error at or near "));
+    if near && rendered.map.is_inserted(&rendered.text, position, encoding) && text.is_ascii() {
+        if let Some(mapped) = mapped {
+            let (at, message) = syntax_error_at(text, mapped.saturating_sub(1));
+            changes.clear();
+            changes.push((b'P', Some((at + 1).to_string().into_bytes())));
+            changes.push((b'M', Some(message.into_bytes())));
+        }
+    }
+    if edit::error_with(client.as_bytes_mut(), tag, &fields, &changes) { Fate::Gone } else { Fate::Forward }
+}
+
+/// Place and wording of a syntax error at the first token at or behind `offset`.
+fn syntax_error_at(text: &[u8], offset: usize) -> (usize, String) {
+    let tokens = lex(text, &LexOptions::default()).map(|t| t.tokens).unwrap_or_default();
+    match tokens.iter().find(|t| t.start as usize >= offset) {
+        Some(token) => {
+            let near = String::from_utf8_lossy(token.text(text)).into_owned();
+            (token.start as usize, format!("syntax error at or near \"{near}\""))
+        }
+        None => (text.len(), "syntax error at end of input".to_owned()),
+    }
 }
 
 /// "bind message has 3 result formats but query has 4 columns": the client's own counts.

@@ -69,11 +69,13 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
         Err(error) => {
             shared.metrics.upstream_error(error.kind());
             tracing::warn!(target: targets::UPSTREAM, %peer, %error, "no connection to the server");
-            refuse(&mut client, "08006", &format!("staleguard could not connect to the server: {error}")).await;
+            refuse(&mut client, "08006", &format!("staleguard could not connect to the server: {error}"))
+                .await;
             return None;
         }
     };
-    let text = |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
+    let text =
+        |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
     if startup.replication().is_some_and(|v| !matches!(v, b"false" | b"off" | b"no" | b"0")) {
         if server.write_all(&packet).await.is_err() || server.write_all(input.data()).await.is_err() {
             refuse(&mut client, "08006", "the server closed the connection during start-up").await;

@@ -1,5 +1,6 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::observe::{Limits, Observations};
-use crate::rewrite::plan::Plan;
+use crate::rewrite::plan::{Plan, UncheckedWrite};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
 use crate::sql::encoding::Encoding;
@@ -63,6 +64,10 @@ pub(crate) enum Detail {
     OwnUndo(Undo),
     /// A Query with a plan.
     Query(Box<QueryDetail>),
+    /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
+    Guarded,
+    /// The client's own text, run in place of a rewritten one that the server refused with this SQLSTATE.
+    Rerun(Box<[u8]>),
     /// A Parse whose text was changed.
     Parse(Rc<Prepared>, Undo),
     /// Describe of a statement whose description is changed or wanted.
@@ -93,6 +98,8 @@ pub(crate) struct QueryDetail {
     pub index: usize,
     pub learner: Option<Learner>,
     pub write: Option<Write>,
+    /// It is a checked write: its ReadyForQuery asks for the verdict.
+    pub guarded: bool,
     /// Something of this Query's reply has reached the client.
     pub answered: bool,
     /// The server refused the rewritten text for want of a column or privilege; kept until it is known
@@ -172,8 +179,8 @@ pub(crate) struct Session {
     pub verdict: Option<Box<Verdict>>,
     /// The client's own request has failed since the last ReadyForQuery.
     pub errored: bool,
-    /// Root OIDs of tables that a statement inside an SQL-level PREPARE writes.
-    pub nested_roots: Vec<u32>,
+    /// What the statements of SQL-level PREPAREs write, by name.
+    pub sql_prepared: HashMap<Box<str>, Vec<UncheckedWrite>>,
     /// Bytes of the present frame still to forward unread, by direction.
     pub client_rest: usize,
     pub server_rest: usize,
@@ -228,7 +235,7 @@ impl Session {
             own: None,
             verdict: None,
             errored: false,
-            nested_roots: Vec::new(),
+            sql_prepared: HashMap::new(),
             client_rest: 0,
             server_rest: 0,
             client_raw: false,

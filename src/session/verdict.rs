@@ -7,14 +7,15 @@
 use bytes::Bytes;
 
 use super::own::{Exchange, Own, OwnStatement, Value};
-use super::state::{Session, Wait};
+use super::put;
+use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
 use crate::conflict::{self, ConflictEvent, ConflictReport, Connection, Probed, ZeroRows};
 use crate::rewrite::plan::Rest;
+use crate::sql::encoding::Encoding;
 use crate::sql::ident::quote_ident;
 use crate::sql::keys::KeyType;
-use crate::sql::encoding::Encoding;
 use crate::telemetry::metrics::WriteOutcome;
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
@@ -22,7 +23,8 @@ use crate::wire::tag::back;
 use crate::wire::{build, edit};
 
 /// What makes the server fail: an error that names us in its log, without any value. Its Parse always fails.
-const FAILING_TEXT: &[u8] = b"SELECT CAST('staleguard: version conflict, see the error sent to the client' AS pg_catalog.int4)";
+const FAILING_TEXT: &[u8] =
+    b"SELECT CAST('staleguard: version conflict, see the error sent to the client' AS pg_catalog.int4)";
 
 /// A checked write that found no row.
 #[derive(Debug)]
@@ -77,7 +79,12 @@ impl Session {
         self.own_send(
             out,
             Exchange::Probe,
-            Some(OwnStatement { text: &probe.text, oids: &probe.oids, formats: &probe.formats, values: &values }),
+            Some(OwnStatement {
+                text: &probe.text,
+                oids: &probe.oids,
+                formats: &probe.formats,
+                values: &values,
+            }),
             None,
             true,
         );
@@ -99,9 +106,9 @@ impl Session {
         if let Some(error) = own.error {
             return self.reply_with_own_error(&error, client);
         }
+        let now = self.now();
         let Some(verdict) = &mut self.verdict else { return };
         let Some(point) = verdict.write.point() else { return };
-        let text = |v: Option<&Option<Bytes>>| v.and_then(|v| v.as_ref()).and_then(|b| std::str::from_utf8(b).ok());
         let probe = own.rows.first().and_then(|row| {
             let version = text(row.first())?.parse::<i64>().ok()?;
             let rest = match text(row.get(1)) {
@@ -113,9 +120,9 @@ impl Session {
             };
             Some(Probed { version, rest })
         });
-        let Stance::Checked { expected, .. } = verdict.write.stance else { return };
-        let now = self.now();
-        let deleted_by_us = verdict.write.row.as_ref().is_some_and(|row| self.observations.deleted_by_us(row, now));
+        let Some(expected) = verdict.write.expected() else { return };
+        let deleted_by_us =
+            verdict.write.row.as_ref().is_some_and(|row| self.observations.deleted_by_us(row, now));
         let decision = conflict::judge(ZeroRows {
             probe,
             expected,
@@ -131,6 +138,10 @@ impl Session {
             }
             conflict::Verdict::Conflict { actual } => {
                 self.shared.metrics.zero_row_probe("conflict");
+                if verdict.write.reports_only() {
+                    self.shared.metrics.conflict(&point.table.entity);
+                    return self.pass_zero(client);
+                }
                 verdict.actual = actual;
                 self.refuse(client, server);
             }
@@ -176,7 +187,11 @@ impl Session {
             // The server would not fail: an error now would be a lie about its transaction.
             tracing::error!(target: targets::SESSION, session = self.facts.id,
                 "the server did not fail where it was made to; the connection is closed");
-            return self.close_with(client, "XX000", "staleguard could not make the transaction fail after a version conflict");
+            return self.close_with(
+                client,
+                "XX000",
+                "staleguard could not make the transaction fail after a version conflict",
+            );
         }
         self.told(state, client);
     }
@@ -200,9 +215,10 @@ impl Session {
             source,
             sqlstate: self.shared.settings.conflict.sqlstate.clone(),
         };
-        let fields = if self.lex.encoding == Encoding::Utf8 { report.fields() } else { report.ascii_fields() };
-        build::error_response(client.as_bytes_mut(), &fields);
-        build::ready(client.as_bytes_mut(), self.status);
+        let fields =
+            if self.lex.encoding == Encoding::Utf8 { report.fields() } else { report.ascii_fields() };
+        put(build::error_response(client.as_bytes_mut(), &fields));
+        put(build::ready(client.as_bytes_mut(), self.status));
         self.shared.metrics.conflict(&point.table.entity);
         self.shared.metrics.write(&point.table.entity, WriteOutcome::Conflict);
         let client_address = self.facts.peer.to_string();
@@ -213,8 +229,7 @@ impl Session {
             application: &self.facts.application_name,
             client: &client_address,
         };
-        let at = std::time::SystemTime::now();
-        ConflictEvent { report: &report, connection, user_id: None, at }.emit();
+        ConflictEvent { report: &report, connection, user_id: None }.emit();
         let now = self.now();
         if let Some(row) = &verdict.write.row {
             self.observations.refused(row, now);
@@ -227,7 +242,7 @@ impl Session {
     fn pass_zero(&mut self, client: &mut Out) {
         let Some(verdict) = self.verdict.take() else { return };
         client.extend(&verdict.complete);
-        build::ready(client.as_bytes_mut(), self.status);
+        put(build::ready(client.as_bytes_mut(), self.status));
         if let Some(point) = verdict.write.point() {
             self.shared.metrics.write(&point.table.entity, WriteOutcome::PassedZero);
         }
@@ -239,7 +254,7 @@ impl Session {
     fn reply_with_own_error(&mut self, body: &[u8], client: &mut Out) {
         self.verdict = None;
         forward_error(client, body);
-        build::ready(client.as_bytes_mut(), self.status);
+        put(build::ready(client.as_bytes_mut(), self.status));
         self.shared.metrics.zero_row_probe("failed");
         self.wait = None;
         self.client_ready(self.status, true);
@@ -250,20 +265,30 @@ impl Session {
 pub(crate) fn forward_error(out: &mut Out, body: &[u8]) {
     match crate::wire::read::read_error_fields(body) {
         Some(fields) => {
-            edit::error_with(out.as_bytes_mut(), back::ERROR, &fields, &[(b'P', None)]);
+            put(edit::error_with(out.as_bytes_mut(), back::ERROR, &fields, &[(b'P', None)]));
         }
-        None => build::error_response(
-            out.as_bytes_mut(),
-            &[(b'S', "ERROR".into()), (b'V', "ERROR".into()), (b'C', "XX000".into()), (b'M', "unreadable server error".into())],
-        ),
+        None => {
+            let fields =
+                [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', "XX000"), (b'M', "unreadable server error")];
+            put(build::error_response(
+                out.as_bytes_mut(),
+                &fields.map(|(code, value)| (code, value.to_owned())),
+            ));
+        }
     }
 }
 
 fn needs_types(write: &Write) -> bool {
-    write.values.is_some() && write.point().is_some_and(|p| match &p.rest {
-        Rest::Evaluable(text) => text.contains('$'),
-        _ => false,
-    })
+    write.values.is_some()
+        && write.point().is_some_and(|p| match &p.rest {
+            Rest::Evaluable(text) => text.contains('$'),
+            _ => false,
+        })
+}
+
+/// A value of an own result as text.
+fn text(value: Option<&Option<Bytes>>) -> Option<&str> {
+    std::str::from_utf8(value?.as_ref()?).ok()
 }
 
 /// The key type's name in `pg_catalog`. A varchar key is compared as text: a cast to varchar changes nothing else.
@@ -320,7 +345,6 @@ fn probe_text(verdict: &Verdict) -> Option<ProbeText> {
     Some(ProbeText { text: text.into_bytes(), oids, formats, values })
 }
 
-
 impl Session {
     /// A client-visible ReadyForQuery has been written (or is about to be): settle own writes and portals.
     pub fn client_ready(&mut self, status: u8, failed: bool) {
@@ -340,9 +364,6 @@ impl Session {
                 self.view_private = false;
                 self.view_outdated = true;
             }
-        }
-        if self.wait == Some(Wait::Verdict) && self.verdict.is_none() {
-            self.wait = None;
         }
     }
 }

@@ -29,8 +29,11 @@ pub(crate) enum Stance {
     Blind(Cause),
     /// It cannot overwrite anyone's change.
     SelfRelative,
-    /// The app guards itself; zero rows pass.
-    Explicit,
+    /// The app guards itself; zero rows pass, and are counted where they are a conflict.
+    Explicit {
+        /// The version in its condition, where it can be read and probed for.
+        expected: Option<i64>,
+    },
     /// Not checked for this reason.
     Unchecked(Reason),
 }
@@ -140,7 +143,9 @@ fn stance(
             (ExplicitPredicate::Error, Some(expected)) if allowed.is_ok() && row.is_some() => {
                 Stance::Checked { expected, source: Source::Predicate, seen_ago: None }
             }
-            _ => Stance::Explicit,
+            (_, expected) => {
+                Stance::Explicit { expected: expected.filter(|_| allowed.is_ok() && row.is_some()) }
+            }
         };
     }
     if point.self_relative {
@@ -171,6 +176,29 @@ fn stance(
 impl Write {
     /// Zero rows of it ask for a verdict.
     pub fn is_checked(&self) -> bool {
-        matches!(self.stance, Stance::Checked { .. })
+        self.expected().is_some()
+    }
+
+    /// The version that zero rows are judged by.
+    pub fn expected(&self) -> Option<i64> {
+        match self.stance {
+            Stance::Checked { expected, .. } => Some(expected),
+            Stance::Explicit { expected } => expected,
+            _ => None,
+        }
+    }
+
+    /// The version that goes into a predicate of ours.
+    pub fn predicate(&self) -> Option<i64> {
+        match self.stance {
+            Stance::Checked { source: Source::Predicate, .. } => None,
+            Stance::Checked { expected, .. } => Some(expected),
+            _ => None,
+        }
+    }
+
+    /// A conflict is counted, and the server's own reply passes.
+    pub fn reports_only(&self) -> bool {
+        matches!(self.stance, Stance::Explicit { .. })
     }
 }

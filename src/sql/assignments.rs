@@ -27,7 +27,8 @@ pub type Assignments = SmallVec<[Assignment; 8]>;
 pub fn assignments(code: Code<'_>, range: Range<usize>) -> Option<Assignments> {
     let mut out = Assignments::new();
     for part in code.split_commas(range) {
-        let equals = (part.clone()).find(|i| code.op(*i, b"=") && code.depth(*i) == code.depth(part.start))?;
+        let equals =
+            (part.clone()).find(|i| code.op(*i, b"=") && code.depth(*i) == code.depth(part.start))?;
         let value = equals + 1..part.end;
         if value.is_empty() {
             return None;
@@ -64,7 +65,12 @@ fn row_wise(code: Code<'_>, names: Range<usize>, value: Range<usize>, out: &mut 
     let first = out.len();
     for name in code.split_commas(names) {
         let (column, whole) = target(code, name)?;
-        out.push(Assignment { column, whole, row_wise: true, value: values.next().filter(|v| !v.is_empty()) });
+        out.push(Assignment {
+            column,
+            whole,
+            row_wise: true,
+            value: values.next().filter(|v| !v.is_empty()),
+        });
     }
     // Too few or too many values are the server's error; without them nothing is certain.
     let named = out.get(first..).unwrap_or(&[]);

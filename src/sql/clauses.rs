@@ -67,6 +67,8 @@ pub struct Insert {
     pub columns: Option<Range<usize>>,
     /// The rows behind VALUES.
     pub values: Option<Range<usize>>,
+    /// What it conflicts on: the list between the parentheses behind ON CONFLICT.
+    pub conflict_target: Option<Range<usize>>,
     /// The assignments of DO UPDATE.
     pub set: Option<Range<usize>>,
     /// The list behind RETURNING.
@@ -161,7 +163,8 @@ pub fn is_statement(code: Code<'_>, i: usize) -> bool {
 pub fn is_modifying(code: Code<'_>, i: usize, end: usize) -> bool {
     if code.word(i, "with") {
         return with(code, i, end).is_none_or(|w| {
-            is_modifying(code, w.main, end) || w.ctes.iter().any(|c| is_modifying(code, c.body.start, c.body.end))
+            is_modifying(code, w.main, end)
+                || w.ctes.iter().any(|c| is_modifying(code, c.body.start, c.body.end))
         });
     }
     code.any_word(i, &["insert", "update", "delete", "merge"])
@@ -233,7 +236,9 @@ pub fn delete(code: Code<'_>, i: usize, end: usize) -> Option<Delete> {
     for (at, keyword) in code.keywords(next..end) {
         match keyword {
             // `USING (..)` behind a JOIN belongs to the join.
-            Keyword::Using if using.is_none() && condition.is_none() && returning.is_none() => using = Some(at),
+            Keyword::Using if using.is_none() && condition.is_none() && returning.is_none() => {
+                using = Some(at)
+            }
             Keyword::Where if condition.is_none() && returning.is_none() => condition = Some(at),
             Keyword::Returning if returning.is_none() => returning = Some(at),
             Keyword::Where | Keyword::Returning | Keyword::Set | Keyword::From => return None,
@@ -297,6 +302,10 @@ pub fn insert(code: Code<'_>, i: usize, end: usize) -> Option<Insert> {
         target,
         columns,
         values: values.map(|at| at + 1..first(&[conflict, returning], end)),
+        conflict_target: conflict
+            .map(|at| at + 2)
+            .filter(|open| code.is(*open, TokenKind::LParen))
+            .map(|open| open + 1..code.close(open)),
         set: set.map(|at| at + 1..first(&[behind_set, returning], end)),
         returning: returning.map(|at| at + 1..end).filter(|r| !r.is_empty()),
     })

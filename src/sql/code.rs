@@ -68,7 +68,7 @@ impl<'a> Code<'a> {
 
     /// The name that the identifier at `i` stands for, folded or unquoted.
     pub fn name(&self, i: usize) -> Option<std::borrow::Cow<'a, str>> {
-        self.get(i).and_then(|t| ident::name(t, self.src))
+        self.get(i).and_then(|t| ident::ident_name(t, self.src))
     }
 
     /// True if the identifier at `i` stands for this name (as stored in the catalog).
@@ -169,8 +169,9 @@ impl<'a> Code<'a> {
             if start >= end {
                 return None;
             }
-            let comma =
-                (start..end).find(|i| code.is(*i, TokenKind::Comma) && code.depth(*i) == depth).unwrap_or(end);
+            let comma = (start..end)
+                .find(|i| code.is(*i, TokenKind::Comma) && code.depth(*i) == depth)
+                .unwrap_or(end);
             let part = start..comma;
             start = comma + 1;
             Some(part)
@@ -305,6 +306,7 @@ impl Iterator for Keywords<'_> {
 
 /// The FROM at `i` belongs to `IS [NOT] DISTINCT FROM`.
 fn is_distinct_from(code: Code<'_>, i: usize) -> bool {
-    let word = |back: usize, w: &str| i.checked_sub(back).is_some_and(|p| code.word(p, w) && !code.is_named(p));
+    let word =
+        |back: usize, w: &str| i.checked_sub(back).is_some_and(|p| code.word(p, w) && !code.is_named(p));
     word(1, "distinct") && (word(2, "is") || (word(2, "not") && word(3, "is")))
 }

@@ -71,21 +71,12 @@ pub fn disjuncts(code: Code<'_>, range: Range<usize>) -> SmallVec<[Range<usize>;
     out
 }
 
-/// One part as `left = right`: the index of a lone `=` on the part's own level, outside of CASE.
+/// One part as `left = right`: the index of the `=` if it is the first operator of the part's own level (a sign
+/// aside). What else stands on either side is for its reader to judge.
 pub fn equality(code: Code<'_>, range: &Range<usize>) -> Option<usize> {
     let depth = code.depth(range.start);
-    let mut found = None;
-    for i in range.clone() {
-        if code.depth(i) == depth && code.is(i, TokenKind::Op) {
-            if !code.op(i, b"=") || found.is_some() {
-                // Another operator: its precedence is not followed here, `-1` is for the operand's reader.
-                if found.is_some() {
-                    continue;
-                }
-                return None;
-            }
-            found = Some(i);
-        }
-    }
-    found
+    let signed = usize::from(code.op(range.start, b"-") || code.op(range.start, b"+"));
+    (range.start + signed..range.end)
+        .find(|i| code.depth(*i) == depth && code.is(*i, TokenKind::Op))
+        .filter(|i| code.op(*i, b"="))
 }

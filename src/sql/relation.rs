@@ -102,7 +102,10 @@ pub fn relation(code: Code<'_>, i: usize, end: usize) -> Option<(Relation, usize
         }
         alias = Some(i + 1);
         i += 2;
-    } else if i < end && code.is_ident(i) && !code.any_word(i, &NO_ALIAS) && !code.any_word(i, &NO_ALIAS_EITHER)
+    } else if i < end
+        && code.is_ident(i)
+        && !code.any_word(i, &NO_ALIAS)
+        && !code.any_word(i, &NO_ALIAS_EITHER)
     {
         alias = Some(i);
         i += 1;

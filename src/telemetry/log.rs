@@ -28,7 +28,12 @@ pub fn init(settings: &LogSettings) -> Result<(), LogError> {
     Ok(())
 }
 
-fn subscriber<W>(settings: &LogSettings, ansi: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+/// Writes events to `writer` as the settings say.
+pub(crate) fn subscriber<W>(
+    settings: &LogSettings,
+    ansi: bool,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {

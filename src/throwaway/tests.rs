@@ -1,4 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Instant;
+
 use super::*;
 
 #[test]
@@ -50,4 +54,47 @@ fn passwords_are_asked_for_over_tcp_and_not_over_the_socket() {
     assert_eq!(over_tcp(cluster.dsn("postgres")).unwrap(), "postgres\n");
     assert_eq!(over_tcp(cluster.dsn_as("guest", None, "postgres")).unwrap(), "guest\n");
     assert!(over_tcp(cluster.dsn_as("postgres", Some("wrong"), "postgres")).is_err());
+}
+
+/// Set in the process that is going to be killed.
+const VICTIM: &str = "STALEGUARD_TEST_VICTIM";
+
+/// Not a test of its own: what the next one runs in a process of its own.
+#[test]
+fn victim() {
+    if std::env::var_os(VICTIM).is_none() {
+        return;
+    }
+    let cluster = Cluster::builder().start().unwrap();
+    println!("\nfolder {}", cluster.socket_dir().display());
+    println!("pid {}", cluster.pid().unwrap());
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn a_killed_owner_leaves_nothing() {
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "throwaway::tests::victim", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(owner.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut told = lines.filter_map(|l| {
+        Some(l.split_once(' ')?.1.to_owned()).filter(|_| l.starts_with("folder ") || l.starts_with("pid "))
+    });
+    let (folder, pid) = (PathBuf::from(told.next().unwrap()), told.next().unwrap());
+    assert!(folder.exists());
+    // std's kill is SIGKILL: nothing is dropped.
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let limit = Instant::now() + Duration::from_secs(30);
+    while folder.exists() {
+        assert!(Instant::now() < limit, "{} is still there", folder.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Gone, or a zombie where nothing reaps orphans.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
 }

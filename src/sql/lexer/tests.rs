@@ -222,3 +222,38 @@ fn encodings() {
 fn too_deep() {
     assert_eq!(lex(&vec![b'('; 70_000], &on()), Err(LexError::TooDeep));
 }
+
+/// Any bytes give tokens and comments that are in order and leave out whitespace only, or an error.
+#[test]
+fn every_byte_is_accounted_for() {
+    const PIECES: [&[u8]; 40] = [
+        b" ", b"\n", b"'", b"''", b"\"", b"a", b"E'", b"U&'", b"U&\"", b"B'", b"$", b"$$", b"$a$", b"$1",
+        b"\\", b"--", b"/*", b"*/", b"+", b"-", b"@", b"=", b":", b"::", b":=", b".", b"..", b"1", b"0x",
+        b"1e", b"_", b"(", b")", b"[", b"]", b",", b";", b"\xe9", b"\xff", b"z",
+    ];
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut next = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let mut read = 0;
+    for round in 0..60_000 {
+        let text: Vec<u8> = (0..1 + next(9)).flat_map(|_| PIECES[next(PIECES.len())].to_vec()).collect();
+        let opts = LexOptions { standard_conforming_strings: round % 2 == 0, encoding: Encoding::SingleByte };
+        let Ok(lexed) = lex(&text, &opts) else { continue };
+        read += 1;
+        let mut spans: Vec<_> = lexed.tokens.iter().map(|t| t.start..t.end).chain(lexed.comments).collect();
+        spans.sort_by_key(|s| s.start);
+        let mut done = 0;
+        for span in spans {
+            assert!(span.start < span.end && span.end as usize <= text.len(), "{text:?}");
+            let gap = text.get(done as usize..span.start as usize);
+            assert!(gap.is_some_and(|g| g.iter().all(u8::is_ascii_whitespace)), "{text:?}");
+            done = span.end;
+        }
+        assert!(text[done as usize..].iter().all(u8::is_ascii_whitespace), "{text:?}");
+    }
+    assert!(read > 5_000, "only {read} of the texts could be read");
+}

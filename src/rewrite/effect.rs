@@ -1,0 +1,166 @@
+//! What a statement's completion does to the session: transaction control, SET, DDL, cursors.
+
+use std::ops::Range;
+
+use super::Context;
+use super::plan::Effect;
+use super::target::{Target, resolve};
+use crate::sql::clauses;
+use crate::sql::code::Code;
+use crate::sql::relation::relation;
+use crate::sql::token::TokenKind;
+
+/// Settings that decide how names resolve.
+const NAME_SETTINGS: [&str; 1] = ["search_path"];
+/// Settings that are another role.
+const ROLE_SETTINGS: [&str; 2] = ["role", "session_authorization"];
+
+/// The effect of a statement that is no query.
+pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
+    let i = range.start;
+    let first = code.text(i).to_ascii_lowercase();
+    if !code.is(i, TokenKind::Word) {
+        return Effect::None;
+    }
+    match &*first {
+        b"begin" => Effect::Begin,
+        b"start" if code.word(i + 1, "transaction") => Effect::Begin,
+        b"commit" if code.word(i + 1, "prepared") => Effect::None,
+        b"commit" | b"end" => Effect::Commit { chain: chains(code, i + 1) },
+        b"rollback" if code.word(i + 1, "prepared") => Effect::None,
+        b"rollback" | b"abort" => rollback(code, i),
+        b"savepoint" => named(code, i + 1, Effect::Savepoint),
+        b"release" => named(code, i + 1 + usize::from(savepoint_word(code, i + 1)), Effect::Release),
+        b"prepare" => Effect::PrepareTransaction,
+        b"set" => set(code, i + 1),
+        b"reset" => reset(code, i + 1),
+        b"discard" if code.word(i + 1, "all") => Effect::DiscardAll,
+        b"discard" if code.any_word(i + 1, &["temp", "temporary"]) => Effect::Names,
+        b"deallocate" => deallocate(code, i + 1),
+        b"truncate" => truncate(code, ctx, range),
+        b"fetch" | b"move" => cursor(code, range).map_or(Effect::None, |n| named(code, n, Effect::Fetch)),
+        b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reassign" | b"import" | b"security" => {
+            Effect::Catalog
+        }
+        b"do" => Effect::Names,
+        _ => Effect::None,
+    }
+}
+
+/// The effect of SELECT and DML: `set_config`, SELECT INTO.
+pub fn of_query(code: Code<'_>, range: Range<usize>) -> Effect {
+    for i in range.clone() {
+        if code.is(i + 1, TokenKind::LParen) && code.is_name(i, "set_config") && sets_names(code, i + 2) {
+            return Effect::Names;
+        }
+    }
+    let mut i = range.start;
+    while code.is(i, TokenKind::LParen) {
+        i += 1;
+    }
+    if code.word(i, "with") {
+        i = clauses::with(code, i, range.end).map_or(i, |w| w.main);
+    }
+    let into = code.word(i, "select") && clauses::select(code, i, range.end).is_some_and(|s| s.into);
+    if into { Effect::Catalog } else { Effect::None }
+}
+
+/// The first argument of `set_config` may be a setting that matters here: only a plain literal tells.
+fn sets_names(code: Code<'_>, i: usize) -> bool {
+    let literal = code.is(i, TokenKind::Str) && code.is(i + 1, TokenKind::Comma);
+    let name = code.text(i).strip_prefix(b"'").and_then(|t| t.strip_suffix(b"'")).filter(|_| literal);
+    let Some(name) = name.and_then(|n| std::str::from_utf8(n).ok()) else { return true };
+    NAME_SETTINGS.iter().chain(&ROLE_SETTINGS).any(|s| name.eq_ignore_ascii_case(s))
+}
+
+/// `[WORK | TRANSACTION] AND [NO] CHAIN`.
+fn chains(code: Code<'_>, i: usize) -> bool {
+    let i = i + usize::from(code.any_word(i, &["work", "transaction"]));
+    code.words(i, &["and", "chain"])
+}
+
+fn rollback(code: Code<'_>, i: usize) -> Effect {
+    let next = i + 1 + usize::from(code.any_word(i + 1, &["work", "transaction"]));
+    if code.word(next, "to") {
+        return named(code, next + 1 + usize::from(savepoint_word(code, next + 1)), Effect::RollbackTo);
+    }
+    Effect::Rollback { chain: chains(code, i + 1) }
+}
+
+/// The SAVEPOINT before a name; a savepoint may itself be called `savepoint`.
+fn savepoint_word(code: Code<'_>, i: usize) -> bool {
+    code.word(i, "savepoint") && code.is_ident(i + 1)
+}
+
+fn named(code: Code<'_>, i: usize, effect: fn(Box<str>) -> Effect) -> Effect {
+    effect(code.name(i).unwrap_or_default().into())
+}
+
+/// Behind SET.
+fn set(code: Code<'_>, i: usize) -> Effect {
+    let i = match () {
+        () if code.words(i, &["session", "authorization"]) => return Effect::Role,
+        () if code.any_word(i, &["session", "local"]) => i + 1,
+        () => i,
+    };
+    if code.words(i, &["session", "authorization"]) || is_setting(code, i, &ROLE_SETTINGS) {
+        Effect::Role
+    } else if code.word(i, "schema") || is_setting(code, i, &NAME_SETTINGS) {
+        Effect::Names
+    } else {
+        Effect::None
+    }
+}
+
+/// The names of settings are not case-sensitive, quoted or not.
+fn is_setting(code: Code<'_>, i: usize, settings: &[&str]) -> bool {
+    code.name(i).is_some_and(|name| settings.iter().any(|s| name.eq_ignore_ascii_case(s)))
+        && !code.is(i + 1, TokenKind::Dot)
+}
+
+/// Behind RESET.
+fn reset(code: Code<'_>, i: usize) -> Effect {
+    if code.word(i, "all") {
+        Effect::ResetAll
+    } else if code.words(i, &["session", "authorization"]) || is_setting(code, i, &ROLE_SETTINGS) {
+        Effect::Role
+    } else if is_setting(code, i, &NAME_SETTINGS) {
+        Effect::Names
+    } else {
+        Effect::None
+    }
+}
+
+/// Behind DEALLOCATE.
+fn deallocate(code: Code<'_>, i: usize) -> Effect {
+    let i = i + usize::from(code.word(i, "prepare") && code.is_ident(i + 1));
+    if code.word(i, "all") {
+        return Effect::Deallocate(None);
+    }
+    Effect::Deallocate(Some(code.name(i).unwrap_or_default().into()))
+}
+
+/// `TRUNCATE [TABLE] [ONLY] name [*], .. [RESTART IDENTITY] [CASCADE]`.
+fn truncate(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
+    let mut roots: Vec<u32> = Vec::new();
+    if range.end.checked_sub(1).is_some_and(|last| code.word(last, "cascade")) {
+        roots.extend(ctx.view.tables.iter().map(|t| t.root_oid));
+    } else {
+        let start = range.start + 1 + usize::from(code.word(range.start + 1, "table"));
+        for part in code.split_commas(start..range.end) {
+            if let Some((named, _)) = relation(code, part.start, part.end) {
+                if let Target::Table(table) = resolve(code, ctx, &named) {
+                    roots.push(table.root_oid);
+                }
+            }
+        }
+    }
+    roots.sort_unstable();
+    roots.dedup();
+    Effect::Truncate(roots)
+}
+
+/// The cursor's name is FETCH's last token.
+fn cursor(code: Code<'_>, range: Range<usize>) -> Option<usize> {
+    range.end.checked_sub(1).filter(|last| *last > range.start && code.is_ident(*last))
+}

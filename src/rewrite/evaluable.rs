@@ -1,0 +1,157 @@
+//! Which conditions the probe may evaluate a second time.
+//!
+//! The probe asks whether the rest of a WHERE still holds for the row. That is safe and exact only if the rest
+//! consists of the table's own columns, constants, operators and functions whose answer depends on nothing else.
+
+use std::ops::Range;
+
+use super::target::Written;
+use crate::sql::code::Code;
+use crate::sql::select_list::dotted;
+use crate::sql::token::TokenKind;
+
+/// Words of conditions that are no names.
+const WORDS: [&str; 23] = [
+    "all", "and", "any", "between", "case", "distinct", "else", "end", "escape", "false", "from", "ilike",
+    "in", "is", "isnull", "like", "not", "notnull", "null", "or", "some", "true", "unknown",
+];
+
+/// More of them.
+const MORE_WORDS: [&str; 6] = ["array", "similar", "symmetric", "then", "to", "when"];
+
+/// Built-in functions that are immutable for every argument type they take.
+const FUNCTIONS: [&str; 22] = [
+    "abs",
+    "btrim",
+    "ceil",
+    "ceiling",
+    "char_length",
+    "character_length",
+    "coalesce",
+    "floor",
+    "greatest",
+    "least",
+    "left",
+    "length",
+    "lower",
+    "ltrim",
+    "md5",
+    "mod",
+    "nullif",
+    "octet_length",
+    "right",
+    "rtrim",
+    "sign",
+    "upper",
+];
+
+/// Types whose input and casts depend on nothing but the session's settings.
+const TYPES: [&str; 25] = [
+    "bigint",
+    "bool",
+    "boolean",
+    "char",
+    "character",
+    "date",
+    "decimal",
+    "float4",
+    "float8",
+    "int",
+    "int2",
+    "int4",
+    "int8",
+    "integer",
+    "interval",
+    "json",
+    "jsonb",
+    "numeric",
+    "real",
+    "smallint",
+    "text",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "uuid",
+];
+
+/// Types of more than one word, or less common.
+const MORE_TYPES: [&str; 3] = ["varchar", "bpchar", "bytea"];
+
+/// Columns that every table has.
+const SYSTEM_COLUMNS: [&str; 6] = ["xmin", "xmax", "cmin", "cmax", "ctid", "tableoid"];
+
+/// True if the tokens may be evaluated by the probe.
+pub fn is(code: Code<'_>, written: &Written<'_>, range: Range<usize>) -> bool {
+    let mut i = range.start;
+    while i < range.end {
+        let Some(token) = code.get(i) else { return false };
+        let next = match token.kind {
+            TokenKind::Word | TokenKind::QuotedIdent | TokenKind::UnicodeIdent => {
+                name(code, written, i, &range)
+            }
+            TokenKind::Str
+            | TokenKind::EscapeStr
+            | TokenKind::DollarStr
+            | TokenKind::Number
+            | TokenKind::Param
+            | TokenKind::Op
+            | TokenKind::LParen
+            | TokenKind::RParen
+            | TokenKind::LBracket
+            | TokenKind::RBracket
+            | TokenKind::Comma => Some(i + 1),
+            TokenKind::Cast => cast_type(code, i + 1),
+            _ => None,
+        };
+        match next {
+            Some(next) => i = next,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// A word or name at `i`: the index behind it if it is harmless.
+fn name(code: Code<'_>, written: &Written<'_>, i: usize, range: &Range<usize>) -> Option<usize> {
+    let (name, next) = dotted(code, i, range.end)?;
+    let lone = name.table.is_none();
+    if code.is(next, TokenKind::LParen) && next < range.end {
+        let in_catalog =
+            lone || name.schema.is_none() && name.table.is_some_and(|t| code.is_name(t, "pg_catalog"));
+        let function = in_catalog && code.any_word(name.column, &FUNCTIONS);
+        let word = lone && (code.any_word(i, &WORDS) || code.any_word(i, &MORE_WORDS));
+        return (function || word).then_some(next);
+    }
+    if lone && code.any_word(i, &WORDS) || lone && code.any_word(i, &MORE_WORDS) {
+        return Some(next);
+    }
+    // `uuid '..'`
+    if lone && (code.any_word(i, &TYPES) || code.any_word(i, &MORE_TYPES)) && code.is(next, TokenKind::Str) {
+        return Some(next);
+    }
+    let column = written.table.columns.iter().any(|c| code.is_name(name.column, &c.name))
+        || SYSTEM_COLUMNS.iter().any(|c| code.is_name(name.column, c));
+    (column && written.is_qualified_by(code, name.schema, name.table)).then_some(next)
+}
+
+/// A type behind `::`, with its length and brackets: the index behind it.
+fn cast_type(code: Code<'_>, i: usize) -> Option<usize> {
+    let mut i = i;
+    if code.is_name(i, "pg_catalog") && code.is(i + 1, TokenKind::Dot) {
+        i += 2;
+    }
+    if !code.any_word(i, &TYPES) && !code.any_word(i, &MORE_TYPES) {
+        return None;
+    }
+    i += 1;
+    if code.word(i, "varying") {
+        i += 1;
+    }
+    if code.is(i, TokenKind::LParen) {
+        i = code.close(i) + 1;
+    }
+    if code.any_word(i, &["with", "without"]) && code.words(i + 1, &["time", "zone"]) {
+        i += 3;
+    }
+    Some(i)
+}

@@ -1,0 +1,110 @@
+//! INSERT into a protected table.
+//!
+//! ```text
+//! INSERT INTO projects (id, name, version) VALUES (1, 'a', 1)
+//!   ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, version = EXCLUDED.version
+//! INSERT INTO projects (id, name, version) VALUES (1, 'a', 1)
+//!   ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, version = projects.version + 1
+//! ```
+//!
+//! A plain INSERT overwrites nothing: it is not counted, but its RETURNING teaches.
+
+use super::Context;
+use super::increment;
+use super::plan::{Operand, Reason};
+use super::statement::{Place, Statement};
+use super::target::{Target, Written, resolve, unchecked};
+use crate::catalog::Table;
+use crate::sql::clauses::{self, Insert};
+use crate::sql::code::Code;
+use crate::sql::keys::KeyType;
+use crate::sql::operand;
+use crate::sql::token::TokenKind;
+
+impl Statement<'_> {
+    /// Plans the INSERT that begins at token `i`.
+    pub fn insert(&mut self, i: usize, end: usize, place: Place) {
+        let code = self.code;
+        let Some(insert) = clauses::insert(code, i, end) else { return self.uncertain(i..end) };
+        let table = match resolve(code, self.ctx, &insert.target) {
+            Target::Table(table) => table,
+            Target::View(root) => return self.view(root),
+            Target::Other => return,
+        };
+        let mut reason = self.reason(place).unwrap_or(Reason::OnConflict);
+        let mut keys = keys(code, self.ctx, &insert, table);
+        if let Some(set) = insert.set.clone() {
+            match Written::new(code, self.ctx, &insert.target, table) {
+                _ if !self.certain => reason = Reason::Unparsed,
+                _ if !table.may_write => reason = Reason::Privilege,
+                None => reason = Reason::Encoding,
+                Some(written) => match increment::set_list(code, self.ctx.lex, &written, set, false) {
+                    Some(list) => {
+                        self.out.edits.extend(list.edits);
+                        if !conflicts_on_key(code, &insert, table)
+                            || list.moves_key && !key_is_excluded(code, &insert, table)
+                        {
+                            keys.clear();
+                        }
+                    }
+                    None => reason = Reason::Unparsed,
+                },
+            }
+        }
+        if place == Place::Main {
+            self.returning(insert.returning.clone(), &insert.target, table);
+        }
+        if insert.set.is_some() && self.writes(place) {
+            self.out.unchecked.push(unchecked(table, reason, keys));
+        }
+    }
+}
+
+/// The keys of the rows that an `INSERT .. (columns) VALUES ..` proposes; empty if any of them is not certain.
+fn keys(code: Code<'_>, ctx: &Context<'_>, insert: &Insert, table: &Table) -> Vec<Vec<Operand>> {
+    let (Some(columns), Some(values)) = (insert.columns.clone(), insert.values.clone()) else {
+        return Vec::new();
+    };
+    let columns: Vec<_> = code.split_commas(columns).collect();
+    let positions: Option<Vec<_>> = table
+        .key_columns()
+        .map(|key| {
+            let at = columns.iter().position(|c| c.len() == 1 && code.is_name(c.start, &key.name))?;
+            Some((at, KeyType::from_oid(key.type_oid)?))
+        })
+        .collect();
+    let Some(positions) = positions.filter(|p| !p.is_empty()) else { return Vec::new() };
+    let row = |row: std::ops::Range<usize>| -> Option<Vec<Operand>> {
+        if !code.is_group(&row) || !code.is(row.start, TokenKind::LParen) {
+            return None;
+        }
+        let items: Vec<_> = code.split_commas(row.start + 1..row.end - 1).collect();
+        positions
+            .iter()
+            .map(|(at, ty)| operand::value(code, items.get(*at)?.clone(), *ty, ctx.lex).map(Operand::from))
+            .collect()
+    };
+    code.split_commas(values).map(row).collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+/// `ON CONFLICT (key)`: the row updated has the key that was proposed. On another constraint it may have any.
+fn conflicts_on_key(code: Code<'_>, insert: &Insert, table: &Table) -> bool {
+    let Some(target) = insert.conflict_target.clone() else { return false };
+    let names: Vec<_> = code.split_commas(target).collect();
+    names.len() == table.key.len()
+        && table.key_columns().all(|k| names.iter().any(|n| n.len() == 1 && code.is_name(n.start, &k.name)))
+}
+
+/// Every key column that DO UPDATE sets is set to the proposed value (`"id" = EXCLUDED."id"`, as Sequelize does):
+/// the row keeps its key if the key is what it conflicts on.
+fn key_is_excluded(code: Code<'_>, insert: &Insert, table: &Table) -> bool {
+    let Some(set) = insert.set.clone() else { return false };
+    let is_key = |i: usize| table.key_columns().any(|k| code.is_name(i, &k.name));
+    code.split_commas(set).filter(|part| is_key(part.start)).all(|part| {
+        part.len() == 5
+            && code.op(part.start + 1, b"=")
+            && code.is_name(part.start + 2, "excluded")
+            && code.is(part.start + 3, TokenKind::Dot)
+            && code.name(part.start).is_some_and(|name| code.is_name(part.start + 4, &name))
+    })
+}

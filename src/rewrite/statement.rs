@@ -1,0 +1,180 @@
+//! One statement: which rule reads it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Context;
+use super::hidden_columns::Source;
+use super::plan::{Effect, Reason, ResultKind, StatementPlan, UncheckedWrite};
+use super::target::unchecked;
+use super::teach::{self, NameFilter};
+use super::{effect, nested};
+use crate::catalog::Table;
+use crate::sql::clauses;
+use crate::sql::code::Code;
+use crate::sql::relation::Relation;
+use crate::sql::token::TokenKind;
+
+/// Where a query stands in its statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is the statement.
+    Main,
+    /// In a WITH clause.
+    Cte,
+    /// In PREPARE, EXPLAIN ANALYZE or COPY.
+    Nested,
+    /// In EXPLAIN without ANALYZE: it is not run.
+    Shown,
+}
+
+/// A statement while it is planned.
+pub struct Statement<'a> {
+    /// The whole text.
+    pub code: Code<'a>,
+    /// What the plan depends on.
+    pub ctx: &'a Context<'a>,
+    /// Which tokens may name a protected table.
+    pub filter: &'a NameFilter,
+    /// The statement's tokens.
+    pub tokens: Range<usize>,
+    /// Nothing before it in the same text may have changed what names mean.
+    pub certain: bool,
+    /// A WITH clause changes rows.
+    pub modifying_cte: bool,
+    /// The plan.
+    pub out: StatementPlan,
+}
+
+/// Plans the statement that is these tokens.
+pub fn plan<'a>(
+    code: Code<'a>,
+    ctx: &'a Context<'a>,
+    filter: &'a NameFilter,
+    tokens: Range<usize>,
+    certain: bool,
+) -> StatementPlan {
+    // With the comments around it, which may carry labels.
+    let range = code.end_before(tokens.start)..code.start(tokens.end);
+    let out = StatementPlan { range, ..StatementPlan::default() };
+    let mut statement =
+        Statement { code, ctx, filter, tokens: tokens.clone(), certain, modifying_cte: false, out };
+    if is_query(code, tokens.start) {
+        statement.out.is_query = true;
+        statement.query(tokens.start, tokens.end, Place::Main);
+        statement.out.effect = effect::of_query(code, tokens);
+    } else if !nested::plan(&mut statement) {
+        statement.out.effect = effect::of(code, ctx, tokens);
+    }
+    statement.out
+}
+
+/// SELECT or DML begins at `i`.
+pub fn is_query(code: Code<'_>, i: usize) -> bool {
+    clauses::is_statement(code, i) || code.is(i, TokenKind::LParen)
+}
+
+impl<'a> Statement<'a> {
+    /// Plans the query or DML statement that begins at token `i`.
+    pub fn query(&mut self, i: usize, end: usize, place: Place) {
+        let code = self.code;
+        if code.is_group(&(i..end)) {
+            return self.query(i + 1, end - 1, place);
+        }
+        let mut main = i;
+        if code.word(i, "with") {
+            let Some(with) = clauses::with(code, i, end) else { return self.uncertain(i..end) };
+            for cte in &with.ctes {
+                if clauses::is_modifying(code, cte.body.start, cte.body.end) {
+                    self.modifying_cte = true;
+                    let inner = if place == Place::Main { Place::Cte } else { place };
+                    self.query(cte.body.start, cte.body.end, inner);
+                }
+            }
+            main = with.main;
+        }
+        match () {
+            () if code.word(main, "update") => self.update(main, end, place),
+            () if code.word(main, "insert") => self.insert(main, end, place),
+            () if code.word(main, "delete") => self.delete(main, end, place),
+            () if code.word(main, "merge") => self.merge(main, end, place),
+            () if place == Place::Main => self.select(main, end, true),
+            () => {}
+        }
+    }
+
+    /// Why a write in this place is not checked whatever it says.
+    pub fn reason(&self, place: Place) -> Option<Reason> {
+        match place {
+            Place::Nested | Place::Shown => Some(Reason::Nested),
+            Place::Cte => Some(Reason::Cte),
+            Place::Main => self.modifying_cte.then_some(Reason::Cte),
+        }
+    }
+
+    /// A write in this place is run, or will be.
+    pub fn writes(&self, place: Place) -> bool {
+        place != Place::Shown
+    }
+
+    /// A part that may write, but whose clauses are not certain: every protected table that it names is counted.
+    pub fn uncertain(&mut self, range: Range<usize>) {
+        let mut named: Vec<UncheckedWrite> = Vec::new();
+        for mention in teach::mentions(self.code, self.ctx, self.filter, range) {
+            if let Some(table) = mention.table {
+                if !named.iter().any(|u| u.root_oid == table.root_oid) {
+                    named.push(unchecked(table, Reason::Unparsed, Vec::new()));
+                }
+            }
+        }
+        self.out.unchecked.extend(named);
+    }
+
+    /// A write of a view over the protected table `root`.
+    pub fn view(&mut self, root: &str) {
+        let root_oid = self.ctx.view.tables.iter().find(|t| *t.root_name == *root).map_or(0, |t| t.root_oid);
+        self.out.unchecked.push(UncheckedWrite {
+            table: root.into(),
+            root_oid,
+            reason: Reason::View,
+            keys: Vec::new(),
+        });
+    }
+
+    /// The RETURNING of an INSERT or UPDATE that is the statement.
+    pub fn returning(&mut self, list: Option<Range<usize>>, target: &Relation, table: &'a Arc<Table>) {
+        self.written_rows(list, target, table, ResultKind::Written);
+    }
+
+    /// The RETURNING of a DELETE that is the statement.
+    pub fn deleted(&mut self, list: Option<Range<usize>>, target: &Relation, table: &'a Arc<Table>) {
+        self.written_rows(list, target, table, ResultKind::Deleted);
+    }
+
+    fn written_rows(
+        &mut self,
+        list: Option<Range<usize>>,
+        target: &Relation,
+        table: &'a Arc<Table>,
+        kind: ResultKind,
+    ) {
+        let Some(list) = list else { return };
+        self.out.result = kind;
+        self.out.has_wildcard = teach::has_wildcard(self.code, list.clone());
+        let options = self.code.word(list.start, "with");
+        let old = list.clone().any(|i| self.code.is_name(i, "old") && self.code.is(i + 1, TokenKind::Dot));
+        // The values from before the write, under whatever name: which column is which cannot be told.
+        if options || old || !teach::teachable(self).iter().any(|t| t.oid == table.oid) {
+            return;
+        }
+        let sources = [Source::new(table, target)];
+        self.show(list, &sources, kind == ResultKind::Written, &[table]);
+    }
+
+    /// Effects that more than one rule may find; the first one stays.
+    pub fn set_effect(&mut self, effect: Effect) {
+        if self.out.effect == Effect::None {
+            self.out.effect = effect;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A small catalog for table-driven tests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::plan::{Plan, StatementPlan};
+use super::render::{Check, render_parse, render_query};
+use super::{Context, plan};
+use crate::catalog::{
+    Column, CurrentState, ExplicitPredicate, OnDeleted, Table, TableSettings, VersionType, View,
+};
+use crate::sql::lexer::LexOptions;
+
+const INT4: u32 = 23;
+const TEXT: u32 = 25;
+const UUID: u32 = 2950;
+const NUMERIC: u32 = 1700;
+const TIMESTAMP: u32 = 1114;
+const BOOL: u32 = 16;
+
+/// OID of `projects` in [`view`].
+pub const PROJECTS: u32 = 1001;
+
+fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32)]) -> Table {
+    let entity = name.strip_suffix('s').unwrap_or(name);
+    let columns: Vec<Column> = columns
+        .iter()
+        .enumerate()
+        .map(|(slot, (name, type_oid))| Column {
+            attnum: slot as i16 + 1,
+            name: (*name).into(),
+            type_oid: *type_oid,
+            slot,
+        })
+        .collect();
+    let at = |wanted: &str| columns.iter().position(|c| &*c.name == wanted).unwrap();
+    let version = columns.iter().position(|c| c.name.eq_ignore_ascii_case("version")).unwrap();
+    Table {
+        oid,
+        root_oid: oid,
+        schema: schema.into(),
+        name: name.into(),
+        root_name: name.into(),
+        entity: entity.into(),
+        key: key.iter().map(|k| at(k)).collect(),
+        version,
+        version_type: VersionType::Int4,
+        columns: columns.clone(),
+        visible: schema == "public",
+        statement_triggers: false,
+        version_triggers: false,
+        row_security: false,
+        may_read: true,
+        may_write: true,
+        settings: Arc::new(TableSettings {
+            schema: schema.into(),
+            name: name.into(),
+            entity: entity.into(),
+            version_column: "version".into(),
+            version_type: VersionType::Int4,
+            adopt: false,
+            on_deleted: OnDeleted::default(),
+            explicit_predicate: ExplicitPredicate::default(),
+            current_state: CurrentState::default(),
+            redact_columns: Vec::new(),
+        }),
+    }
+}
+
+/// The catalog of the tests: `projects` (int key), `users` (uuid key), `user_roles` (composite key), `"Odd Name"`
+/// (mixed case), `archive.rates` (not in the search_path), `events` and its partition `events_2024`, tables with
+/// a smallint version, a numeric key, a statement trigger, and without privileges.
+pub fn view() -> View {
+    let projects = table(
+        PROJECTS,
+        "public",
+        "projects",
+        &["id"],
+        &[
+            ("id", INT4),
+            ("portfolio_id", UUID),
+            ("name", TEXT),
+            ("budget", NUMERIC),
+            ("status", TEXT),
+            ("updated_at", TIMESTAMP),
+            ("version", INT4),
+        ],
+    );
+    let users = table(
+        1002,
+        "public",
+        "users",
+        &["id"],
+        &[("id", UUID), ("email", TEXT), ("active", BOOL), ("version", INT4)],
+    );
+    let user_roles = table(
+        1003,
+        "public",
+        "user_roles",
+        &["user_id", "role"],
+        &[("user_id", INT4), ("role", TEXT), ("note", TEXT), ("version", INT4)],
+    );
+    let odd = table(
+        1004,
+        "public",
+        "Odd Name",
+        &["Id"],
+        &[("Id", INT4), ("Full Name", TEXT), ("Version", INT4), ("select", TEXT)],
+    );
+    let rates =
+        table(1005, "archive", "rates", &["id"], &[("id", INT4), ("amount", NUMERIC), ("version", INT4)]);
+    let events =
+        table(1006, "public", "events", &["id"], &[("id", INT4), ("title", TEXT), ("version", INT4)]);
+    let mut partition =
+        table(1007, "public", "events_2024", &["id"], &[("title", TEXT), ("id", INT4), ("version", INT4)]);
+    partition.root_oid = 1006;
+    partition.root_name = "events".into();
+    for (column, slot) in partition.columns.iter_mut().zip([1, 0, 2]) {
+        column.slot = slot;
+    }
+    let mut small = table(1008, "public", "small", &["id"], &[("id", INT4), ("name", TEXT), ("version", 21)]);
+    small.version_type = VersionType::Int2;
+    let amounts =
+        table(1009, "public", "amounts", &["id"], &[("id", NUMERIC), ("name", TEXT), ("version", INT4)]);
+    let mut triggered =
+        table(1010, "public", "triggered", &["id"], &[("id", INT4), ("name", TEXT), ("version", INT4)]);
+    triggered.statement_triggers = true;
+    let mut locked =
+        table(1011, "public", "locked", &["id"], &[("id", INT4), ("name", TEXT), ("version", INT4)]);
+    locked.may_read = false;
+    locked.may_write = false;
+    let tables: Vec<Arc<Table>> =
+        [projects, users, user_roles, odd, rates, events, partition, small, amounts, triggered, locked]
+            .into_iter()
+            .map(Arc::new)
+            .collect();
+    let by_oid: HashMap<u32, usize> = tables.iter().enumerate().map(|(n, t)| (t.oid, n)).collect();
+    View {
+        generation: 1,
+        tables,
+        by_oid,
+        aggregates: ["count", "sum", "max", "min", "avg", "array_agg", "my_agg"].map(Into::into).into(),
+        prefilter: Default::default(),
+        views: vec![("public".into(), "open_projects".into(), "projects".into())],
+    }
+}
+
+/// The plan of a text under [`view`] and default settings.
+pub fn plan_of(text: &str) -> Plan {
+    plan(text.as_bytes(), &Context { view: &view(), lex: &LexOptions::default() })
+}
+
+/// The plan of the text's only statement.
+pub fn only(text: &str) -> StatementPlan {
+    let mut plan = plan_of(text);
+    assert_eq!(plan.statements.len(), 1, "{text}");
+    plan.statements.remove(0)
+}
+
+/// The text as a Query without a known version.
+pub fn bumped(text: &str) -> String {
+    let rendered = render_query(&plan_of(text), text.as_bytes(), &[]);
+    rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
+}
+
+/// The text as a Query whose first statement expects version 5.
+pub fn checked(text: &str) -> String {
+    let rendered = render_query(&plan_of(text), text.as_bytes(), &[Check::Version(5)]);
+    rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
+}
+
+/// The text as a Parse with one more parameter than it has.
+pub fn parsed(text: &str) -> String {
+    let plan = plan_of(text);
+    let rendered = render_parse(&plan, text.as_bytes(), plan.max_param + 1);
+    rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
+}

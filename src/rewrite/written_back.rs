@@ -1,0 +1,84 @@
+//! The version column in a SET list.
+//!
+//! ```text
+//! UPDATE projects SET name = 'x', version = 5 WHERE id = 1
+//! UPDATE projects SET name = 'x', version = projects.version + 1 WHERE id = 1
+//! UPDATE projects SET version = $2::INTEGER WHERE id = $1
+//! UPDATE projects SET version = CASE WHEN TRUE THEN projects.version + 1 ELSE $2::INTEGER END WHERE id = $1
+//! ```
+//!
+//! An ORM that writes all columns back means "based on 5": that is the expected version. A parameter stays in the
+//! text, in a branch that planning folds away, so that the server infers the type for it that the client reckons
+//! with. `version = version + 1` is the increment already. Any other value becomes the increment too: versions
+//! never go back.
+
+use std::ops::Range;
+
+use super::plan::{Edit, Operand};
+use super::target::Written;
+use crate::catalog::VersionType;
+use crate::sql::code::Code;
+use crate::sql::keys::KeyType;
+use crate::sql::lexer::LexOptions;
+use crate::sql::operand;
+use crate::sql::select_list::dotted;
+use crate::sql::token::TokenKind;
+
+/// What a SET list does to the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionSet {
+    /// Does not name it.
+    Absent,
+    /// `version = version + 1`.
+    Increment,
+    /// Sets it to something else; a constant is the version that the client's change is based on.
+    Value(Option<Operand>),
+}
+
+/// Reads the value assigned to the version and answers the edit that turns it into the increment.
+pub fn version_value(
+    code: Code<'_>,
+    opts: &LexOptions,
+    written: &Written<'_>,
+    value: Range<usize>,
+) -> (VersionSet, Vec<Edit>) {
+    if is_increment(code, written, value.clone()) {
+        return (VersionSet::Increment, Vec::new());
+    }
+    let start = code.start(value.start);
+    let end = code.end_before(value.end);
+    let edits = if value.clone().any(|i| code.is(i, TokenKind::Param)) {
+        // smallint + integer is an integer, and so would be the parameter beside it.
+        let cast = if written.table.version_type == VersionType::Int2 { "::pg_catalog.int2" } else { "" };
+        vec![
+            Edit::insert(start, format!("CASE WHEN TRUE THEN {}{cast} ELSE ", written.increment())),
+            Edit::insert(end, " END"),
+        ]
+    } else {
+        vec![Edit { at: start, remove: end - start, insert: written.increment().into() }]
+    };
+    let ty = match written.table.version_type {
+        VersionType::Int2 => KeyType::Int2,
+        VersionType::Int4 => KeyType::Int4,
+        VersionType::Int8 => KeyType::Int8,
+    };
+    let constant = operand::value(code, value, ty, opts).map(Operand::from);
+    (VersionSet::Value(constant), edits)
+}
+
+/// `version + 1`, `1 + version`, qualified or in parentheses.
+fn is_increment(code: Code<'_>, written: &Written<'_>, value: Range<usize>) -> bool {
+    let value = code.strip_parens(value);
+    let one = |i: usize| code.is(i, TokenKind::Number) && code.text(i) == b"1";
+    let column = if one(value.end.wrapping_sub(1)) && code.op(value.end.wrapping_sub(2), b"+") {
+        value.start..value.end.saturating_sub(2)
+    } else if one(value.start) && code.op(value.start + 1, b"+") {
+        value.start + 2..value.end
+    } else {
+        return false;
+    };
+    let column = code.strip_parens(column);
+    let Some((name, next)) = dotted(code, column.start, column.end) else { return false };
+    let is_version = written.table.version_column().is_some_and(|v| code.is_name(name.column, &v.name));
+    next == column.end && is_version && written.is_qualified_by(code, name.schema, name.table)
+}
