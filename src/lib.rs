@@ -15,6 +15,7 @@
 //! | [`telemetry`] | metric names, logs, the HTTP endpoints |
 //! | [`config`] | settings, their sources and checks |
 //! | [`migrate`] | version columns: up, down, status |
+//! | [`throwaway`] | a PostgreSQL cluster in a temporary folder, for the demo and the tests |
 //! | [`cli`] | one file per command |
 //!
 //! # The life of one UPDATE, in five stops
@@ -36,4 +37,5 @@ pub mod server;
 pub mod session;
 pub mod sql;
 pub mod telemetry;
+pub mod throwaway;
 pub mod wire;

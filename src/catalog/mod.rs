@@ -1,7 +1,13 @@
 //! The protected tables as the server has them, for one role on one database.
 
+pub mod views;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use crate::sql::prefilter::Prefilter;
+
+pub mod look;
 
 /// Integer type of a version column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +47,7 @@ pub struct Column {
     pub attnum: i16,
     /// Name as stored, without quotes.
     pub name: Box<str>,
-    /// Type OID.
+    /// Type OID; 0 if values that differ can be equal (a nondeterministic collation).
     pub type_oid: u32,
     /// Position among the root table's columns; [`crate::sql::columns::ColumnSet`] counts in slots.
     pub slot: usize,
@@ -74,6 +80,8 @@ pub struct Table {
     pub visible: bool,
     /// Has a statement-level UPDATE trigger: a write of zero rows is not without effect.
     pub statement_triggers: bool,
+    /// A row trigger of its UPDATE mentions the version column: what a write leaves there is not certain.
+    pub version_triggers: bool,
     /// Row security applies to the role.
     pub row_security: bool,
     /// The role may SELECT key and version.
@@ -179,9 +187,16 @@ pub struct View {
     pub aggregates: HashSet<Box<str>>,
     /// Names of views that select from a protected relation, as (schema, name, root table name).
     pub views: Vec<(Box<str>, Box<str>, Box<str>)>,
+    /// Tells whether a text names anything of the above.
+    pub prefilter: Prefilter,
 }
 
 impl View {
+    /// Holds the same as `other`, generation aside.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.tables == other.tables && self.views == other.views && self.aggregates == other.aggregates
+    }
+
     /// Relation by OID.
     pub fn table_by_oid(&self, oid: u32) -> Option<&Arc<Table>> {
         self.by_oid.get(&oid).and_then(|i| self.tables.get(*i))

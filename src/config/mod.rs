@@ -1,1 +1,168 @@
-//! config (skeleton)
+//! Settings, their checks, and where they come from.
+//!
+//! Precedence: command line flags, then `STALEGUARD_*` environment variables, then the file, then the
+//! built-in defaults. [`keys`] is the one table that names every setting: its flag, its variable, its
+//! default, what it allows and how it is read all follow from it.
+
+pub mod file;
+pub mod keys;
+pub mod load;
+pub mod origin;
+pub mod tables;
+pub mod value;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use load::{Loaded, load};
+pub use origin::{ConfigError, Origin};
+
+use crate::catalog::TableSettings;
+
+/// Everything that can be configured, defaults applied and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Addresses that PostgreSQL clients connect to. Port 0 lets the system choose one.
+    pub listen: Vec<SocketAddr>,
+    /// The PostgreSQL server. Only `serve` cannot do without it: see [`Settings::upstream`].
+    pub upstream: Option<HostPort>,
+    /// Address of `/metrics`, `/health` and `/ready`.
+    pub http: SocketAddr,
+    /// The `environment` label of `version_conflicts_total`.
+    pub environment: String,
+    /// Worker threads, each with its own runtime.
+    pub workers: usize,
+    /// Time limit for connecting to the upstream, name resolution included.
+    pub connect_timeout: Duration,
+    /// Time limit for each message exchange of the proxy's own: catalog look, probe, failing statement.
+    pub own_message_timeout: Duration,
+    /// Time between two readiness probes of the upstream.
+    pub probe_interval: Duration,
+    /// Bounds of what is remembered.
+    pub observations: ObservationSettings,
+    /// The conflict error.
+    pub conflict: ConflictSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// The looks at the server's catalog.
+    pub catalog: CatalogSettings,
+    /// The tables to protect, in the order given.
+    pub tables: Vec<Arc<TableSettings>>,
+}
+
+/// Bounds of what one connection remembers about rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservationSettings {
+    /// Rows per connection; the least recently used go first.
+    pub max_rows_per_connection: usize,
+    /// Bytes per connection; the least recently used rows go first.
+    pub max_bytes_per_connection: usize,
+    /// How long an observation counts.
+    pub ttl: Duration,
+    /// How long a refused observation that rests only on the connection's own write is kept.
+    pub conflict_hold: Duration,
+}
+
+/// The conflict error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictSettings {
+    /// Its SQLSTATE: five characters 0-9 A-Z, never of a class that means success.
+    pub sqlstate: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// A line for people.
+    Human,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Which events are written.
+    pub level: LogLevel,
+}
+
+/// Which events are written: a level, and levels of single targets (`info,staleguard::session=debug`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevel {
+    /// For every target that is not named.
+    pub all: tracing::level_filters::LevelFilter,
+    /// By target prefix.
+    pub targets: Vec<(String, tracing::level_filters::LevelFilter)>,
+}
+
+/// The looks at the server's catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogSettings {
+    /// A view older than this is renewed before the next protected statement outside a transaction.
+    pub max_age: Duration,
+}
+
+/// A host name or address and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// DNS name, IPv4 address, or IPv6 address without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Settings {
+    /// The upstream, or the error that says how to name it.
+    pub fn upstream(&self) -> Result<&HostPort, ConfigError> {
+        self.upstream.as_ref().ok_or(ConfigError::Missing {
+            key: "upstream",
+            allowed: keys::UPSTREAM_ALLOWED,
+            flag: "--upstream",
+            variable: "STALEGUARD_UPSTREAM",
+        })
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 6442))],
+            upstream: None,
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 9642)),
+            environment: "production".to_owned(),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            connect_timeout: Duration::from_secs(5),
+            own_message_timeout: Duration::from_secs(5),
+            probe_interval: Duration::from_secs(2),
+            observations: ObservationSettings {
+                max_rows_per_connection: 10_000,
+                max_bytes_per_connection: 4 * 1024 * 1024,
+                ttl: Duration::from_secs(3600),
+                conflict_hold: Duration::from_secs(60),
+            },
+            conflict: ConflictSettings { sqlstate: "40001".to_owned() },
+            log: LogSettings {
+                format: LogFormat::Json,
+                level: LogLevel { all: tracing::level_filters::LevelFilter::INFO, targets: Vec::new() },
+            },
+            catalog: CatalogSettings { max_age: Duration::from_secs(5) },
+            tables: tables::built_in().into_iter().map(Arc::new).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -35,12 +35,14 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
         b"set" => set(code, i + 1),
         b"reset" => reset(code, i + 1),
         b"discard" if code.word(i + 1, "all") => Effect::DiscardAll,
-        b"discard" if code.any_word(i + 1, &["temp", "temporary"]) => Effect::Catalog,
+        b"discard" if code.any_word(i + 1, &["temp", "temporary"]) => Effect::Names,
         b"deallocate" => deallocate(code, i + 1),
         b"truncate" => truncate(code, ctx, range),
         b"fetch" | b"move" => cursor(code, range).map_or(Effect::None, |n| named(code, n, Effect::Fetch)),
-        b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reassign" | b"import" | b"security"
-        | b"do" => Effect::Catalog,
+        b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reassign" | b"import" | b"security" => {
+            Effect::Catalog
+        }
+        b"do" => Effect::Names,
         _ => Effect::None,
     }
 }
@@ -49,7 +51,7 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
 pub fn of_query(code: Code<'_>, range: Range<usize>) -> Effect {
     for i in range.clone() {
         if code.is(i + 1, TokenKind::LParen) && code.is_name(i, "set_config") && sets_names(code, i + 2) {
-            return Effect::Catalog;
+            return Effect::Names;
         }
     }
     let mut i = range.start;
@@ -104,7 +106,7 @@ fn set(code: Code<'_>, i: usize) -> Effect {
     if code.words(i, &["session", "authorization"]) || is_setting(code, i, &ROLE_SETTINGS) {
         Effect::Role
     } else if code.word(i, "schema") || is_setting(code, i, &NAME_SETTINGS) {
-        Effect::Catalog
+        Effect::Names
     } else {
         Effect::None
     }
@@ -123,7 +125,7 @@ fn reset(code: Code<'_>, i: usize) -> Effect {
     } else if code.words(i, &["session", "authorization"]) || is_setting(code, i, &ROLE_SETTINGS) {
         Effect::Role
     } else if is_setting(code, i, &NAME_SETTINGS) {
-        Effect::Catalog
+        Effect::Names
     } else {
         Effect::None
     }
@@ -193,10 +195,10 @@ mod tests {
             ("RELEASE SAVEPOINT x", Effect::Release(name("x"))),
             ("RELEASE x", Effect::Release(name("x"))),
             ("PREPARE TRANSACTION 'x'", Effect::PrepareTransaction),
-            ("SET search_path TO a, b", Effect::Catalog),
-            ("SET LOCAL \"search_path\" = a", Effect::Catalog),
-            ("SET SCHEMA 'a'", Effect::Catalog),
-            ("SET SESSION search_path TO a", Effect::Catalog),
+            ("SET search_path TO a, b", Effect::Names),
+            ("SET LOCAL \"search_path\" = a", Effect::Names),
+            ("SET SCHEMA 'a'", Effect::Names),
+            ("SET SESSION search_path TO a", Effect::Names),
             ("SET ROLE x", Effect::Role),
             ("SET LOCAL ROLE NONE", Effect::Role),
             ("SET role TO 'x'", Effect::Role),
@@ -210,13 +212,13 @@ mod tests {
             ("RESET ALL", Effect::ResetAll),
             ("RESET ROLE", Effect::Role),
             ("RESET SESSION AUTHORIZATION", Effect::Role),
-            ("RESET search_path", Effect::Catalog),
+            ("RESET search_path", Effect::Names),
             ("RESET work_mem", Effect::None),
-            ("SELECT set_config('search_path', $1, true)", Effect::Catalog),
-            ("SELECT pg_catalog.set_config($1, $2, true)", Effect::Catalog),
+            ("SELECT set_config('search_path', $1, true)", Effect::Names),
+            ("SELECT pg_catalog.set_config($1, $2, true)", Effect::Names),
             ("SELECT set_config('app.user_id', '42', true)", Effect::None),
             ("DISCARD ALL", Effect::DiscardAll),
-            ("DISCARD TEMP", Effect::Catalog),
+            ("DISCARD TEMP", Effect::Names),
             ("DISCARD PLANS", Effect::None),
             ("DEALLOCATE pdo_stmt_00000001", Effect::Deallocate(Some(name("pdo_stmt_00000001")))),
             ("DEALLOCATE PREPARE \"A\"", Effect::Deallocate(Some(name("A")))),
@@ -230,7 +232,7 @@ mod tests {
             ("REVOKE ALL ON projects FROM x", Effect::Catalog),
             ("SELECT * INTO x FROM projects", Effect::Catalog),
             ("WITH a AS (SELECT 1) SELECT * INTO x FROM a", Effect::Catalog),
-            ("DO $$ BEGIN END $$", Effect::Catalog),
+            ("DO $$ BEGIN END $$", Effect::Names),
             ("TRUNCATE projects", Effect::Truncate(vec![PROJECTS])),
             ("TRUNCATE TABLE ONLY public.users, other RESTART IDENTITY", Effect::Truncate(vec![1002])),
             ("TRUNCATE events_2024, events", Effect::Truncate(vec![1006])),

@@ -5,6 +5,7 @@
 //! teach ([`teach`], [`hidden_columns`]) and what its completion does to the session ([`effect`]). The plan names
 //! byte offsets; [`render`] puts the pieces in, with or without an expected version.
 
+pub mod cache;
 pub mod plan;
 pub mod render;
 
@@ -81,7 +82,12 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
 fn changes_names(effect: &Effect) -> bool {
     matches!(
         effect,
-        Effect::Catalog | Effect::Role | Effect::DiscardAll | Effect::ResetAll | Effect::RollbackTo(_)
+        Effect::Catalog
+            | Effect::Names
+            | Effect::Role
+            | Effect::DiscardAll
+            | Effect::ResetAll
+            | Effect::RollbackTo(_)
     )
 }
 

@@ -16,6 +16,20 @@ pub struct Plan {
     pub max_param: u16,
 }
 
+impl Plan {
+    /// Nothing that a session would have to do or remember.
+    pub fn is_idle(&self) -> bool {
+        self.statements.iter().all(|s| {
+            s.effect == Effect::None
+                && s.edits.is_empty()
+                && s.hidden.is_empty()
+                && s.teaches.is_empty()
+                && s.point.is_none()
+                && s.unchecked.is_empty()
+        })
+    }
+}
+
 /// One statement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatementPlan {
@@ -260,8 +274,9 @@ pub enum Effect {
     Deallocate(Option<Box<str>>),
     /// SET ROLE, SET SESSION AUTHORIZATION, RESET of them: another role, observations go.
     Role,
-    /// Anything that may change how names resolve (SET search_path, set_config, CREATE TEMP ..) or what the
-    /// catalog holds (DDL): look again.
+    /// Names may resolve otherwise in this session (SET search_path, set_config, RESET of it): look again.
+    Names,
+    /// DDL: the catalog holds something else, for everybody.
     Catalog,
     /// TRUNCATE: root OIDs of protected tables emptied.
     Truncate(Vec<u32>),

@@ -49,6 +49,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         columns: columns.clone(),
         visible: schema == "public",
         statement_triggers: false,
+        version_triggers: false,
         row_security: false,
         may_read: true,
         may_write: true,
@@ -140,6 +141,7 @@ pub fn view() -> View {
         tables,
         by_oid,
         aggregates: ["count", "sum", "max", "min", "avg", "array_agg", "my_agg"].map(Into::into).into(),
+        prefilter: Default::default(),
         views: vec![("public".into(), "open_projects".into(), "projects".into())],
     }
 }

@@ -60,6 +60,11 @@ impl ColumnSet {
         self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
     }
 
+    /// Heap bytes it holds: none up to 128 columns.
+    pub fn heap_bytes(&self) -> usize {
+        if self.0.spilled() { self.0.capacity() * size_of::<u64>() } else { 0 }
+    }
+
     /// The slots, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.0

@@ -28,6 +28,12 @@ pub struct Prefilter {
 /// A run of ASCII this long tells a name well enough.
 const TELLING_RUN: usize = 4;
 
+impl Default for Prefilter {
+    fn default() -> Self {
+        Self::new([""; 0])
+    }
+}
+
 impl Prefilter {
     /// A filter for these names, as the server stores them: protected tables, their partitions, views over them,
     /// the identity table.
@@ -165,7 +171,7 @@ fn has_first_word(text: &[u8]) -> bool {
 
 /// The unquoted word behind whitespace, comments and opening parentheses; empty if something else comes. `None` if
 /// a comment does not end.
-fn first_word(text: &[u8]) -> Option<&[u8]> {
+pub fn first_word(text: &[u8]) -> Option<&[u8]> {
     let mut tail = text;
     loop {
         tail = match tail {

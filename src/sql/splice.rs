@@ -122,6 +122,17 @@ impl SpliceMap {
         original + (at - rewritten)
     }
 
+    /// Whether a position (as in [`Self::original_position`]) points into an insertion.
+    pub fn is_inserted(&self, rewritten: &[u8], position: usize, encoding: Encoding) -> bool {
+        let Some(offset) = byte_offset(rewritten, position, encoding) else { return false };
+        let mut shift = 0;
+        self.0.iter().any(|piece| {
+            let begin = piece.at as usize + shift;
+            shift = (shift + piece.inserted as usize).saturating_sub(piece.removed as usize);
+            (begin..begin + piece.inserted as usize).contains(&offset)
+        })
+    }
+
     /// Maps the position field of an ErrorResponse or NoticeResponse (`P`: one-based, in characters of
     /// `rewritten`) to the same place in the client's own text, one-based, in its characters.
     ///
@@ -133,20 +144,26 @@ impl SpliceMap {
         position: usize,
         encoding: Encoding,
     ) -> Option<usize> {
-        let offset = match encoding {
-            Encoding::Utf8 => utf8_offset(rewritten, position.checked_sub(1)?)?,
-            Encoding::Unsafe if !rewritten.is_ascii() || !original.is_ascii() => return None,
-            Encoding::SingleByte | Encoding::Unsafe => position.checked_sub(1)?,
-        };
-        if offset > rewritten.len() {
+        if encoding == Encoding::Unsafe && !original.is_ascii() {
             return None;
         }
+        let offset = byte_offset(rewritten, position, encoding)?;
         let before = original.get(..self.original_offset(offset))?;
         let chars = match encoding {
             Encoding::Utf8 => before.iter().filter(|b| is_char_start(**b)).count(),
             Encoding::SingleByte | Encoding::Unsafe => before.len(),
         };
         Some(chars + 1)
+    }
+}
+
+/// The byte at a one-based position in characters; `None` if it is not in the text or cannot be counted to.
+fn byte_offset(text: &[u8], position: usize, encoding: Encoding) -> Option<usize> {
+    let chars = position.checked_sub(1)?;
+    match encoding {
+        Encoding::Utf8 => utf8_offset(text, chars),
+        Encoding::Unsafe if !text.is_ascii() => None,
+        Encoding::SingleByte | Encoding::Unsafe => (chars <= text.len()).then_some(chars),
     }
 }
 

@@ -1,1 +1,10 @@
-//! telemetry (skeleton)
+//! Metrics, logs, and the HTTP endpoints.
+
+pub mod health;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod names;
+pub mod targets;
+
+pub use metrics::{CatalogLook, ErrorSource, Metrics, WriteOutcome};

@@ -1,0 +1,276 @@
+//! The look: one statement, run on a client's own connection, that reads all a view needs.
+//!
+//! The proxy has no login of its own; what it knows of the catalog it reads with a client's privileges, so a
+//! view belongs to one role on one database with one start-up search_path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Column, Table, TableSettings, VersionType, View};
+use crate::migrate::RETIRED_MARK;
+use crate::sql::prefilter::Prefilter;
+
+/// The statement. Parameters: schemas, table names and version column names as three `text[]` of one length.
+/// Result: rows of (kind, JSON text).
+pub const LOOK_SQL: &str = include_str!("look.sql");
+
+/// Why a look could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// A row did not have the expected shape.
+    #[error("the catalog look answered a row that could not be read: {0}")]
+    Row(String),
+}
+
+/// Why a configured table is not protected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unprotected {
+    /// No relation of this name.
+    #[error("no such table")]
+    Missing,
+    /// A view, foreign table, ..
+    #[error("not a table (relkind {0})")]
+    Kind(String),
+    /// No column of the configured name.
+    #[error("no column \"{0}\": run `staleguard migrate up`")]
+    NoColumn(String),
+    /// Column of another type.
+    #[error("column \"{0}\" is not of type {1}, left alone")]
+    Type(String, &'static str),
+    /// Column may be null or has another default.
+    #[error("column \"{0}\" is not NOT NULL DEFAULT 1, left alone (`adopt = true` protects it all the same)")]
+    NotOurs(String),
+    /// `migrate down` has marked the column.
+    #[error("column \"{0}\" is retired by `staleguard migrate down`")]
+    Retired(String),
+}
+
+/// What the look says of one configured table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableStatus {
+    /// `schema.table`.
+    pub table: String,
+    /// `None` if protected.
+    pub unprotected: Option<Unprotected>,
+    /// Protected, with this to say about it.
+    pub note: Option<&'static str>,
+}
+
+/// A look's whole answer.
+#[derive(Debug)]
+pub struct Look {
+    /// The view; its generation is not yet set.
+    pub view: View,
+    /// One per configured table, in configured order.
+    pub tables: Vec<TableStatus>,
+    /// Database name as the server says it.
+    pub database: String,
+    /// Role that looked.
+    pub role: String,
+    /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
+    pub frozen: bool,
+}
+
+#[derive(Deserialize)]
+struct TableRow {
+    ord: usize,
+    oid: u32,
+    root: u32,
+    schema: String,
+    name: String,
+    kind: String,
+    visible: bool,
+    columns: Option<Vec<(i16, String, u32)>>,
+    key: Option<Vec<i16>>,
+    version: Option<VersionRow>,
+    statement_triggers: bool,
+    version_triggers: bool,
+    row_security: bool,
+    may_read: Option<bool>,
+    may_write: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct VersionRow {
+    attnum: i16,
+    #[serde(rename = "type")]
+    type_oid: u32,
+    notnull: bool,
+    default: Option<String>,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SessionRow {
+    database: String,
+    role: String,
+    isolation: String,
+}
+
+/// The three array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
+pub fn parameters(tables: &[Arc<TableSettings>]) -> [String; 3] {
+    let array = |value: fn(&TableSettings) -> &str| {
+        let items: Vec<String> = tables
+            .iter()
+            .map(|t| format!("\"{}\"", value(t).replace('\\', "\\\\").replace('"', "\\\"")))
+            .collect();
+        format!("{{{}}}", items.join(","))
+    };
+    [array(|t| &t.schema), array(|t| &t.name), array(|t| &t.version_column)]
+}
+
+/// Reads the rows (kind, JSON) of a look.
+pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) -> Result<Look, LookError> {
+    let mut found: Vec<TableRow> = Vec::new();
+    let mut view = View::default();
+    let mut views: Vec<(String, String, u32)> = Vec::new();
+    let mut session: Option<SessionRow> = None;
+    for (kind, json) in rows {
+        let Some(json) = json.as_deref() else { continue };
+        match kind.as_str() {
+            "table" => found.push(parse(json)?),
+            "aggregates" => {
+                view.aggregates =
+                    parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
+            }
+            "views" => views = parse(json)?,
+            "session" => session = Some(parse(json)?),
+            other => return Err(LookError::Row(other.to_string())),
+        }
+    }
+    let session = session.ok_or_else(|| LookError::Row("no row about the session".to_string()))?;
+    let mut statuses = Vec::with_capacity(settings.len());
+    let mut root_names: HashMap<u32, Box<str>> = HashMap::new();
+    for (index, table) in settings.iter().enumerate() {
+        let mut members: Vec<&TableRow> = found.iter().filter(|r| r.ord == index + 1).collect();
+        // The root first: its columns give the slots.
+        members.sort_by_key(|r| (r.oid != r.root, r.oid));
+        let root = members.first().copied();
+        let unprotected = judge(root, table);
+        let mut note = None;
+        if unprotected.is_none() {
+            for row in &members {
+                if let Some(made) = make_table(row, root, table) {
+                    if made.key.is_empty() {
+                        note = Some("no primary key: its writes are bumped, never checked");
+                    }
+                    root_names.insert(made.oid, made.root_name.clone());
+                    view.by_oid.insert(made.oid, view.tables.len());
+                    view.tables.push(Arc::new(made));
+                }
+            }
+        }
+        statuses.push(TableStatus { table: format!("{}.{}", table.schema, table.name), unprotected, note });
+    }
+    for (schema, name, root) in views {
+        if let Some(root_name) = root_names.get(&root) {
+            view.views.push((schema.into(), name.into(), root_name.clone()));
+        }
+    }
+    view.prefilter = prefilter(&view);
+    Ok(Look {
+        view,
+        tables: statuses,
+        database: session.database,
+        role: session.role,
+        frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
+    })
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T, LookError> {
+    serde_json::from_str(json).map_err(|e| LookError::Row(e.to_string()))
+}
+
+fn prefilter(view: &View) -> Prefilter {
+    let mut words: Vec<String> = view.tables.iter().map(|t| t.name.to_string()).collect();
+    words.extend(view.views.iter().map(|(_, name, _)| name.to_string()));
+    words.sort();
+    words.dedup();
+    Prefilter::new(words)
+}
+
+fn judge(root: Option<&TableRow>, table: &TableSettings) -> Option<Unprotected> {
+    let column = || table.version_column.clone();
+    let Some(root) = root else { return Some(Unprotected::Missing) };
+    if !matches!(root.kind.as_str(), "r" | "p") {
+        return Some(Unprotected::Kind(root.kind.clone()));
+    }
+    let Some(version) = &root.version else { return Some(Unprotected::NoColumn(column())) };
+    if version.note.as_deref().is_some_and(|n| n.contains(RETIRED_MARK)) {
+        return Some(Unprotected::Retired(column()));
+    }
+    if version.type_oid != table.version_type.oid() {
+        return Some(Unprotected::Type(column(), table.version_type.sql_name()));
+    }
+    let ours = version.notnull && version.default.as_deref().is_some_and(is_one);
+    if !ours && !table.adopt {
+        return Some(Unprotected::NotOurs(column()));
+    }
+    None
+}
+
+/// `1`, `'1'::bigint`, `'1'::smallint`.
+fn is_one(default: &str) -> bool {
+    default == "1"
+        || default.strip_prefix("'1'::").is_some_and(|t| matches!(t, "bigint" | "smallint" | "integer"))
+}
+
+fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSettings>) -> Option<Table> {
+    let root = root?;
+    let root_columns = root.columns.as_deref().unwrap_or_default();
+    let slot_of: HashMap<&str, usize> =
+        root_columns.iter().enumerate().map(|(i, c)| (c.1.as_str(), i)).collect();
+    let columns: Vec<Column> = row
+        .columns
+        .iter()
+        .flatten()
+        .map(|(attnum, name, type_oid)| {
+            Some(Column {
+                attnum: *attnum,
+                name: name.as_str().into(),
+                type_oid: *type_oid,
+                slot: *slot_of.get(name.as_str())?,
+            })
+        })
+        .collect::<Option<_>>()?;
+    let version = row.version.as_ref()?;
+    let position = |attnum: i16| columns.iter().position(|c| c.attnum == attnum);
+    let version_index = position(version.attnum)?;
+    // A partition's own primary key is its root's, in the root's order: take the root's by name.
+    let root_key: Vec<&str> = root
+        .key
+        .iter()
+        .flatten()
+        .filter_map(|n| root_columns.iter().find(|c| c.0 == *n).map(|c| c.1.as_str()))
+        .collect();
+    let key: Vec<usize> =
+        root_key.iter().filter_map(|n| columns.iter().position(|c| &*c.name == *n)).collect();
+    Some(Table {
+        oid: row.oid,
+        root_oid: root.oid,
+        schema: row.schema.as_str().into(),
+        name: row.name.as_str().into(),
+        root_name: settings.name.as_str().into(),
+        entity: settings.entity.as_str().into(),
+        version: version_index,
+        version_type: settings.version_type,
+        key,
+        columns,
+        visible: row.visible,
+        statement_triggers: row.statement_triggers,
+        version_triggers: row.version_triggers,
+        row_security: row.row_security,
+        may_read: row.may_read.unwrap_or(false),
+        may_write: row.may_write.unwrap_or(false),
+        settings: settings.clone(),
+    })
+}
+
+impl VersionType {
+    /// The type with this OID.
+    pub fn from_oid(oid: u32) -> Option<Self> {
+        [Self::Int2, Self::Int4, Self::Int8].into_iter().find(|t| t.oid() == oid)
+    }
+}

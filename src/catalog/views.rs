@@ -1,0 +1,111 @@
+//! The views of all databases and roles that pass through this process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+use super::View;
+use super::look::TableStatus;
+
+/// Who shares a view: the same names resolve to the same tables with the same privileges.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ViewKey {
+    /// Database asked for at start-up.
+    pub database: Box<[u8]>,
+    /// Role asked for at start-up.
+    pub user: Box<[u8]>,
+    /// Start-up options that may change how names resolve (`options`, `search_path`, `role`).
+    pub options: Box<[u8]>,
+}
+
+/// A view and when the catalog was last found to agree with it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The view.
+    pub view: Arc<View>,
+    /// When the look that confirmed it was sent.
+    pub at: Instant,
+}
+
+impl Seen {
+    /// Younger than `max_age`.
+    pub fn is_fresh(&self, now: Instant, max_age: Duration) -> bool {
+        now.saturating_duration_since(self.at) < max_age
+    }
+}
+
+/// Views by key, and what was last said of each database's tables.
+#[derive(Debug, Default)]
+pub struct Views {
+    seen: DashMap<ViewKey, Seen>,
+    told: DashMap<Box<[u8]>, Vec<TableStatus>>,
+    generation: AtomicU64,
+}
+
+impl Views {
+    /// The shared view, if anybody has looked.
+    pub fn get(&self, key: &ViewKey) -> Option<Seen> {
+        self.seen.get(key).map(|s| s.clone())
+    }
+
+    /// Shares what a look sent at `at` has found and gives it back: the view held already where nothing has
+    /// changed, so that plans made for it stay good.
+    pub fn publish(&self, key: &ViewKey, view: View, at: Instant) -> Seen {
+        match self.seen.entry(key.clone()) {
+            dashmap::Entry::Occupied(mut held) => {
+                let held = held.get_mut();
+                if at >= held.at {
+                    if !held.view.same_as(&view) {
+                        held.view = self.number(view);
+                    }
+                    held.at = at;
+                    held.clone()
+                } else if held.view.same_as(&view) {
+                    held.clone()
+                } else {
+                    Seen { view: self.number(view), at }
+                }
+            }
+            dashmap::Entry::Vacant(place) => {
+                let seen = Seen { view: self.number(view), at };
+                place.insert(seen.clone());
+                seen
+            }
+        }
+    }
+
+    /// Gives a view that is not shared a generation of its own, or `held` back where it is the same.
+    pub fn private(&self, held: Option<&Arc<View>>, view: View) -> Arc<View> {
+        match held {
+            Some(held) if held.same_as(&view) => held.clone(),
+            _ => self.number(view),
+        }
+    }
+
+    /// The next statement of anybody looks again: DDL has passed.
+    pub fn outdate(&self, database: &[u8]) {
+        self.seen.retain(|key, _| *key.database != *database);
+    }
+
+    /// Remembers what is known of a database's tables; true where that is news worth a log line.
+    pub fn is_news(&self, database: &[u8], tables: &[TableStatus]) -> bool {
+        let mut told = self.told.entry(database.into()).or_default();
+        if *told == tables {
+            return false;
+        }
+        *told = tables.to_vec();
+        true
+    }
+
+    /// What was last found of each database's tables.
+    pub fn statuses(&self) -> Vec<(Box<[u8]>, Vec<TableStatus>)> {
+        self.told.iter().map(|e| (e.key().clone(), e.value().clone())).collect()
+    }
+
+    fn number(&self, mut view: View) -> Arc<View> {
+        view.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        Arc::new(view)
+    }
+}

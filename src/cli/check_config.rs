@@ -1,0 +1,51 @@
+//! `staleguard check-config`: is the configuration right, and where does each setting come from?
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::flags::SettingFlags;
+use super::{FAILURE, USAGE, fail};
+use crate::config::keys::KEYS;
+use crate::config::{ConfigError, Loaded};
+
+/// Arguments of `check-config`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    let report = args.settings.load().and_then(|loaded| report(&loaded));
+    match report {
+        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, FAILURE),
+        },
+        Err(error) => fail(&error, USAGE),
+    }
+}
+
+fn report(loaded: &Loaded) -> Result<String, ConfigError> {
+    loaded.settings.upstream()?;
+    let mut lines: Vec<String> =
+        loaded.warnings.iter().map(|warning| format!("# warning: {warning}")).collect();
+    for key in KEYS {
+        lines.push(match loaded.given.get(key.name) {
+            Some((value, origin)) => format!("{} = {value}    # {origin}", key.name),
+            None => format!("{} = {}    # default", key.name, key.default),
+        });
+    }
+    for table in &loaded.settings.tables {
+        lines.push(format!(
+            "table {}.{}: entity {}, version column {} {}",
+            table.schema,
+            table.name,
+            table.entity,
+            table.version_column,
+            table.version_type.sql_name()
+        ));
+    }
+    lines.push("the configuration is right\n".to_owned());
+    Ok(lines.join("\n"))
+}

@@ -1,0 +1,236 @@
+//! `staleguard explain`: shows a statement as it would be sent, and says why.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::{FAILURE, USAGE, fail};
+use crate::catalog::look::{self, LOOK_SQL, Look};
+use crate::catalog::{ExplicitPredicate, TableSettings};
+use crate::config::load;
+use crate::config::load::Given;
+use crate::migrate::{self, ServerError};
+use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Rest, StatementPlan, VersionSource};
+use crate::rewrite::render::{Check, render_parse, render_query};
+use crate::rewrite::{Context, plan};
+use crate::sql::encoding::Encoding;
+use crate::sql::lexer::LexOptions;
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The statement as the application sends it, with $1, $2 .. where it uses parameters
+    sql: String,
+    /// The database whose catalog decides: postgres://user@host:5432/database
+    #[arg(long, env = "STALEGUARD_DSN", hide_env_values = true)]
+    dsn: String,
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "STALEGUARD_CONFIG")]
+    config: Option<PathBuf>,
+    /// The version that the session is supposed to have seen
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    seen: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ExplainError {
+    #[error("{0}")]
+    Connect(#[from] migrate::ConnectError),
+    #[error("the catalog cannot be read: {0}")]
+    Server(ServerError),
+    #[error("{0}")]
+    Look(#[from] look::LookError),
+}
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    let given = Given { config: args.config.clone(), values: Vec::new() };
+    let variables =
+        std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+    let settings = match load(&given, variables) {
+        Ok(loaded) => loaded.settings,
+        Err(error) => return fail(&error, USAGE),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, FAILURE),
+    };
+    match runtime.block_on(look_at(&args.dsn, &settings.tables)) {
+        Ok(look) => {
+            print!("{}", explain(&args.sql, &look, args.seen));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error, FAILURE),
+    }
+}
+
+async fn look_at(dsn: &str, tables: &[Arc<TableSettings>]) -> Result<Look, ExplainError> {
+    let connection = migrate::connect(dsn, None).await?;
+    let column = |value: fn(&TableSettings) -> &str| tables.iter().map(|t| value(t)).collect::<Vec<&str>>();
+    let parameters = (column(|t| &t.schema), column(|t| &t.name), column(|t| &t.version_column));
+    let rows = connection
+        .client
+        .query(LOOK_SQL, &[&parameters.0, &parameters.1, &parameters.2])
+        .await
+        .map_err(|e| ExplainError::Server(e.into()))?;
+    let rows: Vec<(String, Option<String>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    connection.close().await;
+    Ok(look::read(&rows, tables)?)
+}
+
+/// The whole text that `explain` prints.
+fn explain(sql: &str, look: &Look, seen: i64) -> String {
+    let lex = LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 };
+    let plan = plan(sql.as_bytes(), &Context { view: &look.view, lex: &lex });
+    let mut out = String::new();
+    let mut say = |line: &str| {
+        out.push_str(line);
+        out.push('\n');
+    };
+    for (number, statement) in plan.statements.iter().enumerate() {
+        let prefix =
+            if plan.statements.len() > 1 { format!("statement {}: ", number + 1) } else { String::new() };
+        for sentence in sentences(statement, look) {
+            say(&format!("{prefix}{sentence}"));
+        }
+    }
+    if plan.statements.is_empty() {
+        say("No statement: forwarded as it is.");
+    }
+    let checks: Vec<Check> = plan.statements.iter().map(|s| check(s, seen)).collect();
+    let nothing: Vec<Check> = plan.statements.iter().map(|_| Check::None).collect();
+    let text = |rendered: Option<crate::rewrite::render::Rendered>| {
+        rendered.map_or_else(|| sql.to_owned(), |r| String::from_utf8_lossy(&r.text).into_owned())
+    };
+    let bare = text(render_query(&plan, sql.as_bytes(), &nothing));
+    let checked = text(render_query(&plan, sql.as_bytes(), &checks));
+    let hidden = hidden_parameter(&plan);
+    say("");
+    if plan.max_param == 0 {
+        if checked != bare {
+            say(&format!("Sent as a simple query, once version {seen} has been seen:\n  {checked}"));
+            say(&format!("Sent as a simple query, while nothing has been seen:\n  {bare}"));
+        } else {
+            say(&format!("Sent as a simple query:\n  {bare}"));
+        }
+    }
+    if plan.statements.len() < 2 {
+        say(&format!(
+            "Sent as a prepared statement:\n  {}",
+            text(render_parse(&plan, sql.as_bytes(), hidden))
+        ));
+        if hidden > 0 {
+            say(&format!("  (${hidden} carries the expected version, NULL while nothing has been seen)"));
+        }
+    }
+    out
+}
+
+fn check(statement: &StatementPlan, seen: i64) -> Check {
+    match &statement.point {
+        Some(point) if point.takes_check() => match &point.source {
+            VersionSource::WrittenBack(Operand::Literal(n)) => n.parse().map_or(Check::None, Check::Version),
+            _ => Check::Version(seen),
+        },
+        _ => Check::None,
+    }
+}
+
+fn hidden_parameter(plan: &Plan) -> u16 {
+    match plan.statements.as_slice() {
+        [one] if one.point.as_ref().is_some_and(PointWrite::takes_check) => plan.max_param.saturating_add(1),
+        _ => 0,
+    }
+}
+
+/// What happens to one statement, a sentence for each fact.
+fn sentences(statement: &StatementPlan, look: &Look) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(point) = &statement.point {
+        out.push(point_sentence(point));
+        if let Rest::Opaque = point.rest {
+            out.push("Where no row is found, its other conditions are taken as true: they cannot be evaluated safely.".into());
+        }
+    }
+    for write in &statement.unchecked {
+        out.push(format!("A write of {}: {}", write.table, reason_sentence(write.reason)));
+    }
+    for teach in &statement.teaches {
+        let hidden = statement.hidden.iter().filter(|h| h.table_oid == teach.table.oid).count();
+        let how = if hidden > 0 {
+            format!("{hidden} hidden column(s) are added and taken out of the reply again")
+        } else {
+            "its result shows key and version itself".to_owned()
+        };
+        out.push(format!(
+            "Its rows teach which version of {} the session has seen: {how}.",
+            teach.table.root_name
+        ));
+    }
+    if out.is_empty() {
+        let unprotected: Vec<String> = look
+            .tables
+            .iter()
+            .filter_map(|t| t.unprotected.as_ref().map(|why| format!("{} ({why})", t.table)))
+            .collect();
+        out.push("Left alone: it neither writes a protected table nor shows a row of one.".into());
+        if !unprotected.is_empty() {
+            out.push(format!("Configured, but not protected in this database: {}.", unprotected.join(", ")));
+        }
+    }
+    out
+}
+
+fn point_sentence(point: &PointWrite) -> String {
+    let table = &point.table.root_name;
+    if point.self_relative {
+        return format!(
+            "A write of one row of {table} that only counts up or down: bumped, not checked, as it cannot overwrite anyone's change."
+        );
+    }
+    let explicit = match point.table.settings.explicit_predicate {
+        ExplicitPredicate::Passthrough => "zero rows are passed on, as the application expects them",
+        ExplicitPredicate::Error => "zero rows of a changed row become the conflict error",
+    };
+    match &point.source {
+        VersionSource::InPredicate(_) => {
+            format!(
+                "A write of one row of {table} that checks the version itself (rule 1, in the predicate): {explicit}."
+            )
+        }
+        _ if !point.predicate_allowed => {
+            format!("A write of one row of {table}: bumped, but not checked, and counted.")
+        }
+        VersionSource::WrittenBack(_) => format!(
+            "A write of one row of {table} that writes the version back (rule 2): the value becomes the expected version, the assignment the increment."
+        ),
+        VersionSource::Observed => format!(
+            "A write of one row of {table}: bumped, and checked against the version that the session has last seen of that row (rule 4, observed); where it has seen none it is a blind write."
+        ),
+    }
+}
+
+fn reason_sentence(reason: Reason) -> &'static str {
+    match reason {
+        Reason::SetWrite => "bumped, not checked: it does not name its rows by primary key.",
+        Reason::SeveralRows => "bumped, not checked: it names several rows.",
+        Reason::Batch => "bumped, not checked: other statements stand beside it.",
+        Reason::OnConflict => "bumped where the row exists, not checked: INSERT .. ON CONFLICT DO UPDATE.",
+        Reason::Merge => "bumped, not checked: MERGE.",
+        Reason::Delete => "not checked: DELETE.",
+        Reason::Cte => "bumped, not checked: it stands inside a WITH.",
+        Reason::UpdateFrom => "bumped, not checked: UPDATE .. FROM.",
+        Reason::CurrentOf => "bumped, not checked: WHERE CURRENT OF.",
+        Reason::Nested => "bumped, not checked: it stands inside PREPARE or EXPLAIN.",
+        Reason::Flush => "bumped, not checked: Flush follows in place of Sync.",
+        Reason::StatementTrigger => {
+            "bumped, not checked: the table has a statement trigger, which runs even for zero rows."
+        }
+        Reason::UnknownKey => "bumped, not checked: the value of its key has no certain form.",
+        Reason::Unparsed => "sent as it is: its clauses are not certain.",
+        Reason::Privilege => "sent as it is: the role may not read or update the version column.",
+        Reason::View => "sent as it is: it goes through a view.",
+        Reason::Copy => "sent as it is: COPY is not seen row by row.",
+        Reason::Encoding => "sent as it is: its encoding cannot be read safely.",
+        Reason::Parameters => "bumped, not checked: it has as many parameters as there may be.",
+    }
+}

@@ -1,0 +1,419 @@
+//! Precedence, every error, and the reference pages.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::keys::KEYS;
+use super::load::{Given, Loaded};
+use super::tables::{BUILT_IN, TABLE_KEYS};
+use super::value::Raw;
+use super::*;
+use crate::catalog::{CurrentState, ExplicitPredicate, OnDeleted, VersionType};
+
+/// Loads from flags, variables and a file's text. The file's path in errors is written as `FILE`.
+fn load_from(
+    flags: &[(&'static str, &str)],
+    variables: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Loaded, String> {
+    let mut config = tempfile::NamedTempFile::new().unwrap();
+    config.write_all(file.unwrap_or_default().as_bytes()).unwrap();
+    let given = Given {
+        config: file.map(|_| config.path().to_owned()),
+        values: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+    };
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    load(&given, variables)
+        .map_err(|error| error.to_string().replace(&config.path().display().to_string(), "FILE"))
+}
+
+fn file(text: &str) -> Result<Settings, String> {
+    load_from(&[], &[], Some(text)).map(|loaded| loaded.settings)
+}
+
+#[test]
+fn flags_over_environment_over_file_over_defaults() {
+    let flag = [("connect_timeout", "4s")];
+    let variable = [("STALEGUARD_CONNECT_TIMEOUT", "3s")];
+    let text = "connect_timeout = '2s'";
+    let table: &[(&[_], &[_], Option<&str>, u64)] = &[
+        (&[], &[], None, 5),
+        (&[], &[], Some(text), 2),
+        (&[], &variable, None, 3),
+        (&[], &variable, Some(text), 3),
+        (&flag, &[], Some(text), 4),
+        (&flag, &variable, Some(text), 4),
+    ];
+    for (flags, variables, file, seconds) in table {
+        let loaded = load_from(flags, variables, *file).unwrap();
+        assert_eq!(
+            loaded.settings.connect_timeout,
+            Duration::from_secs(*seconds),
+            "{flags:?} {variables:?} {file:?}"
+        );
+    }
+    let loaded = load_from(&flag, &variable, Some(text)).unwrap();
+    assert_eq!(loaded.given["connect_timeout"].1, Origin::Flag("--connect-timeout".to_owned()));
+}
+
+/// A value other than the default for each setting, as flags and variables give it.
+const OTHER: &[(&str, &str)] = &[
+    ("listen", "0.0.0.0:1,[::]:0"),
+    ("upstream", "db.internal:5433"),
+    ("http", "[::1]:0"),
+    ("environment", "staging"),
+    ("workers", "33"),
+    ("connect_timeout", "250ms"),
+    ("own_message_timeout", "1m 30s"),
+    ("probe_interval", "1s"),
+    ("observations.max_rows_per_connection", "7"),
+    ("observations.max_bytes_per_connection", "1GiB"),
+    ("observations.ttl", "12h"),
+    ("observations.conflict_hold", "0s"),
+    ("conflict.sqlstate", "OL409"),
+    ("log.format", "human"),
+    ("log.level", "warn,staleguard::session=trace"),
+    ("catalog.max_age", "0s"),
+];
+
+#[test]
+fn every_setting_can_be_given_in_every_way() {
+    assert_eq!(
+        OTHER.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
+        KEYS.iter().map(|k| k.name).collect::<Vec<_>>()
+    );
+    for key in KEYS {
+        let value = OTHER.iter().find(|(name, _)| *name == key.name).unwrap().1;
+        let by_flag = load_from(&[(key.name, value)], &[], None).unwrap().settings;
+        let by_variable = load_from(&[], &[(&key.variable(), value)], None).unwrap().settings;
+        let by_file = file(&format!("{} = {value:?}", key.name)).unwrap();
+        assert_ne!(by_flag, Settings::default(), "{}", key.name);
+        assert_eq!(by_flag, by_variable, "{}", key.name);
+        assert_eq!(by_flag, by_file, "{}", key.name);
+    }
+}
+
+#[test]
+fn native_values_of_the_file() {
+    let text = "listen = ['127.0.0.1:1', '[::1]:2']\nworkers = 3\n[conflict]\nsqlstate = 40002\n\
+                [observations]\nmax_bytes_per_connection = 4096\n";
+    let settings = file(text).unwrap();
+    assert_eq!(settings.listen.len(), 2);
+    assert_eq!(settings.workers, 3);
+    assert_eq!(settings.conflict.sqlstate, "40002");
+    assert_eq!(settings.observations.max_bytes_per_connection, 4096);
+    let upstream = file("upstream = '[::1]:5432'").unwrap().upstream.unwrap();
+    assert_eq!((upstream.host.as_str(), upstream.to_string().as_str()), ("::1", "[::1]:5432"));
+}
+
+#[test]
+fn defaults_are_what_the_table_of_settings_says() {
+    let mut settings = Settings::default();
+    for key in KEYS.iter().filter(|key| !key.default.starts_with('(')) {
+        (key.set)(&mut settings, &Raw::Text(key.default.to_owned())).expect(key.name);
+        assert_eq!(settings, Settings::default(), "{}", key.name);
+    }
+    assert_eq!(settings.tables.len(), 13);
+    let mut table = tables::defaults("public".to_owned(), "projects".to_owned());
+    for key in TABLE_KEYS.iter().filter(|key| !key.default.starts_with(['(', '['])) {
+        (key.set)(&mut table, &Raw::Text(key.default.to_owned())).expect(key.name);
+        assert_eq!(table, *settings.tables[2], "{}", key.name);
+    }
+}
+
+#[test]
+fn a_wrong_value_names_key_value_allowed_and_origin() {
+    // (setting, wrong values): each tried as a flag, a variable and in the file.
+    let table: &[(&str, &[&str])] = &[
+        ("listen", &["", "6442", "localhost:6442", "127.0.0.1", "127.0.0.1:1,127.0.0.1:1", "127.0.0.1:1,"]),
+        (
+            "upstream",
+            &["", "db", "db:", ":5432", "db:0", "db:65536", "::1:5432", "[::1:5432", "[db]:1", "a b:1"],
+        ),
+        ("http", &["9642", "localhost:9642", "off"]),
+        ("environment", &["", " ", "a\tb"]),
+        ("workers", &["0", "-1", "1025", "many", "1.5"]),
+        ("connect_timeout", &["5", "0s", "-1s", "2h", "5 parsecs", ""]),
+        ("own_message_timeout", &["0s", "soon"]),
+        ("probe_interval", &["0s", "2"]),
+        ("observations.max_rows_per_connection", &["0", "x", "100000001"]),
+        ("observations.max_bytes_per_connection", &["1023", "1KB", "MiB", "65GiB", "99999999999999999999"]),
+        ("observations.ttl", &["0s", "25h"]),
+        ("observations.conflict_hold", &["-1s", "60"]),
+        ("conflict.sqlstate", &["4000", "400011", "4000a", "4000-", "00000", "01000", "02000", ""]),
+        ("log.format", &["JSON", "text"]),
+        (
+            "log.level",
+            &["loud", "warning", "info,debug", "info,other=debug", "info,staleguard::session=loud"],
+        ),
+        ("catalog.max_age", &["5", "2h"]),
+    ];
+    assert_eq!(
+        table.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
+        KEYS.iter().map(|k| k.name).collect::<Vec<_>>()
+    );
+    for (name, wrong) in table {
+        let key = KEYS.iter().find(|key| key.name == *name).unwrap();
+        for value in *wrong {
+            let errors = [
+                (format!("from the flag --{}", key.flag()), load_from(&[(key.name, value)], &[], None)),
+                (
+                    format!("from the environment variable {}", key.variable()),
+                    load_from(&[], &[(&key.variable(), value)], None),
+                ),
+                ("from FILE line 2".to_owned(), load_from(&[], &[], Some(&format!("\n{name} = {value:?}")))),
+            ];
+            for (origin, outcome) in errors {
+                let expected =
+                    format!("{name} = {value:?} ({origin}) is not allowed: expected {}", key.allowed);
+                assert_eq!(outcome.unwrap_err(), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_of_the_file() {
+    let table = [
+        ("upstraem = 'db:1'", "unknown setting upstraem (from FILE line 1): there is listen, upstream, "),
+        (
+            "\n\n[conflict]\n\nsql = '1'",
+            "unknown setting conflict.sql (from FILE line 5): there is conflict.sqlstate",
+        ),
+        ("[cache]\nx = 1", "unknown setting cache (from FILE line 1): there is "),
+        (
+            "conflict = 5",
+            "conflict = 5 (from FILE line 1) is not allowed: expected a section with conflict.sqlstate",
+        ),
+        ("[workers]\nn = 1", "workers = {..} (from FILE line 1) is not allowed: expected an integer"),
+        ("workers = 1.5", "workers = 1.5 (from FILE line 1) is not allowed: expected an integer"),
+        ("workers = true", "workers = true (from FILE line 1) is not allowed: expected an integer"),
+        ("connect_timeout = 5", "connect_timeout = 5 (from FILE line 1) is not allowed: expected a duration"),
+        ("listen = []", "listen = [] (from FILE line 1) is not allowed"),
+        ("listen = ['x', 1]", "listen = [\"x\", 1] (from FILE line 1) is not allowed"),
+        ("workers = 1\nworkers = 2", "the configuration file FILE is not valid TOML at line 2: "),
+        ("workers =", "the configuration file FILE is not valid TOML at line 1: "),
+        (
+            "upstream = 'postgres://me:secret@db/x'",
+            "upstream = \"postgres://***@db/x\" (from FILE line 1) is not allowed: expected HOST:PORT",
+        ),
+    ];
+    for (text, expected) in table {
+        let error = file(text).unwrap_err();
+        assert!(error.starts_with(expected), "{text}\n{error}");
+        assert!(!error.contains("secret"));
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_who_named_it() {
+    let path = PathBuf::from("/nonexistent/staleguard.toml");
+    let given = Given { config: Some(path), values: Vec::new() };
+    let error = load(&given, []).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the configuration file /nonexistent/staleguard.toml (from the flag --config)"),
+        "{error}"
+    );
+    let variables = [("STALEGUARD_CONFIG".to_owned(), "/nonexistent/x".to_owned())];
+    let error = load(&Given::default(), variables).unwrap_err().to_string();
+    assert!(error.contains("(from the environment variable STALEGUARD_CONFIG) cannot be read"), "{error}");
+}
+
+#[test]
+fn without_an_upstream_the_error_says_how_to_name_it() {
+    let error = Settings::default().upstream().unwrap_err().to_string();
+    for word in ["upstream is not set", "HOST:PORT", "--upstream", "STALEGUARD_UPSTREAM", "file"] {
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn unknown_variables_are_warned_about_unless_kubernetes_sets_them() {
+    let variables = [
+        ("STALEGUARD_UPSTRAEM", "db:1"),
+        ("STALEGUARD_PORT", "tcp://10.0.0.1:6442"),
+        ("STALEGUARD_PORT_6442_TCP_ADDR", "10.0.0.1"),
+        ("STALEGUARD_SERVICE_HOST", "10.0.0.1"),
+        ("PATH", "/bin"),
+    ];
+    let warnings = load_from(&[], &variables, None).unwrap().warnings;
+    assert_eq!(warnings, ["the environment variable STALEGUARD_UPSTRAEM is no setting and has no effect"]);
+}
+
+#[test]
+fn tables_can_be_named_in_every_form() {
+    let forms = [
+        "[tables.projects]\n[tables.\"app.Orders\"]\n",
+        "tables = ['projects', 'app.Orders']",
+        "tables = 'projects, app.Orders'",
+        "[[tables]]\nname = 'public.projects'\n[[tables]]\nname = 'app.Orders'\n",
+        "tables = [{ name = 'projects' }, 'app.Orders']",
+    ];
+    let by_flag = load_from(&[("tables", "projects,app.Orders")], &[], Some("tables = 'users'")).unwrap();
+    let by_variable = load_from(&[], &[("STALEGUARD_TABLES", "projects,app.Orders")], None).unwrap();
+    assert_eq!(by_flag.settings, by_variable.settings);
+    for form in forms {
+        let settings = file(form).unwrap();
+        assert_eq!(settings.tables, by_flag.settings.tables, "{form}");
+    }
+    let names: Vec<_> =
+        by_flag.settings.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str())).collect();
+    assert_eq!(names, [("public", "projects"), ("app", "Orders")]);
+}
+
+#[test]
+fn every_option_of_a_table() {
+    let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\n\
+                on_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
+    let settings = file(text).unwrap();
+    assert_eq!(
+        *settings.tables[0],
+        TableSettings {
+            schema: "public".to_owned(),
+            name: "companies".to_owned(),
+            entity: "firm".to_owned(),
+            version_column: "rev".to_owned(),
+            version_type: VersionType::Int8,
+            adopt: true,
+            on_deleted: OnDeleted::Pass,
+            explicit_predicate: ExplicitPredicate::Error,
+            current_state: CurrentState::All,
+            redact_columns: vec!["iban".to_owned()],
+        }
+    );
+    assert_eq!(file("[tables.t]\nredact_columns = []").unwrap().tables[0].redact_columns, [""; 0]);
+    for (name, is) in [("int2", "int2"), ("smallint", "int2"), ("integer", "int4"), ("int8", "int8")] {
+        let settings = file(&format!("[tables.t]\nversion_type = '{name}'")).unwrap();
+        assert_eq!(settings.tables[0].version_type.sql_name(), is);
+    }
+}
+
+#[test]
+fn entity_types_are_singular() {
+    for table in Settings::default().tables.iter() {
+        assert!(BUILT_IN.contains(&(table.name.as_str(), table.entity.as_str())));
+    }
+    let table = [
+        ("orders", "order"),
+        ("companies", "company"),
+        ("address", "address"),
+        ("staff", "staff"),
+        ("s", "s"),
+        ("ties", "tie"),
+    ];
+    for (name, entity) in table {
+        assert_eq!(tables::defaults("public".to_owned(), name.to_owned()).entity, entity);
+    }
+}
+
+#[test]
+fn errors_of_tables() {
+    let table = [
+        ("tables = 5", "tables = 5 (from FILE line 1) is not allowed: expected table names"),
+        ("tables = []", "tables = [] (from FILE line 1) is not allowed"),
+        ("tables = ''", "tables = \"\" (from FILE line 1) is not allowed"),
+        ("tables = ['a', 5]", "tables = 5 (from FILE line 1) is not allowed"),
+        ("tables = 'a.b.c'", "tables = \"a.b.c\" (from FILE line 1) is not allowed"),
+        ("[tables]\nx = 5", "tables.x = 5 (from FILE line 2) is not allowed"),
+        (
+            "[[tables]]\nadopt = true",
+            "tables.name = {..} (from FILE line 1) is not allowed: expected name = ",
+        ),
+        ("[[tables]]\nname = 5", "tables.name = 5 (from FILE line 2) is not allowed: expected name = "),
+        (
+            "[tables.a]\n[tables.\"public.a\"]",
+            "table public.a is configured twice (from FILE line 2): expected one entry a table",
+        ),
+        (
+            "[tables.app.orders]\nadopt = true",
+            "unknown setting tables.app.orders (from FILE line 1): a table of another schema is written with quotes, \
+             [tables.\"app.orders\"]",
+        ),
+        (
+            "[tables.a]\nentitty = 'x'",
+            "unknown setting tables.a.entitty (from FILE line 2): a table's entry has entity, ",
+        ),
+        ("[tables.a]\nentity = ''", "tables.a.entity = \"\" (from FILE line 2) is not allowed"),
+        ("[tables.a]\nversion_column = 5", "tables.a.version_column = 5 (from FILE line 2) is not allowed"),
+        (
+            "[tables.a]\nversion_type = 'text'",
+            "tables.a.version_type = \"text\" (from FILE line 2) is not allowed: expected int2, int4 or int8 (or",
+        ),
+        (
+            "[tables.a]\nadopt = 'yes'",
+            "tables.a.adopt = \"yes\" (from FILE line 2) is not allowed: expected true or false",
+        ),
+        (
+            "[tables.a]\non_deleted = 'x'",
+            "tables.a.on_deleted = \"x\" (from FILE line 2) is not allowed: expected conflict",
+        ),
+        (
+            "[tables.a]\nexplicit_predicate = 'x'",
+            "tables.a.explicit_predicate = \"x\" (from FILE line 2) is not allowed",
+        ),
+        (
+            "[tables.a]\ncurrent_state = 'x'",
+            "tables.a.current_state = \"x\" (from FILE line 2) is not allowed",
+        ),
+        ("[tables.a]\nredact_columns = 5", "tables.a.redact_columns = 5 (from FILE line 2) is not allowed"),
+    ];
+    for (text, expected) in table {
+        let error = file(text).unwrap_err();
+        assert!(error.starts_with(expected), "{text}\n{error}");
+    }
+    let error = load_from(&[("tables", "a,,b")], &[], None).unwrap_err();
+    assert!(error.starts_with("tables = \"\" (from the flag --tables) is not allowed"), "{error}");
+}
+
+const REFERENCE: &str = include_str!("../../docs/configuration.md");
+const EXAMPLE: &str = include_str!("../../config/staleguard.toml");
+
+#[test]
+fn the_reference_page_has_every_setting() {
+    for key in KEYS {
+        let row = format!("| `{}` | `{}` | `--{}` |", key.name, key.variable(), key.flag());
+        let line =
+            REFERENCE.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
+        let default = key.default.trim_matches(['(', ')']);
+        assert!(line.contains(default), "{line}\nlacks the default {default}");
+    }
+    for key in TABLE_KEYS {
+        let row = format!("| `{}` |", key.name);
+        let line =
+            REFERENCE.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
+        let default = key.default.trim_matches(['(', ')']);
+        assert!(line.contains(default), "{line}\nlacks the default {default}");
+    }
+}
+
+/// The example file shows every setting; with its comments taken away, what it shows is the defaults.
+#[test]
+fn the_example_file_shows_every_setting_with_its_default() {
+    assert!(file(EXAMPLE).is_ok(), "{:?}", file(EXAMPLE));
+    let uncommented: String = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') && !rest.is_empty() => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let loaded = load_from(&[], &[], Some(&uncommented)).unwrap();
+    for key in KEYS {
+        assert!(loaded.given.contains_key(key.name), "{} is not in the example file", key.name);
+    }
+    let defaults = Settings::default();
+    let shown = loaded.settings;
+    assert_eq!(shown.tables, defaults.tables);
+    let ours = Settings { upstream: shown.upstream.clone(), workers: shown.workers, ..defaults };
+    assert_eq!(shown, ours);
+    for key in TABLE_KEYS {
+        assert!(
+            uncommented.lines().any(|line| line.starts_with(&format!("{} = ", key.name))),
+            "{}",
+            key.name
+        );
+    }
+}

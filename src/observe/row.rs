@@ -1,0 +1,283 @@
+//! What is known of one row, by column.
+//!
+//! A narrow read (`SELECT status ..`) does not refresh the columns it did not show, so a row is a short list
+//! of versions, each with the columns last seen under it. Most rows have one.
+
+use std::mem::size_of;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::Origin;
+use crate::sql::columns::ColumnSet;
+
+/// Columns last seen under one version. The lists of a row are disjoint and not empty.
+#[derive(Debug, Clone)]
+struct Seen {
+    version: i64,
+    columns: ColumnSet,
+    /// When the row was last seen at `version`.
+    at: Instant,
+}
+
+/// One row as a scope knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Observation {
+    seen: SmallVec<[Seen; 1]>,
+    /// Version of the newest read: what a column that was never shown counts as seen under.
+    newest_read: i64,
+    /// The version that the row has now as far as the scope can tell, by a read or by its own write.
+    present: i64,
+    /// This scope alone moved the row from here to `present`.
+    own_since: Option<i64>,
+    /// When it was last read or written.
+    touched: Instant,
+    origin: Origin,
+    /// Set by a refusal of an observation that rests only on an own write: known until then.
+    hold_until: Option<Instant>,
+}
+
+/// How a constant or parameter N in `SET version = N` is to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenBack {
+    /// "Based on N".
+    BasedOn(i64),
+    /// N is the observed version + 1: the app's own increment. Expected is the observed one.
+    OwnIncrement(i64),
+    /// An object in memory saved again: this scope alone moved the row from N to the present version, which
+    /// is expected.
+    SavedAgain(i64),
+}
+
+impl WrittenBack {
+    /// The expected version.
+    pub fn expected(self) -> i64 {
+        match self {
+            Self::BasedOn(v) | Self::OwnIncrement(v) | Self::SavedAgain(v) => v,
+        }
+    }
+}
+
+impl Observation {
+    /// The first read of a row.
+    pub(super) fn first_read(version: i64, shown: &ColumnSet, now: Instant) -> Self {
+        Self::first(version, shown, Origin::Read, None, now)
+    }
+
+    /// The first thing known of a row is an own write that left it at `version`.
+    pub(super) fn first_write(version: i64, columns: &ColumnSet, now: Instant) -> Self {
+        Self::first(version, columns, Origin::OwnWrite, Some(version.saturating_sub(1)), now)
+    }
+
+    fn first(
+        version: i64,
+        columns: &ColumnSet,
+        origin: Origin,
+        own_since: Option<i64>,
+        now: Instant,
+    ) -> Self {
+        let mut row = Self {
+            seen: SmallVec::new(),
+            newest_read: version,
+            present: version,
+            own_since,
+            touched: now,
+            origin,
+            hold_until: None,
+        };
+        row.show(version, columns, now);
+        row
+    }
+
+    /// A read showed `shown` at `version`.
+    pub(super) fn read(&mut self, version: i64, shown: &ColumnSet, now: Instant) {
+        if version != self.present {
+            self.own_since = None;
+            self.present = version;
+        }
+        self.newest_read = version;
+        self.touch_by_read(now);
+        self.show(version, shown, now);
+    }
+
+    /// A cursor or portal that may have been opened some time ago showed `shown` at `version`. It tells of
+    /// the columns it shows, never that the row is older than already known.
+    pub(super) fn read_from_cursor(&mut self, version: i64, shown: &ColumnSet, now: Instant) {
+        if version > self.present {
+            self.own_since = None;
+            self.present = version;
+        }
+        self.newest_read = self.newest_read.max(version);
+        self.touch_by_read(now);
+        self.show(version, shown, now);
+    }
+
+    /// As [`Self::read_from_cursor`], but opened before an own write of the row: what that write taught stays.
+    pub(super) fn read_from_stale_cursor(&mut self, version: i64, shown: &ColumnSet, now: Instant) {
+        // Since `own_since` only this scope has written: what the cursor shows is the present state but for
+        // those writes, so it counts as moved by them.
+        let version = match self.own_since {
+            Some(since) if since <= version && version <= self.present => self.present,
+            _ => version,
+        };
+        let mut older = shown.clone();
+        for s in self.seen.iter().filter(|s| s.version >= version) {
+            older.subtract(&s.columns);
+        }
+        self.newest_read = self.newest_read.max(version);
+        self.touch_by_read(now);
+        self.show(version, &older, now);
+    }
+
+    /// An own checked write of the columns `sets` landed: the row went from `expected` to `expected` + 1.
+    pub(super) fn wrote_checked(&mut self, expected: i64, sets: &ColumnSet, now: Instant) {
+        let next = expected.saturating_add(1);
+        self.own_move(next, now);
+        // The writer knows what it has just written, even where its expectation came from outside (a hint).
+        let mut written = sets.clone();
+        for s in self.seen.iter().filter(|s| s.version >= next) {
+            written.subtract(&s.columns);
+        }
+        self.show(next, &written, now);
+    }
+
+    /// An own write left the row at `version` and showed the client `shown` (empty: a hidden RETURNING).
+    pub(super) fn returned(&mut self, version: i64, shown: &ColumnSet, now: Instant) {
+        if version < self.present {
+            // The row has begun anew (deleted and inserted): nothing known before compares with it.
+            self.present = version;
+            self.own_since = None;
+        }
+        self.own_move(version, now);
+        if !shown.is_empty() {
+            self.newest_read = version;
+            self.show(version, shown, now);
+        }
+    }
+
+    /// An own write took the row to `next`: columns known under `next` - 1 move with it, lower ones stay.
+    fn own_move(&mut self, next: i64, now: Instant) {
+        let from = next.saturating_sub(1);
+        if self.present < next {
+            if self.present != from || self.own_since.is_none() {
+                self.own_since = Some(from);
+            }
+            self.present = next;
+        }
+        if self.newest_read == from {
+            self.newest_read = next;
+        }
+        for s in self.seen.iter_mut().filter(|s| s.version == from) {
+            s.version = next;
+            s.at = now;
+        }
+        self.join_equal();
+        self.touched = now;
+        self.hold_until = None;
+    }
+
+    /// A write based on this was refused.
+    pub(super) fn refused(&mut self, hold: Duration, now: Instant) {
+        // Not prolonged by a second refusal: a worker that repeats itself would never get out.
+        if self.origin == Origin::OwnWrite && self.hold_until.is_none() {
+            self.hold_until = now.checked_add(hold);
+        }
+    }
+
+    /// The expected version of a write of `sets`, and when the row was seen at it.
+    ///
+    /// The lowest version among the columns counts; a column never shown counts as the newest read. A version
+    /// above the present one belongs to an earlier life of the row (its version went back): it counts before
+    /// all others, for it is certainly not the present state.
+    pub(super) fn expected(&self, sets: &ColumnSet) -> (i64, Instant) {
+        let mut never_shown = sets.clone();
+        let mut lowest: Option<(bool, i64, Instant)> = None;
+        let mut take = |version: i64, at: Instant| {
+            let this = (version <= self.present, version, at);
+            if lowest.is_none_or(|l| (this.0, this.1) < (l.0, l.1)) {
+                lowest = Some(this);
+            }
+        };
+        for s in self.seen.iter().filter(|s| s.columns.intersects(sets)) {
+            never_shown.subtract(&s.columns);
+            take(s.version, s.at);
+        }
+        if !never_shown.is_empty() {
+            take(self.newest_read, self.touched);
+        }
+        match lowest {
+            Some((_, version, at)) => (version, at),
+            None => (self.newest_read, self.touched),
+        }
+    }
+
+    /// How to understand `SET version = n` of a write that also sets `sets`.
+    pub(super) fn written_back(&self, n: i64, sets: &ColumnSet) -> WrittenBack {
+        match self.own_since {
+            Some(since) if since <= n && n < self.present => WrittenBack::SavedAgain(self.present),
+            _ if n == self.present.saturating_add(1) => WrittenBack::OwnIncrement(self.expected(sets).0),
+            _ => WrittenBack::BasedOn(n),
+        }
+    }
+
+    /// What it rests on.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// True if it no longer counts.
+    pub(super) fn expired(&self, ttl: Duration, now: Instant) -> bool {
+        self.hold_until.is_some_and(|t| t <= now) || now.saturating_duration_since(self.touched) > ttl
+    }
+
+    /// Heap bytes it holds.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let list = if self.seen.spilled() { self.seen.capacity() * size_of::<Seen>() } else { 0 };
+        list + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
+    }
+
+    fn touch_by_read(&mut self, now: Instant) {
+        self.origin = Origin::Read;
+        self.hold_until = None;
+        self.touched = now;
+    }
+
+    /// Puts `columns` under `version`, taking them from wherever they were.
+    fn show(&mut self, version: i64, columns: &ColumnSet, now: Instant) {
+        if columns.is_empty() {
+            return;
+        }
+        for s in self.seen.iter_mut().filter(|s| s.version != version) {
+            s.columns.subtract(columns);
+        }
+        self.seen.retain(|s| !s.columns.is_empty());
+        match self.seen.iter_mut().find(|s| s.version == version) {
+            Some(s) => {
+                s.columns.union_with(columns);
+                s.at = now;
+            }
+            None => self.seen.push(Seen { version, columns: columns.clone(), at: now }),
+        }
+        if self.seen.len() == 1 {
+            self.seen.shrink_to_fit();
+        }
+    }
+
+    /// Joins lists that a move has brought to the same version.
+    fn join_equal(&mut self) {
+        let mut i = 0;
+        while i < self.seen.len() {
+            let Some(version) = self.seen.get(i).map(|s| s.version) else { break };
+            match (i + 1..self.seen.len()).find(|j| self.seen.get(*j).is_some_and(|s| s.version == version)) {
+                Some(j) => {
+                    let other = self.seen.swap_remove(j);
+                    if let Some(s) = self.seen.get_mut(i) {
+                        s.columns.union_with(&other.columns);
+                        s.at = s.at.max(other.at);
+                    }
+                }
+                None => i += 1,
+            }
+        }
+    }
+}

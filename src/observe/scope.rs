@@ -1,0 +1,328 @@
+//! What one scope knows: rows, bounds and undo put together.
+
+use std::time::Instant;
+
+use super::row::{Observation, WrittenBack};
+use super::store::{Entry, Known, Store};
+use super::undo::{Undo, Undone};
+use super::{Cause, Limits, Lookup, RowKey};
+use crate::sql::columns::ColumnSet;
+
+/// A point in the order of a scope's own writes. Taken when a cursor or portal is opened, given back with what
+/// it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence(u64);
+
+/// The observations of one scope.
+///
+/// ```
+/// use std::time::Instant;
+/// use staleguard::observe::{Limits, Observations, RowKey};
+/// use staleguard::sql::columns::ColumnSet;
+///
+/// let (now, name) = (Instant::now(), ColumnSet::from_iter([2]));
+/// let row = RowKey::new(16384, "7");
+/// let mut seen = Observations::new(Limits::default());
+/// seen.read(row.clone(), 5, &name, now);
+/// assert_eq!(seen.expected(&row, &name, now).version(), Some(5));
+/// seen.wrote_checked(&row, 5, &name, now);
+/// assert_eq!(seen.expected(&row, &name, now).version(), Some(6));
+/// seen.rollback(now);
+/// assert_eq!(seen.expected(&row, &name, now).version(), Some(5));
+/// ```
+///
+/// Every method costs the same however many rows are held, but for [`Self::forget_table`], [`Self::clear`] and
+/// what a rollback takes back.
+#[derive(Debug)]
+pub struct Observations {
+    store: Store,
+    undo: Undo,
+    /// Number of the scope's last own write.
+    own: u64,
+}
+
+impl Observations {
+    /// Nothing known yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { store: Store::new(limits), undo: Undo::new(limits.max_bytes / 2), own: 0 }
+    }
+
+    /// The client's result showed it `shown` of a row at `version`.
+    ///
+    /// `shown` holds the columns beyond the key, the version's own slot included where the client asked for
+    /// it; an empty set teaches nothing. For rows that a cursor or a suspended portal brings use
+    /// [`Self::read_from_cursor`].
+    pub fn read(&mut self, key: RowKey, version: i64, shown: &ColumnSet, now: Instant) {
+        if !shown.is_empty() {
+            self.learn(key, now, |o| o.read(version, shown, now), version, shown);
+        }
+    }
+
+    /// As [`Self::read`], for a cursor or portal opened at `opened`: it never lowers what an own write after
+    /// that has taught, nor the row's newest read.
+    pub fn read_from_cursor(
+        &mut self,
+        key: RowKey,
+        version: i64,
+        shown: &ColumnSet,
+        opened: Sequence,
+        now: Instant,
+    ) {
+        if shown.is_empty() {
+            return;
+        }
+        match self.store.peek(&key, now) {
+            // Written since by this scope, and what is in the row now is not known.
+            Some(Entry { known: Known::Deleted | Known::Forgotten, own }) if *own > opened.0 => {}
+            None if self.store.lost_own() > opened.0 => {}
+            Some(Entry { own, .. }) if *own > opened.0 => {
+                self.learn(key, now, |o| o.read_from_stale_cursor(version, shown, now), version, shown);
+            }
+            _ => self.learn(key, now, |o| o.read_from_cursor(version, shown, now), version, shown),
+        }
+    }
+
+    /// The present point in the order of own writes, to keep with a cursor or portal when it is opened.
+    pub fn sequence(&self) -> Sequence {
+        Sequence(self.own)
+    }
+
+    /// The version that a write of the columns `sets` is based on: the lowest under which one of them was
+    /// seen. A column never shown counts as seen with the row's newest read.
+    pub fn expected(&mut self, key: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
+        let found = self.store.change(key, now, |entry| match &entry.known {
+            Known::Seen(o) => {
+                let (version, seen_at) = o.expected(sets);
+                Lookup::Known { version, seen_at, origin: o.origin() }
+            }
+            Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
+        });
+        found.unwrap_or_else(|| Lookup::Unknown(self.store.cause(key)))
+    }
+
+    /// How to understand `SET version = n` (a constant or parameter) in a write that also sets `sets`.
+    pub fn written_back(&self, key: &RowKey, n: i64, sets: &ColumnSet, now: Instant) -> WrittenBack {
+        match self.store.peek(key, now) {
+            Some(Entry { known: Known::Seen(o), .. }) => o.written_back(n, sets),
+            _ => WrittenBack::BasedOn(n),
+        }
+    }
+
+    /// An own checked write of `sets` landed: the row is at `expected` + 1 now. Columns known under `expected`
+    /// move with it, those known under a lower version stay. May be called before or after
+    /// [`Self::returned`] for the same write.
+    pub fn wrote_checked(&mut self, key: &RowKey, expected: i64, sets: &ColumnSet, now: Instant) {
+        let own = self.own_write(key, now);
+        let known = self.store.change(key, now, |entry| {
+            entry.own = own;
+            match &mut entry.known {
+                Known::Seen(o) => o.wrote_checked(expected, sets, now),
+                other => {
+                    *other = Known::Seen(Observation::first_write(expected.saturating_add(1), sets, now));
+                }
+            }
+        });
+        if known.is_none() {
+            let row = Observation::first_write(expected.saturating_add(1), sets, now);
+            self.store.put(key.clone(), Entry { known: Known::Seen(row), own });
+        }
+        self.trim(now);
+    }
+
+    /// An own write, checked or not, left the row at `version`, and its RETURNING showed the client `shown`.
+    ///
+    /// With `shown` empty (a hidden RETURNING) an unknown row stays unknown, and a known one moves if it was
+    /// known at `version` - 1, else it is left as it is.
+    pub fn returned(&mut self, key: RowKey, version: i64, shown: &ColumnSet, now: Instant) {
+        let own = self.own_write(&key, now);
+        let known = self.store.change(&key, now, |entry| {
+            entry.own = own;
+            match &mut entry.known {
+                Known::Seen(o) => o.returned(version, shown, now),
+                other if !shown.is_empty() => {
+                    *other = Known::Seen(Observation::first_write(version, shown, now));
+                }
+                Known::Deleted | Known::Forgotten => {}
+            }
+        });
+        match (known, shown.is_empty()) {
+            (None, false) => {
+                let row = Observation::first_write(version, shown, now);
+                self.store.put(key, Entry { known: Known::Seen(row), own });
+            }
+            (None, true) => self.store.lose_own(own),
+            (Some(()), _) => {}
+        }
+        self.trim(now);
+    }
+
+    /// An own write whose outcome nobody can tell: the row is forgotten until it is read again.
+    pub fn wrote_unchecked(&mut self, key: &RowKey, now: Instant) {
+        let own = self.own_write(key, now);
+        self.store.put(key.clone(), Entry { known: Known::Forgotten, own });
+        self.trim(now);
+    }
+
+    /// An own DELETE of the row landed.
+    pub fn deleted(&mut self, key: &RowKey, now: Instant) {
+        let own = self.own_write(key, now);
+        self.store.put(key.clone(), Entry { known: Known::Deleted, own });
+        self.trim(now);
+    }
+
+    /// True if the last this scope knows of the row is that it deleted it itself.
+    pub fn deleted_by_us(&self, key: &RowKey, now: Instant) -> bool {
+        matches!(self.store.peek(key, now), Some(Entry { known: Known::Deleted, .. }))
+    }
+
+    /// A write based on this observation was refused. What rests on a read stays until the row is read again;
+    /// what rests on an own write alone is dropped after [`Limits::conflict_hold`].
+    pub fn refused(&mut self, key: &RowKey, now: Instant) {
+        let hold = self.store.limits().conflict_hold;
+        self.store.change(key, now, |entry| {
+            if let Known::Seen(o) = &mut entry.known {
+                o.refused(hold, now);
+            }
+        });
+    }
+
+    /// Forgets all rows of a table: TRUNCATE, the table or its version column made anew, a set write whose
+    /// rows are not known. A rollback does not bring them back.
+    pub fn forget_table(&mut self, table: u32) {
+        self.own += 1;
+        self.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
+        self.store.lose_own(self.own);
+        self.undo.forget_if(|key| key.table == table);
+    }
+
+    /// Forgets everything: DISCARD ALL, RESET ALL, another role. A rollback does not bring it back.
+    pub fn clear(&mut self) {
+        self.store.clear(self.own);
+        self.undo.forget_if(|_| true);
+    }
+
+    /// SAVEPOINT: `name` as stored.
+    pub fn savepoint(&mut self, name: &str) {
+        self.undo.savepoint(name);
+    }
+
+    /// RELEASE SAVEPOINT: its writes belong to the level around it. An unknown name changes nothing.
+    pub fn release(&mut self, name: &str) {
+        self.undo.release(name);
+    }
+
+    /// ROLLBACK TO SAVEPOINT, which stays. An unknown name changes nothing.
+    pub fn rollback_to(&mut self, name: &str, now: Instant) {
+        if let Some(undone) = self.undo.rollback_to(name) {
+            self.take_back(undone, now);
+        }
+    }
+
+    /// The transaction, explicit or implicit, has committed.
+    pub fn commit(&mut self) {
+        self.undo.commit(self.own);
+    }
+
+    /// The transaction, explicit or implicit, has rolled back or failed. Rows that it had written are put back
+    /// to what was known just before; all other reads stay.
+    pub fn rollback(&mut self, now: Instant) {
+        let undone = self.undo.rollback(self.own);
+        self.take_back(undone, now);
+    }
+
+    /// Rows that the open transaction has written so far; one may come several times. Empty if the
+    /// transaction is too large to remember.
+    pub fn written_in_transaction(&self) -> impl Iterator<Item = &RowKey> {
+        self.undo.written()
+    }
+
+    /// PREPARE TRANSACTION: what it wrote is forgotten, since another session decides about it.
+    pub fn forget_written(&mut self, now: Instant) {
+        if let Some(since) = self.undo.overflowed_since() {
+            self.store.drop_if(Some(Cause::Forgotten), |_, entry| entry.own > since);
+        }
+        let written: Vec<RowKey> = self.undo.written().cloned().collect();
+        for key in written {
+            self.store.put(key, Entry { known: Known::Forgotten, own: self.own });
+        }
+        self.undo.commit(self.own);
+        self.trim(now);
+    }
+
+    /// Rows held.
+    pub fn rows(&self) -> usize {
+        self.store.rows()
+    }
+
+    /// Bytes held, undo included (an estimate that errs upwards).
+    pub fn bytes(&self) -> usize {
+        self.store.bytes() + self.undo.bytes()
+    }
+
+    /// Rows dropped to stay within the limits, so far.
+    pub fn evicted(&self) -> u64 {
+        self.store.evicted()
+    }
+
+    /// Rows dropped because they were too old, so far.
+    pub fn expired(&self) -> u64 {
+        self.store.expired()
+    }
+
+    fn learn(
+        &mut self,
+        key: RowKey,
+        now: Instant,
+        more: impl FnOnce(&mut Observation),
+        version: i64,
+        shown: &ColumnSet,
+    ) {
+        let known = self.store.change(&key, now, |entry| match &mut entry.known {
+            Known::Seen(o) => more(o),
+            other => *other = Known::Seen(Observation::first_read(version, shown, now)),
+        });
+        if known.is_none() {
+            // In a transaction too large to remember, a row met again may be one of its own.
+            let own = if self.undo.overflowed_since().is_some() { self.own } else { 0 };
+            let row = Observation::first_read(version, shown, now);
+            self.store.put(key, Entry { known: Known::Seen(row), own });
+        }
+        self.trim(now);
+    }
+
+    /// Remembers what is known of the row before an own write, and numbers the write.
+    fn own_write(&mut self, key: &RowKey, now: Instant) -> u64 {
+        self.undo.record(key, self.store.peek(key, now));
+        self.own += 1;
+        self.own
+    }
+
+    fn take_back(&mut self, undone: Undone, now: Instant) {
+        match undone {
+            Undone::Rows(rows) => {
+                for (key, before) in rows {
+                    match before {
+                        Some(entry) => self.store.put(key, entry),
+                        None => {
+                            self.store.remove(&key);
+                        }
+                    }
+                }
+            }
+            Undone::Since(own) => {
+                self.store.drop_if(Some(Cause::Evicted), |_, entry| entry.own > own);
+            }
+        }
+        self.trim(now);
+    }
+
+    fn trim(&mut self, now: Instant) {
+        self.store.trim(self.undo.bytes(), now);
+    }
+
+    #[cfg(test)]
+    pub(super) fn assert_counts(&self) {
+        assert_eq!(self.store.bytes(), self.store.counted_bytes());
+        assert_eq!(self.undo.bytes(), self.undo.counted_bytes());
+    }
+}

@@ -1,0 +1,409 @@
+//! The rules one by one; `model` throws random sequences at all of them together.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::sql::columns::ColumnSet;
+
+const NAME: usize = 1;
+const STATUS: usize = 2;
+const BUDGET: usize = 3;
+
+/// A scope, a clock that stands still unless told, and one row.
+struct Bench {
+    seen: Observations,
+    now: Instant,
+    row: RowKey,
+}
+
+fn cols(slots: &[usize]) -> ColumnSet {
+    slots.iter().copied().collect()
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        Self { seen: Observations::new(limits), now: Instant::now(), row: RowKey::new(1, "7") }
+    }
+
+    fn read(&mut self, version: i64, shown: &[usize]) {
+        self.seen.read(self.row.clone(), version, &cols(shown), self.now);
+    }
+
+    fn cursor(&mut self, version: i64, shown: &[usize], opened: Sequence) {
+        self.seen.read_from_cursor(self.row.clone(), version, &cols(shown), opened, self.now);
+    }
+
+    fn wrote(&mut self, expected: i64, sets: &[usize]) {
+        self.seen.wrote_checked(&self.row, expected, &cols(sets), self.now);
+    }
+
+    fn returned(&mut self, version: i64, shown: &[usize]) {
+        self.seen.returned(self.row.clone(), version, &cols(shown), self.now);
+    }
+
+    fn expected(&mut self, sets: &[usize]) -> Option<i64> {
+        self.seen.expected(&self.row, &cols(sets), self.now).version()
+    }
+
+    fn cause(&mut self) -> Option<Cause> {
+        match self.seen.expected(&self.row, &cols(&[NAME]), self.now) {
+            Lookup::Known { .. } => None,
+            Lookup::Unknown(cause) => Some(cause),
+        }
+    }
+
+    fn back(&self, n: i64, sets: &[usize]) -> WrittenBack {
+        self.seen.written_back(&self.row, n, &cols(sets), self.now)
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+}
+
+#[test]
+fn a_narrow_read_refreshes_only_what_it_shows() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME, STATUS]);
+    b.read(6, &[STATUS]);
+    assert_eq!(b.expected(&[NAME]), Some(5));
+    assert_eq!(b.expected(&[STATUS]), Some(6));
+    assert_eq!(b.expected(&[NAME, STATUS]), Some(5), "the lowest counts");
+    assert_eq!(b.expected(&[BUDGET]), Some(6), "never shown: the newest read");
+    assert_eq!(b.expected(&[BUDGET, NAME]), Some(5));
+    assert_eq!(b.expected(&[]), Some(6));
+    b.read(7, &[]);
+    assert_eq!(b.expected(&[STATUS]), Some(6), "a result that shows the key alone teaches nothing");
+}
+
+#[test]
+fn an_own_write_moves_what_was_up_to_date() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME, STATUS]);
+    b.read(6, &[STATUS]);
+    b.wrote(6, &[STATUS]);
+    assert_eq!(b.expected(&[STATUS]), Some(7));
+    assert_eq!(b.expected(&[BUDGET]), Some(7));
+    assert_eq!(b.expected(&[NAME]), Some(5), "someone else's change from 5 to 6 was never shown");
+}
+
+#[test]
+fn a_write_that_brought_its_own_expectation_teaches_what_it_set() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME, STATUS]);
+    b.wrote(6, &[NAME]);
+    assert_eq!(b.expected(&[NAME]), Some(7));
+    assert_eq!(b.expected(&[STATUS]), Some(5));
+    let mut unknown = Bench::new();
+    unknown.wrote(6, &[NAME]);
+    assert_eq!(unknown.expected(&[NAME]), Some(7));
+}
+
+#[test]
+fn returning_and_tag_agree_in_either_order() {
+    for returned_first in [true, false] {
+        let mut b = Bench::new();
+        b.read(5, &[NAME, STATUS]);
+        if returned_first {
+            b.returned(6, &[NAME]);
+            b.wrote(5, &[NAME]);
+        } else {
+            b.wrote(5, &[NAME]);
+            b.returned(6, &[NAME]);
+        }
+        assert_eq!(b.expected(&[NAME, STATUS, BUDGET]), Some(6), "returned first: {returned_first}");
+        assert_eq!(b.back(5, &[NAME]), WrittenBack::SavedAgain(6));
+    }
+}
+
+#[test]
+fn hidden_returning_moves_by_one_or_not_at_all() {
+    let mut b = Bench::new();
+    b.returned(9, &[]);
+    assert_eq!(b.cause(), Some(Cause::NeverRead), "a blind write teaches only what it shows");
+    b.read(5, &[NAME]);
+    b.returned(6, &[]);
+    assert_eq!(b.expected(&[NAME]), Some(6));
+    b.returned(8, &[]);
+    assert_eq!(b.expected(&[NAME]), Some(6), "someone else wrote between");
+}
+
+#[test]
+fn a_blind_write_teaches_what_its_returning_shows() {
+    let mut b = Bench::new();
+    b.returned(3, &[NAME]);
+    match b.seen.expected(&b.row, &cols(&[NAME]), b.now) {
+        Lookup::Known { version: 3, origin: Origin::OwnWrite, .. } => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rollback_puts_back_written_rows_and_keeps_reads() {
+    let mut b = Bench::new();
+    let other = RowKey::new(1, "8");
+    b.read(5, &[NAME]);
+    b.seen.commit();
+    b.wrote(5, &[NAME]);
+    b.read(6, &[NAME, STATUS]);
+    b.seen.read(other.clone(), 3, &cols(&[NAME]), b.now);
+    b.seen.rollback(b.now);
+    assert_eq!(b.expected(&[NAME]), Some(5));
+    assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now).version(), Some(3));
+    b.wrote(5, &[NAME]);
+    b.seen.commit();
+    b.seen.rollback(b.now);
+    assert_eq!(b.expected(&[NAME]), Some(6), "committed");
+}
+
+#[test]
+fn savepoints_nest_shadow_and_merge() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME]);
+    b.seen.savepoint("a");
+    b.wrote(5, &[NAME]);
+    b.seen.savepoint("a");
+    b.wrote(6, &[NAME]);
+    b.seen.rollback_to("a", b.now);
+    assert_eq!(b.expected(&[NAME]), Some(6), "the inner one");
+    b.wrote(6, &[NAME]);
+    b.seen.rollback_to("a", b.now);
+    assert_eq!(b.expected(&[NAME]), Some(6), "the savepoint stays");
+    b.seen.release("a");
+    b.seen.rollback_to("nobody", b.now);
+    assert_eq!(b.expected(&[NAME]), Some(6));
+    b.seen.rollback_to("a", b.now);
+    assert_eq!(b.expected(&[NAME]), Some(5), "the outer one");
+    b.wrote(5, &[NAME]);
+    b.seen.release("a");
+    assert_eq!(b.expected(&[NAME]), Some(6));
+    b.seen.rollback(b.now);
+    assert_eq!(b.expected(&[NAME]), Some(5), "released writes belong to the transaction");
+}
+
+#[test]
+fn inserts_and_deletes_are_undone_too() {
+    let mut b = Bench::new();
+    b.returned(1, &[NAME]);
+    b.seen.rollback(b.now);
+    assert_eq!(b.cause(), Some(Cause::NeverRead));
+    b.read(5, &[NAME]);
+    b.seen.deleted(&b.row.clone(), b.now);
+    assert!(b.seen.deleted_by_us(&b.row, b.now));
+    assert_eq!(b.cause(), Some(Cause::Forgotten));
+    b.seen.rollback(b.now);
+    assert!(!b.seen.deleted_by_us(&b.row, b.now));
+    assert_eq!(b.expected(&[NAME]), Some(5));
+}
+
+#[test]
+fn an_unchecked_write_forgets_until_the_next_read() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME]);
+    b.seen.wrote_unchecked(&b.row.clone(), b.now);
+    assert_eq!(b.cause(), Some(Cause::Forgotten));
+    b.read(8, &[NAME]);
+    assert_eq!(b.expected(&[NAME]), Some(8));
+}
+
+#[test]
+fn what_prepare_transaction_wrote_is_forgotten() {
+    let mut b = Bench::new();
+    let other = RowKey::new(1, "8");
+    b.read(5, &[NAME]);
+    b.seen.read(other.clone(), 3, &cols(&[NAME]), b.now);
+    b.wrote(5, &[NAME]);
+    assert_eq!(b.seen.written_in_transaction().collect::<Vec<_>>(), [&b.row]);
+    b.seen.forget_written(b.now);
+    b.seen.rollback(b.now);
+    assert_eq!(b.cause(), Some(Cause::Forgotten));
+    assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now).version(), Some(3));
+}
+
+#[test]
+fn a_cursor_opened_before_an_own_write_lowers_nothing() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME]);
+    let opened = b.seen.sequence();
+    b.wrote(5, &[NAME]);
+    b.cursor(5, &[NAME, STATUS], opened);
+    assert_eq!(b.expected(&[NAME, STATUS, BUDGET]), Some(6), "it shows the row but for our own write");
+    b.cursor(4, &[NAME, BUDGET], opened);
+    assert_eq!(b.expected(&[NAME, STATUS]), Some(6));
+    assert_eq!(b.expected(&[BUDGET]), Some(4), "not taught by the write, and someone wrote since");
+    let later = b.seen.sequence();
+    b.cursor(6, &[BUDGET], later);
+    assert_eq!(b.expected(&[BUDGET]), Some(6));
+}
+
+#[test]
+fn a_cursor_opened_before_an_unchecked_write_teaches_nothing() {
+    for how in ["forgotten", "deleted", "cleared", "table", "evicted"] {
+        let limits = Limits { max_rows: 2, ..Limits::default() };
+        let mut b = Bench::with(limits);
+        b.read(5, &[NAME]);
+        let opened = b.seen.sequence();
+        b.seen.wrote_unchecked(&b.row.clone(), b.now);
+        match how {
+            "deleted" => b.seen.deleted(&b.row.clone(), b.now),
+            "cleared" => b.seen.clear(),
+            "table" => b.seen.forget_table(1),
+            "evicted" => {
+                for key in ["x", "y", "z"] {
+                    b.seen.read(RowKey::new(2, key), 1, &cols(&[NAME]), b.now);
+                }
+            }
+            _ => {}
+        }
+        b.cursor(5, &[NAME], opened);
+        assert_eq!(b.expected(&[NAME]), None, "{how}");
+        let opened = b.seen.sequence();
+        b.cursor(6, &[NAME], opened);
+        assert_eq!(b.expected(&[NAME]), Some(6), "{how}, opened after");
+    }
+}
+
+#[test]
+fn a_row_that_began_anew_is_not_taken_for_the_old_one() {
+    let mut b = Bench::new();
+    b.read(7, &[NAME, STATUS]);
+    b.read(1, &[NAME]);
+    assert_eq!(b.expected(&[NAME]), Some(1));
+    assert_eq!(b.expected(&[NAME, STATUS]), Some(7), "the status it knows is of the row before");
+    assert_eq!(b.expected(&[BUDGET]), Some(1));
+}
+
+#[test]
+fn understands_a_version_written_back() {
+    use WrittenBack::{BasedOn, OwnIncrement, SavedAgain};
+    let mut b = Bench::new();
+    assert_eq!(b.back(5, &[NAME]), BasedOn(5), "nothing known");
+    b.read(5, &[NAME, STATUS]);
+    for (n, expected) in [(5, BasedOn(5)), (6, OwnIncrement(5)), (4, BasedOn(4)), (7, BasedOn(7))] {
+        assert_eq!(b.back(n, &[NAME]), expected, "{n}");
+    }
+    b.wrote(5, &[NAME]);
+    b.wrote(6, &[NAME]);
+    for (n, expected) in
+        [(4, BasedOn(4)), (5, SavedAgain(7)), (6, SavedAgain(7)), (7, BasedOn(7)), (8, OwnIncrement(7))]
+    {
+        assert_eq!(b.back(n, &[NAME]), expected, "{n} after two own writes");
+    }
+    b.read(8, &[STATUS]);
+    assert_eq!(b.back(5, &[NAME]), BasedOn(5), "someone else moved it");
+    assert_eq!(b.back(9, &[NAME, STATUS]), OwnIncrement(7), "the name was never shown at 8");
+    assert_eq!(b.back(i64::MAX, &[NAME]), BasedOn(i64::MAX));
+}
+
+#[test]
+fn a_refused_read_stays_and_a_refused_own_write_ends() {
+    let mut read = Bench::new();
+    read.read(5, &[NAME]);
+    read.wrote(5, &[NAME]);
+    read.seen.refused(&read.row.clone(), read.now);
+    read.pass(600);
+    assert_eq!(read.expected(&[NAME]), Some(6), "rests on a read");
+
+    let mut worker = Bench::new();
+    worker.returned(6, &[NAME]);
+    worker.seen.refused(&worker.row.clone(), worker.now);
+    worker.pass(59);
+    worker.seen.refused(&worker.row.clone(), worker.now);
+    assert_eq!(worker.expected(&[NAME]), Some(6), "held");
+    worker.pass(1);
+    assert_eq!(worker.cause(), Some(Cause::Expired), "a second refusal does not prolong it");
+    worker.returned(9, &[NAME]);
+    worker.pass(600);
+    assert_eq!(worker.expected(&[NAME]), Some(9));
+}
+
+#[test]
+fn old_rows_expire() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME, STATUS]);
+    b.pass(3600);
+    assert_eq!(b.expected(&[NAME]), Some(5));
+    b.read(6, &[NAME]);
+    b.pass(3601);
+    assert_eq!(b.back(7, &[NAME]), WrittenBack::BasedOn(7));
+    assert_eq!(b.cause(), Some(Cause::Expired));
+    assert_eq!((b.seen.rows(), b.seen.expired()), (0, 1));
+    b.read(9, &[NAME]);
+    assert_eq!(b.expected(&[STATUS]), Some(9), "what was known before it expired is gone");
+}
+
+#[test]
+fn the_least_recently_used_row_goes_first() {
+    let mut b = Bench::with(Limits { max_rows: 3, ..Limits::default() });
+    for key in ["a", "b", "c"] {
+        b.seen.read(RowKey::new(1, key), 1, &cols(&[NAME]), b.now);
+    }
+    b.seen.expected(&RowKey::new(1, "a"), &cols(&[NAME]), b.now);
+    b.seen.read(RowKey::new(1, "d"), 1, &cols(&[NAME]), b.now);
+    b.row = RowKey::new(1, "b");
+    assert_eq!(b.cause(), Some(Cause::Evicted));
+    b.row = RowKey::new(1, "a");
+    assert_eq!(b.cause(), None);
+    assert_eq!((b.seen.rows(), b.seen.evicted()), (3, 1));
+}
+
+#[test]
+fn bytes_stay_within_bounds() {
+    let limits = Limits { max_bytes: 64 << 10, ..Limits::default() };
+    let mut b = Bench::with(limits);
+    for i in 0..5000_usize {
+        b.seen.savepoint("s");
+        let row = RowKey::new(1, format!("{i}-{}", "k".repeat(i % 300)));
+        b.seen.read(row.clone(), 1, &cols(&[NAME, 40 + i % 400]), b.now);
+        b.seen.wrote_checked(&row, 1, &cols(&[STATUS]), b.now);
+        assert!(b.seen.bytes() <= limits.max_bytes, "{} bytes at {i}", b.seen.bytes());
+        b.seen.assert_counts();
+    }
+    assert!(b.seen.evicted() > 0);
+    b.seen.rollback(b.now);
+    b.seen.clear();
+    assert_eq!((b.seen.rows(), b.seen.bytes()), (0, 0));
+}
+
+#[test]
+fn a_transaction_too_large_to_remember_is_forgotten_not_guessed() {
+    let mut b = Bench::with(Limits { max_bytes: 64 << 10, ..Limits::default() });
+    let before = RowKey::new(1, "before");
+    b.seen.wrote_checked(&before, 1, &cols(&[NAME]), b.now);
+    b.seen.commit();
+    b.seen.savepoint("s");
+    for i in 0..500 {
+        b.seen.wrote_checked(&RowKey::new(1, format!("{i}")), 1, &cols(&[NAME]), b.now);
+        b.seen.expected(&before, &cols(&[NAME]), b.now);
+    }
+    b.seen.rollback_to("s", b.now);
+    for i in 0..500 {
+        let row = RowKey::new(1, format!("{i}"));
+        assert_eq!(b.seen.expected(&row, &cols(&[NAME]), b.now).version(), None, "{i}");
+    }
+    assert_eq!(b.seen.expected(&before, &cols(&[NAME]), b.now).version(), Some(2));
+    b.seen.rollback(b.now);
+    b.seen.wrote_checked(&before, 2, &cols(&[NAME]), b.now);
+    b.seen.rollback(b.now);
+    assert_eq!(b.seen.expected(&before, &cols(&[NAME]), b.now).version(), Some(2), "the next one is normal");
+}
+
+#[test]
+fn forgetting_a_table_is_not_undone() {
+    let mut b = Bench::new();
+    let other = RowKey::new(2, "7");
+    b.read(5, &[NAME]);
+    b.seen.read(other.clone(), 3, &cols(&[NAME]), b.now);
+    b.wrote(5, &[NAME]);
+    b.seen.forget_table(1);
+    assert_eq!(b.cause(), Some(Cause::Forgotten));
+    b.seen.rollback(b.now);
+    assert_eq!(b.expected(&[NAME]), None);
+    assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now).version(), Some(3));
+    b.seen.clear();
+    assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now), Lookup::Unknown(Cause::NeverRead));
+}

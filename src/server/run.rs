@@ -1,0 +1,153 @@
+//! `staleguard serve`: the control thread. It accepts clients, answers HTTP, probes the upstream and waits for the
+//! signal to stop; sessions live on the workers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use super::shared::Shared;
+use super::worker::Workers;
+use super::{listen, probe};
+use crate::config::{ConfigError, Settings};
+use crate::telemetry::health::{Heartbeats, Readiness};
+use crate::telemetry::{http, targets};
+
+/// The metrics library wants its housekeeping from time to time.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why the proxy cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A setting is missing.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address is taken, or not ours.
+    #[error("cannot listen on {address} (setting {setting}): {reason}")]
+    Bind {
+        /// `listen` or `http`.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's words.
+        reason: io::Error,
+    },
+    /// Threads, runtimes or signal handlers.
+    #[error("the operating system refuses what the proxy needs to run: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub fn run(settings: Settings) -> Result<(), ServeError> {
+    let (shared, stop) = Shared::new(Arc::new(settings))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    log_panics();
+    let outcome = runtime.block_on(control(&shared, &stop));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) -> Result<(), ServeError> {
+    // Before anything is announced: who sees the announcement may signal at once.
+    let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let settings = &shared.settings;
+    let listeners = settings
+        .listen
+        .iter()
+        .map(|address| bind("listen", *address))
+        .collect::<Result<Vec<TcpListener>, ServeError>>()?;
+    let http_listener = bind("http", settings.http)?;
+
+    let heartbeats = Arc::new(Heartbeats::new(settings.workers));
+    let readiness = Arc::new(Readiness::new(shared.metrics.upstream_ready.clone()));
+    let workers = Arc::new(Workers::start(shared, &heartbeats, |client, peer, shared| {
+        Box::pin(crate::session::run(client, peer, shared))
+    })?);
+    let endpoints = http::Endpoints {
+        metrics: shared.metrics.handle(),
+        heartbeats: Arc::clone(&heartbeats),
+        readiness: Arc::clone(&readiness),
+    };
+
+    announce(shared, &listeners, &http_listener)?;
+    let mut background = JoinSet::new();
+    background.spawn(probe::run(Arc::clone(shared), readiness));
+    background.spawn(upkeep(shared.metrics.handle()));
+    background.spawn(async move {
+        if let Err(error) = axum::serve(http_listener, http::router(endpoints)).await {
+            tracing::error!(target: targets::HTTP, %error, "the HTTP endpoints are gone");
+        }
+    });
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        acceptors.spawn(listen::accept(listener, Arc::clone(&workers), Arc::clone(shared)));
+    }
+
+    let name = stop_signal(&mut signals).await;
+    tracing::info!(target: targets::SERVER, signal = name, "stopping");
+    // The receiver in `shared` keeps the channel open, so this cannot fail.
+    let _ = stop.send(true);
+    while acceptors.join_next().await.is_some() {}
+    let late = match Arc::into_inner(workers) {
+        Some(workers) => workers.stop().await,
+        None => 0,
+    };
+    if late > 0 {
+        tracing::warn!(target: targets::SERVER, workers = late, "workers did not end in time and were left behind");
+    }
+    background.shutdown().await;
+    tracing::info!(target: targets::SERVER, "stopped");
+    Ok(())
+}
+
+fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listen::bind(address).map_err(|reason| ServeError::Bind { setting, address, reason })
+}
+
+/// One `listening` event for each socket, with the address as bound: what port 0 came to.
+fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> io::Result<()> {
+    let settings = &shared.settings;
+    let tables: Vec<String> = settings.tables.iter().map(|t| format!("{}.{}", t.schema, t.name)).collect();
+    tracing::info!(
+        target: targets::SERVER,
+        version = env!("CARGO_PKG_VERSION"),
+        upstream = %shared.upstream.address(),
+        workers = settings.workers,
+        tables = tables.join(", "),
+        "starting; which of the tables can be protected is told when a database's catalog is first seen"
+    );
+    for listener in listeners {
+        let address = listener.local_addr()?;
+        tracing::info!(target: targets::SERVER, service = "postgres", %address, "listening");
+    }
+    let address = http.local_addr()?;
+    tracing::info!(target: targets::SERVER, service = "http", %address, "listening");
+    Ok(())
+}
+
+async fn stop_signal((interrupt, terminate): &mut (Signal, Signal)) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+async fn upkeep(handle: metrics_exporter_prometheus::PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
+}
+
+/// A panic's message may quote what it choked on, a statement with its literals: only its place is logged.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let location = info.location().map(ToString::to_string);
+        tracing::error!(target: targets::SERVER, location, "panic: a bug in the proxy");
+    }));
+}

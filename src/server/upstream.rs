@@ -1,0 +1,115 @@
+//! The PostgreSQL server and how to reach it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use crate::config::HostPort;
+
+/// Idle time before the first keepalive packet, on both sides of the proxy.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time between keepalive packets that stay unanswered.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where the server is. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    address: HostPort,
+}
+
+/// Why the server could not be reached. The server or the network is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The name does not resolve.
+    #[error("the name of the PostgreSQL server {address} cannot be resolved: {reason}")]
+    Dns {
+        /// `host:port`.
+        address: String,
+        /// The resolver's words.
+        reason: io::Error,
+    },
+    /// Every address refused the connection.
+    #[error("the PostgreSQL server {address} refuses connections: is it running?")]
+    Refused {
+        /// `host:port`.
+        address: String,
+    },
+    /// No address answered in time.
+    #[error("the PostgreSQL server {address} did not accept a connection within {limit:?}")]
+    Timeout {
+        /// `host:port`.
+        address: String,
+        /// The time limit.
+        limit: Duration,
+    },
+    /// Anything else, such as no route.
+    #[error("the PostgreSQL server {address} cannot be reached: {reason}")]
+    Unreachable {
+        /// `host:port`.
+        address: String,
+        /// The operating system's words, of the last address tried.
+        reason: io::Error,
+    },
+}
+
+impl UpstreamError {
+    /// The `kind` label of `staleguard_upstream_errors_total`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Dns { .. } => "dns",
+            Self::Refused { .. } => "refused",
+            Self::Timeout { .. } => "timeout",
+            Self::Unreachable { .. } => "unreachable",
+        }
+    }
+}
+
+impl Upstream {
+    /// The server at `address`. Nothing is resolved or connected yet.
+    pub fn new(address: HostPort) -> Self {
+        Self { address }
+    }
+
+    /// Its address as configured.
+    pub fn address(&self) -> &HostPort {
+        &self.address
+    }
+
+    /// Opens a connection. All addresses of the name are tried in order, all within `limit`.
+    pub async fn connect(&self, limit: Duration) -> Result<TcpStream, UpstreamError> {
+        match tokio::time::timeout(limit, self.connect_any()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(UpstreamError::Timeout { address: self.address.to_string(), limit }),
+        }
+    }
+
+    async fn connect_any(&self) -> Result<TcpStream, UpstreamError> {
+        let address = || self.address.to_string();
+        let addresses: Vec<SocketAddr> =
+            tokio::net::lookup_host((self.address.host.as_str(), self.address.port))
+                .await
+                .map_err(|reason| UpstreamError::Dns { address: address(), reason })?
+                .collect();
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for candidate in addresses {
+            match TcpStream::connect(candidate).await.and_then(|stream| tune(&stream).map(|()| stream)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(match last.kind() {
+            io::ErrorKind::ConnectionRefused => UpstreamError::Refused { address: address() },
+            _ => UpstreamError::Unreachable { address: address(), reason: last },
+        })
+    }
+}
+
+/// No delay of small packets, and keepalive so that a vanished peer is noticed.
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}

@@ -1,0 +1,154 @@
+//! What result rows teach, and how hidden columns leave them.
+
+use smallvec::SmallVec;
+
+use crate::catalog::{Table, VersionType, View};
+use crate::observe::RowKey;
+use crate::rewrite::plan::{ResultKind, StatementPlan};
+use crate::sql::columns::ColumnSet;
+use crate::sql::encoding::Encoding;
+use crate::sql::keys::{self, KeyType};
+use crate::wire::read::{Field, read_data_row};
+
+/// Reads rows of one result.
+#[derive(Debug, Default)]
+pub(crate) struct Learner {
+    tables: Vec<Source>,
+    written: Vec<u32>,
+    /// How many columns at the end of each row are not the client's.
+    pub hidden: usize,
+    /// What the rows are.
+    pub kind: ResultKind,
+}
+
+#[derive(Debug)]
+struct Source {
+    root_oid: u32,
+    key: SmallVec<[(usize, KeyType, i16); 2]>,
+    version: (usize, VersionType, i16),
+    shown: ColumnSet,
+}
+
+/// A row that the client was shown.
+#[derive(Debug)]
+pub(crate) struct Taught<'a> {
+    pub row: RowKey,
+    pub version: i64,
+    pub shown: &'a ColumnSet,
+}
+
+impl Learner {
+    /// From a result's columns as described, in the formats in which its rows come (`format`).
+    pub fn new(plan: &StatementPlan, view: &View, fields: &[Field], format: impl Fn(usize) -> i16) -> Self {
+        let hidden = plan.hidden.len().min(fields.len());
+        let visible = fields.len() - hidden;
+        let tables = plan
+            .teaches
+            .iter()
+            .filter_map(|teach| {
+                // The table as this session's view has it now: a plan may be older than a partition's OID.
+                let table = view.table_by_oid(teach.table.oid)?;
+                source(table, &teach.shown, plan, fields, visible, &format)
+            })
+            .collect();
+        let tables: Vec<Source> = tables;
+        let written = match plan.result {
+            ResultKind::Written => tables.iter().map(|t| t.root_oid).collect(),
+            _ => Vec::new(),
+        };
+        Self { tables, written, hidden, kind: plan.result }
+    }
+
+    /// Root OIDs of the tables whose rows the result shows as the statement wrote them.
+    pub fn written(&self) -> &[u32] {
+        &self.written
+    }
+
+    /// There is nothing to learn from the rows.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// Reads one DataRow body; rows whose key or version is null or not canonical teach nothing.
+    pub fn row<'s>(&'s self, body: &[u8], encoding: Encoding, mut learn: impl FnMut(Taught<'s>)) {
+        if self.tables.is_empty() {
+            return;
+        }
+        let Some(row) = read_data_row(body) else { return };
+        let values: SmallVec<[Option<&[u8]>; 16]> = row.fields().collect();
+        let value = |i: usize| values.get(i).copied().flatten();
+        for source in &self.tables {
+            if let Some((row, version)) = source.read(encoding, value) {
+                learn(Taught { row, version, shown: &source.shown });
+            }
+        }
+    }
+}
+
+impl Source {
+    fn read<'v>(
+        &self,
+        encoding: Encoding,
+        value: impl Fn(usize) -> Option<&'v [u8]>,
+    ) -> Option<(RowKey, i64)> {
+        let (index, ty, format) = self.version;
+        let version = keys::int_param(ty.oid(), format, value(index)?)?;
+        let canonical =
+            |i: usize, ty: KeyType, format: i16| keys::canonical_param(ty, 0, format, encoding, value(i)?);
+        let key = match self.key.as_slice() {
+            [(i, ty, format)] => canonical(*i, *ty, *format)?,
+            several => {
+                let mut parts: SmallVec<[Box<str>; 4]> = SmallVec::new();
+                for (i, ty, format) in several {
+                    parts.push(canonical(*i, *ty, *format)?);
+                }
+                keys::join_key(&parts)
+            }
+        };
+        Some((RowKey { table: self.root_oid, key }, version))
+    }
+}
+
+fn source(
+    table: &Table,
+    named: &ColumnSet,
+    plan: &StatementPlan,
+    fields: &[Field],
+    visible: usize,
+    format: &impl Fn(usize) -> i16,
+) -> Option<Source> {
+    let position = |column: usize| {
+        let attnum = table.columns.get(column)?.attnum;
+        let hidden = plan.hidden.iter().position(|h| h.table_oid == table.oid && h.column == column);
+        match hidden {
+            Some(i) => Some(visible + i),
+            None => {
+                fields.get(..visible)?.iter().position(|f| f.table_oid == table.oid && f.attnum == attnum)
+            }
+        }
+    };
+    let mut key = SmallVec::new();
+    for column in &table.key {
+        let ty = KeyType::from_oid(table.columns.get(*column)?.type_oid)?;
+        let at = position(*column)?;
+        key.push((at, ty, format(at)));
+    }
+    if key.is_empty() {
+        return None;
+    }
+    let at = position(table.version)?;
+    let mut shown = named.clone();
+    for field in fields.get(..visible)? {
+        if field.table_oid == table.oid {
+            if let Some(column) = table.column_by_attnum(field.attnum) {
+                shown.insert(column.slot);
+            }
+        }
+    }
+    let key_slots: ColumnSet = table.key_columns().map(|c| c.slot).collect();
+    shown.subtract(&key_slots);
+    if shown.is_empty() {
+        return None;
+    }
+    Some(Source { root_oid: table.root_oid, key, version: (at, table.version_type, format(at)), shown })
+}

@@ -1,0 +1,169 @@
+//! When the session looks at the catalog, and what it does with the answer.
+
+use super::own::{Exchange, Own, OwnStatement};
+use super::state::{Session, Wait};
+use crate::catalog::look::{self, Look};
+use crate::catalog::views::Seen;
+use crate::sql::prefilter::first_word;
+use crate::telemetry::metrics::CatalogLook;
+use crate::telemetry::targets;
+use crate::wire::buffer::Out;
+use crate::wire::build;
+
+/// First words of statements that take a snapshot anyway, so that a look before them changes nothing.
+/// LOCK and SET TRANSACTION must come before any snapshot of their transaction.
+const SNAPSHOT_WORDS: [&[u8]; 13] = [
+    b"select", b"with", b"insert", b"update", b"delete", b"merge", b"values", b"table", b"execute",
+    b"declare", b"explain", b"copy", b"prepare",
+];
+
+/// What the session may do with a statement now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Viewed {
+    /// Plan it with the view (or forward it, if there is none).
+    Ready,
+    /// Not yet: replies or a look are outstanding.
+    Later,
+}
+
+impl Session {
+    /// Takes the shared view in, where a newer one is there and this session has not gone its own way.
+    fn adopt_shared(&mut self) {
+        if self.diverged || self.view_outdated {
+            return;
+        }
+        if let Some(shared) = self.shared.views.get(&self.facts.view_key) {
+            if self.view.as_ref().is_none_or(|mine| mine.at < shared.at) {
+                self.view = Some(shared);
+            }
+        }
+    }
+
+    /// A view young enough for a statement sent now is at hand, without asking anyone.
+    pub fn view_is_fresh(&mut self) -> bool {
+        if self.view_outdated {
+            return false;
+        }
+        let now = self.now();
+        let age = self.shared.settings.catalog.max_age;
+        if self.view.as_ref().is_some_and(|v| v.is_fresh(now, age)) {
+            return true;
+        }
+        self.adopt_shared();
+        self.view.as_ref().is_some_and(|v| v.is_fresh(now, age))
+    }
+
+    /// Makes sure of a view before a statement that it matters to. `mid_cycle`: extended-protocol messages
+    /// have been sent since the last Sync.
+    pub fn ensure_view(&mut self, text: Option<&[u8]>, out: &mut Out) -> Viewed {
+        if self.view_is_fresh() {
+            return Viewed::Ready;
+        }
+        let usable = self.view.is_some() && !self.view_outdated;
+        let mid_cycle = self.cycle.messages > 0;
+        if mid_cycle && usable {
+            return Viewed::Ready;
+        }
+        if !self.queue.is_empty() {
+            if mid_cycle {
+                build::flush(out.as_bytes_mut());
+            }
+            self.wait = Some(Wait::Drain);
+            return Viewed::Later;
+        }
+        match self.status {
+            b'I' => {}
+            b'T' if usable => return Viewed::Ready,
+            b'T' if text.is_none_or(takes_snapshot) => {}
+            _ => return Viewed::Ready,
+        }
+        self.look(out, !mid_cycle);
+        Viewed::Later
+    }
+
+    /// Sends a look.
+    pub fn look(&mut self, out: &mut Out, sync: bool) {
+        let parameters = look::parameters(&self.shared.settings.tables);
+        let values = parameters.each_ref().map(|p| Some(p.as_bytes()));
+        self.look_after = false;
+        self.own_send(
+            out,
+            Exchange::Look,
+            Some(OwnStatement { text: look::LOOK_SQL.as_bytes(), oids: &[], formats: &[], values: &values }),
+            None,
+            sync,
+        );
+    }
+
+    /// A look's answer is in. Returns the error that the client must see in place of its statement's reply,
+    /// if the look has failed the client's transaction.
+    pub fn looked(&mut self, own: Own) -> Option<bytes::Bytes> {
+        let in_transaction = self.status != b'I' || !own.synced;
+        let metrics = &self.shared.metrics;
+        if let Some(error) = own.error {
+            metrics.catalog_look(CatalogLook::Failed);
+            let fields = crate::wire::read::read_error_fields(&error);
+            let sqlstate =
+                fields.as_ref().and_then(|f| f.sqlstate()).map(String::from_utf8_lossy).unwrap_or_default();
+            tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %self.facts.database,
+                %sqlstate, "the catalog look failed: statements pass unprotected until one succeeds");
+            // Until the next try statements pass with what is known, or nothing.
+            let at = own.sent_at;
+            let view = self.view.take().map(|v| v.view).unwrap_or_default();
+            self.view = Some(Seen { view, at });
+            self.view_outdated = false;
+            return in_transaction.then_some(error);
+        }
+        let rows: Vec<(String, Option<String>)> = own
+            .rows
+            .into_iter()
+            .map(|row| {
+                let mut texts = row.into_iter().map(|v| v.map(|v| String::from_utf8_lossy(&v).into_owned()));
+                (texts.next().flatten().unwrap_or_default(), texts.next().flatten())
+            })
+            .collect();
+        match look::read(&rows, &self.shared.settings.tables) {
+            Ok(look) => self.take_look(look, own.sent_at, in_transaction),
+            Err(error) => {
+                metrics.catalog_look(CatalogLook::Failed);
+                tracing::error!(target: targets::CATALOG, session = self.facts.id, %error, "the catalog look failed");
+                self.view = Some(Seen { view: Default::default(), at: own.sent_at });
+                self.view_outdated = false;
+            }
+        }
+        None
+    }
+
+    fn take_look(&mut self, look: Look, at: std::time::Instant, in_transaction: bool) {
+        let shared = self.shared.clone();
+        let before = self.view.as_ref().map(|v| v.view.generation);
+        // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
+        self.view_private |= in_transaction;
+        let seen = if self.diverged || in_transaction {
+            Seen { view: shared.views.private(self.view.as_ref().map(|v| &v.view), look.view), at }
+        } else {
+            shared.views.publish(&self.facts.view_key, look.view, at)
+        };
+        let changed = before != Some(seen.view.generation);
+        shared.metrics.catalog_look(if changed { CatalogLook::Changed } else { CatalogLook::Unchanged });
+        self.view = Some(seen);
+        self.view_outdated = false;
+        if !in_transaction && shared.views.is_news(look.database.as_bytes(), &look.tables) {
+            for table in &look.tables {
+                match (&table.unprotected, table.note) {
+                    (None, None) => tracing::info!(target: targets::CATALOG, database = %look.database,
+                        table = %table.table, "protected"),
+                    (None, Some(note)) => tracing::warn!(target: targets::CATALOG, database = %look.database,
+                        table = %table.table, note, "protected"),
+                    (Some(reason), _) => tracing::warn!(target: targets::CATALOG, database = %look.database,
+                        table = %table.table, %reason, "not protected"),
+                }
+            }
+        }
+    }
+}
+
+fn takes_snapshot(text: &[u8]) -> bool {
+    // A text that begins with something else than a word (a parenthesis) is a query.
+    first_word(text).is_none_or(|word| SNAPSHOT_WORDS.iter().any(|w| word.eq_ignore_ascii_case(w)))
+}

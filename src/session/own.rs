@@ -1,0 +1,176 @@
+//! The proxy's own messages: how they are sent, swallowed and bounded in time.
+//!
+//! They are named extended-protocol messages: a simple Query would destroy the client's unnamed statement.
+//! They end with Sync only where the server is at ReadyForQuery; inside a client's cycle they end with Flush,
+//! since a Sync would commit its half-sent implicit transaction.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::put;
+use super::queue::Kind;
+use super::state::{Detail, Session, Wait};
+use crate::wire::buffer::Out;
+use crate::wire::build;
+
+/// Name of the proxy's own statement and portal on the server.
+const NAME: &[u8] = b"staleguard_own";
+
+/// What an exchange is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    /// Reads the catalog.
+    Look,
+    /// Asks for the parameter types of the client's statement.
+    ParameterTypes,
+    /// Reads the present version of the row that a write did not find.
+    Probe,
+    /// Reads the present state of the row, makes the transaction fail, or both.
+    Refuse,
+}
+
+impl Exchange {
+    /// For log lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Look => "catalog look",
+            Self::ParameterTypes => "parameter types",
+            Self::Probe => "probe",
+            Self::Refuse => "refusal",
+        }
+    }
+}
+
+/// An exchange in flight, with what has come in.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub what: Exchange,
+    pub rows: Vec<Vec<Option<Bytes>>>,
+    /// Body of the ErrorResponse.
+    pub error: Option<Bytes>,
+    pub types: Option<Vec<u32>>,
+    /// Ends with Sync (else with Flush).
+    pub synced: bool,
+    pub sent_at: Instant,
+    /// When it has taken too long.
+    pub deadline: Instant,
+    /// It has taken too long once, and the server was asked to cancel it.
+    pub cancelled: bool,
+}
+
+/// A value of an own statement's parameter.
+pub(crate) type Value<'a> = Option<&'a [u8]>;
+
+/// One own statement.
+pub(crate) struct OwnStatement<'a> {
+    pub text: &'a [u8],
+    pub oids: &'a [u32],
+    pub formats: &'a [i16],
+    pub values: &'a [Value<'a>],
+}
+
+impl Session {
+    /// Sends an exchange: an optional statement that is run, and optionally a text whose Parse must fail.
+    pub fn own_send(
+        &mut self,
+        out: &mut Out,
+        what: Exchange,
+        run: Option<OwnStatement<'_>>,
+        fail: Option<&[u8]>,
+        sync: bool,
+    ) {
+        let mut last = 0;
+        let mut count = 0;
+        let bytes = out.as_bytes_mut();
+        let mut kinds: smallvec::SmallVec<[Kind; 10]> = smallvec::SmallVec::new();
+        if let Some(run) = run {
+            put(build::close(bytes, b'S', NAME));
+            put(build::parse(bytes, NAME, run.text, run.oids));
+            put(build::bind_formats(bytes, NAME, NAME, run.formats, run.values, &[]));
+            put(build::execute(bytes, NAME, 0));
+            put(build::close(bytes, b'P', NAME));
+            put(build::close(bytes, b'S', NAME));
+            kinds.extend([Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close]);
+        }
+        if let Some(text) = fail {
+            put(build::parse(bytes, NAME, text, &[]));
+            kinds.push(Kind::Parse);
+        }
+        if sync {
+            build::sync(bytes);
+            kinds.push(Kind::Sync);
+        } else {
+            build::flush(bytes);
+        }
+        for kind in &kinds {
+            last += 1;
+            let detail = if last == kinds.len() { Detail::OwnEnd } else { Detail::Own };
+            count += usize::from(self.queue.push(*kind, detail).is_some());
+        }
+        debug_assert_eq!(count, 0, "own messages are never sent into a skipped cycle");
+        self.own_started(what, sync);
+    }
+
+    /// Asks for the types of a client's statement: its Describe and a Sync.
+    pub fn own_describe(&mut self, out: &mut Out, statement: &[u8]) {
+        let bytes = out.as_bytes_mut();
+        put(build::describe(bytes, b'S', statement));
+        build::sync(bytes);
+        self.queue.push(Kind::DescribeStatement, Detail::Own);
+        self.queue.push(Kind::Sync, Detail::OwnEnd);
+        self.own_started(Exchange::ParameterTypes, true);
+    }
+
+    fn own_started(&mut self, what: Exchange, synced: bool) {
+        let now = self.now();
+        self.own = Some(Own {
+            what,
+            rows: Vec::new(),
+            error: None,
+            types: None,
+            synced,
+            sent_at: now,
+            deadline: now + self.shared.settings.own_message_timeout,
+            cancelled: false,
+        });
+        if self.wait != Some(Wait::Verdict) {
+            self.wait = Some(Wait::Own);
+        }
+    }
+
+    /// When the exchange in flight has taken too long.
+    pub fn own_deadline(&self) -> Option<Instant> {
+        self.own.as_ref().map(|o| o.deadline)
+    }
+
+    /// The exchange has taken too long: the first time ask the server to cancel it (its error then is the
+    /// outcome), the second time the session cannot go on.
+    pub fn own_overdue(&mut self, grace: Duration) -> Overdue {
+        let now = self.now();
+        match &mut self.own {
+            Some(own) if own.deadline > now => Overdue::NotYet,
+            Some(own) if !own.cancelled => {
+                own.cancelled = true;
+                own.deadline = now + grace;
+                tracing::warn!(
+                    target: crate::telemetry::targets::SESSION,
+                    session = self.facts.id,
+                    exchange = own.what.name(),
+                    "the server is slow to answer the proxy's own message: cancelling it"
+                );
+                Overdue::Cancel
+            }
+            Some(_) => Overdue::Close,
+            None => Overdue::NotYet,
+        }
+    }
+}
+
+/// What to do about a slow exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    NotYet,
+    Cancel,
+    Close,
+}

@@ -1,0 +1,185 @@
+//! Prepared statements and portals as the session believes the server has them.
+//!
+//! The maps change when a message is sent; a message that the server then refuses or skips is undone from
+//! its [`Undo`], newest first. Only statements that the plan has something to say about are kept: a name that
+//! is not here is the client's own business.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::rewrite::plan::{Plan, StatementPlan};
+use crate::rewrite::render::Rendered;
+use crate::wire::read::Field;
+
+/// A statement that a Parse made.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// Order of sending.
+    pub seq: u64,
+    /// Its name, empty for the unnamed one.
+    pub name: Box<[u8]>,
+    /// The client's own text.
+    pub text: Bytes,
+    /// Parameter types the client declared.
+    pub oids: Vec<u32>,
+    /// The plan of the text.
+    pub plan: Arc<Plan>,
+    /// Generation of the view that it was made for.
+    pub generation: u64,
+    /// The text as sent, where it differs.
+    pub rendered: Option<Rendered>,
+    /// Number of the added parameter, 0 without.
+    pub hidden_param: u16,
+    /// How many hidden columns its result ends with.
+    pub hidden: usize,
+    /// The result's columns as the server described them (hidden ones included, formats of a statement).
+    pub layout: RefCell<Option<Rc<[Field]>>>,
+    /// Parameter types as the server described them (the added one included).
+    pub param_types: RefCell<Option<Rc<[u32]>>>,
+    /// The cycle in which a Describe was last sent.
+    pub described_in: Cell<u64>,
+}
+
+impl Prepared {
+    /// The one statement of the text (a Parse holds at most one).
+    pub fn statement(&self) -> Option<&StatementPlan> {
+        self.plan.statements.first()
+    }
+
+    /// How many parameters the client's own text has.
+    pub fn own_params(&self) -> usize {
+        usize::from(self.plan.max_param).max(self.oids.len())
+    }
+
+    /// The text on the server is not the client's.
+    pub fn is_rewritten(&self) -> bool {
+        self.rendered.is_some()
+    }
+}
+
+/// A portal that a Bind made.
+#[derive(Debug)]
+pub(crate) struct Portal {
+    /// The statement bound.
+    pub prepared: Rc<Prepared>,
+    /// Result formats as bound: none = text, one = all, else one per visible column.
+    pub result_formats: Vec<i16>,
+    /// How many parameters it was bound with.
+    pub param_count: usize,
+    /// What the write behind it rests on.
+    pub write: RefCell<Option<super::writes::Write>>,
+}
+
+impl Portal {
+    /// Format of result column `i` (hidden columns count behind the visible ones).
+    pub fn format(&self, i: usize) -> i16 {
+        match self.result_formats.as_slice() {
+            [] => 0,
+            [all] => *all,
+            each => each.get(i).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// What a message that is not carried out must put back.
+#[derive(Debug, Default)]
+pub(crate) enum Undo {
+    /// Nothing.
+    #[default]
+    None,
+    /// The statement of this name.
+    Statement(Box<[u8]>, Option<Rc<Prepared>>),
+    /// The portal of this name.
+    Portal(Box<[u8]>, Option<Rc<Portal>>),
+}
+
+/// The two maps.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    statements: HashMap<Box<[u8]>, Rc<Prepared>>,
+    portals: HashMap<Box<[u8]>, Rc<Portal>>,
+}
+
+impl Names {
+    pub fn statement(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        if self.statements.is_empty() { None } else { self.statements.get(name) }
+    }
+
+    pub fn portal(&self, name: &[u8]) -> Option<&Rc<Portal>> {
+        if self.portals.is_empty() { None } else { self.portals.get(name) }
+    }
+
+    /// Puts a statement in the place of one of its name, or takes that away (`None`).
+    pub fn set_statement(&mut self, name: &[u8], new: Option<Rc<Prepared>>) -> Undo {
+        if new.is_none() && self.statements.is_empty() {
+            return Undo::None;
+        }
+        let old = match new {
+            Some(new) => self.statements.insert(name.into(), new),
+            None => match self.statements.remove(name) {
+                Some(old) => Some(old),
+                None => return Undo::None,
+            },
+        };
+        Undo::Statement(name.into(), old)
+    }
+
+    /// Puts a portal in the place of one of its name, or takes that away (`None`).
+    pub fn set_portal(&mut self, name: &[u8], new: Option<Rc<Portal>>) -> Undo {
+        if new.is_none() && self.portals.is_empty() {
+            return Undo::None;
+        }
+        let old = match new {
+            Some(new) => self.portals.insert(name.into(), new),
+            None => match self.portals.remove(name) {
+                Some(old) => Some(old),
+                None => return Undo::None,
+            },
+        };
+        Undo::Portal(name.into(), old)
+    }
+
+    pub fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::None => {}
+            Undo::Statement(name, Some(old)) => {
+                self.statements.insert(name, old);
+            }
+            Undo::Statement(name, None) => {
+                self.statements.remove(&name);
+            }
+            Undo::Portal(name, Some(old)) => {
+                self.portals.insert(name, old);
+            }
+            Undo::Portal(name, None) => {
+                self.portals.remove(&name);
+            }
+        }
+    }
+
+    /// DEALLOCATE ALL, DISCARD ALL sent as number `seq`: what was parsed later stays.
+    pub fn deallocate_all(&mut self, seq: u64) {
+        self.statements.retain(|_, s| s.seq > seq);
+    }
+
+    /// DEALLOCATE name, sent as number `seq`.
+    pub fn deallocate(&mut self, name: &[u8], seq: u64) {
+        if self.statements.get(name).is_some_and(|s| s.seq < seq) {
+            self.statements.remove(name);
+        }
+    }
+
+    /// The transaction is over and nothing is in flight: no portal outlives it.
+    pub fn transaction_over(&mut self) {
+        if !self.portals.is_empty() {
+            self.portals.clear();
+            if self.portals.capacity() > 64 {
+                self.portals.shrink_to_fit();
+            }
+        }
+    }
+}

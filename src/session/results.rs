@@ -1,0 +1,374 @@
+//! Results of statements with a plan: rows, completion, zero rows.
+
+use bytes::Bytes;
+
+use super::learn::Learner;
+use super::put;
+use super::queue::Kind;
+use super::server::{Fate, portal_learner, strip_description};
+use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
+use super::verdict::Verdict;
+use super::writes::{Stance, Write};
+use crate::observe::RowKey;
+use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite};
+use crate::sql::keys::join_key;
+use crate::telemetry::metrics::WriteOutcome;
+use crate::wire::buffer::Out;
+use crate::wire::edit;
+use crate::wire::read::{read_command_complete, read_error_fields, read_row_description, rows_of_tag};
+use crate::wire::tag::back;
+
+impl Session {
+    /// A reply to a Query with a plan.
+    pub(super) fn query_frame(
+        &mut self,
+        query: &mut QueryDetail,
+        tag: u8,
+        body: &[u8],
+        client: &mut Out,
+    ) -> Fate {
+        match tag {
+            back::ROW_DESCRIPTION => {
+                query.answered = true;
+                let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
+                let (Some(fields), Some(seen)) = (read_row_description(body), self.view.as_ref()) else {
+                    return Fate::Forward;
+                };
+                let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
+                let mut learner = Learner::new(statement, &seen.view, &fields, |_| 0);
+                learner.hidden = hidden;
+                query.learner = Some(learner);
+                strip_description(body, hidden, client)
+            }
+            back::DATA_ROW => match &query.learner {
+                Some(learner) => self.row(learner, body, client),
+                None => Fate::Forward,
+            },
+            back::COMMAND_COMPLETE => {
+                let learner = query.learner.take();
+                let plan = query.plan.clone();
+                let statement = plan.statements.get(query.index);
+                query.index += 1;
+                let tag = read_command_complete(body).unwrap_or_default();
+                let rows = rows_of_tag(tag);
+                if rows == Some(0) {
+                    if let Some(write) = query.write.take_if(|w| w.is_checked()) {
+                        self.zero_rows(write, body);
+                        return Fate::Gone;
+                    }
+                }
+                query.answered = true;
+                if let Some(statement) = statement {
+                    let taught = learner.as_ref().map_or(&[][..], |l| l.written());
+                    self.complete(statement, query.write.take(), tag, query.seq, taught);
+                }
+                Fate::Forward
+            }
+            back::EMPTY_QUERY => Fate::Forward,
+            back::ERROR => {
+                let refused =
+                    read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
+                let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
+                if refused && alone {
+                    query.refused = Some(Bytes::copy_from_slice(body));
+                    return Fate::Gone;
+                }
+                self.errored = true;
+                self.error_out(back::ERROR, body, &query.text, query.rendered.as_ref(), None, client)
+            }
+            _ => {
+                query.answered = true;
+                Fate::Forward
+            }
+        }
+    }
+
+    /// The server has refused a rewritten Query for want of a column or a privilege. Outside a block the
+    /// client's own text is run in its place; inside one the error stands.
+    pub(super) fn refused_text(
+        &mut self,
+        query: QueryDetail,
+        frame: &[u8],
+        client: &mut Out,
+        server: &mut Out,
+    ) -> Fate {
+        let error = query.refused.clone().unwrap_or_default();
+        // Behind requests that are already on their way it would come out of order.
+        if self.status == b'I' && self.queue.is_empty() {
+            let sqlstate =
+                read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
+            put(edit::query_with_text(server.as_bytes_mut(), &query.text));
+            self.expect(Kind::Query, Detail::Rerun(sqlstate.into()));
+            return Fate::Gone;
+        }
+        self.errored = true;
+        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), None, client)
+            == Fate::Forward
+        {
+            super::frame_out(client, back::ERROR, &error);
+        }
+        client.extend(frame);
+        let status = self.status;
+        self.client_ready(status, true);
+        Fate::Gone
+    }
+
+    /// A reply to an Execute of a portal with a plan.
+    pub(super) fn execute_frame(
+        &mut self,
+        execute: &mut ExecuteDetail,
+        tag: u8,
+        body: &[u8],
+        client: &mut Out,
+    ) -> Fate {
+        let portal = execute.portal.clone();
+        match tag {
+            back::DATA_ROW => {
+                if execute.learner.is_none() {
+                    execute.learner = Some(portal_learner(self, &portal));
+                }
+                match &execute.learner {
+                    Some(learner) => self.row(learner, body, client),
+                    None => Fate::Forward,
+                }
+            }
+            back::COMMAND_COMPLETE => {
+                let tag = read_command_complete(body).unwrap_or_default();
+                let mut write = portal.write.borrow_mut();
+                if rows_of_tag(tag) == Some(0) {
+                    if let Some(write) = write.take_if(|w| w.is_checked()) {
+                        self.zero_rows(write, body);
+                        return Fate::Gone;
+                    }
+                }
+                if let Some(statement) = portal.prepared.statement() {
+                    let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
+                    self.complete(statement, write.take(), tag, execute.seq, taught);
+                }
+                Fate::Forward
+            }
+            back::PORTAL_SUSPENDED => {
+                // A write with RETURNING has run in full before its first row: it may never be fetched further.
+                let mut write = portal.write.borrow_mut();
+                let statement = portal.prepared.statement();
+                if let Some(statement) = statement.filter(|s| s.result == ResultKind::Written) {
+                    let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
+                    let taught = single.map_or(&[][..], |l| l.written());
+                    self.complete(statement, write.take(), b"UPDATE 1", execute.seq, taught);
+                }
+                Fate::Forward
+            }
+            back::ERROR => {
+                self.errored = true;
+                let prepared = &portal.prepared;
+                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), None, client)
+            }
+            _ => Fate::Forward,
+        }
+    }
+
+    /// A checked write found no row: keep its reply back until it is known why.
+    fn zero_rows(&mut self, write: Write, body: &[u8]) {
+        let mut frame = Vec::with_capacity(body.len() + 5);
+        frame.push(back::COMMAND_COMPLETE);
+        frame.extend_from_slice(&u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_be_bytes());
+        frame.extend_from_slice(body);
+        self.verdict = Some(Box::new(Verdict::new(write, &frame)));
+    }
+
+    fn row(&mut self, learner: &Learner, body: &[u8], client: &mut Out) -> Fate {
+        let now = self.now();
+        let observations = &mut self.observations;
+        learner.row(body, self.lex.encoding, |taught| match learner.kind {
+            ResultKind::Read => observations.read(taught.row, taught.version, taught.shown, now),
+            ResultKind::Written => observations.returned(taught.row, taught.version, taught.shown, now),
+            ResultKind::Deleted => observations.deleted(&taught.row, now),
+        });
+        if learner.hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, learner.hidden) {
+            Fate::Gone
+        } else {
+            Fate::Forward
+        }
+    }
+
+    /// A statement has completed with this tag. `taught`: root OIDs of tables whose written rows its own result
+    /// has shown.
+    fn complete(
+        &mut self,
+        statement: &StatementPlan,
+        write: Option<Write>,
+        tag: &[u8],
+        seq: u64,
+        taught: &[u32],
+    ) {
+        let rows = rows_of_tag(tag).unwrap_or(0);
+        if let Some(write) = write {
+            self.settle(&write, rows, taught);
+        } else if let Some(point) = &statement.point {
+            // Its outcome is settled already, or its key was not looked at.
+            self.observations.forget_table(point.table.root_oid);
+        }
+        match &statement.effect {
+            Effect::Prepare(name) => {
+                self.sql_prepared.insert(name.clone(), statement.unchecked.clone());
+            }
+            Effect::Execute(name) => {
+                if let Some(writes) = self.sql_prepared.get(name).cloned() {
+                    self.unchecked(&writes, taught);
+                }
+                self.unchecked(&statement.unchecked, taught);
+            }
+            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unchecked, taught),
+            _ => {}
+        }
+        self.effect(statement, tag, seq);
+    }
+
+    /// Writes of unknown outcome: counted, and what was known of their rows is forgotten.
+    fn unchecked(&mut self, writes: &[UncheckedWrite], taught: &[u32]) {
+        let now = self.now();
+        for write in writes {
+            self.shared.metrics.unchecked_write(&write.table, write.reason);
+            if write.root_oid == 0 || taught.contains(&write.root_oid) {
+                continue;
+            }
+            match self.literal_rows(write) {
+                Some(rows) => rows.iter().for_each(|row| self.observations.wrote_unchecked(row, now)),
+                None => self.observations.forget_table(write.root_oid),
+            }
+        }
+    }
+
+    /// The rows of an unchecked write, if its text names them all by constants.
+    fn literal_rows(&self, write: &UncheckedWrite) -> Option<Vec<RowKey>> {
+        if write.keys.is_empty() {
+            return None;
+        }
+        let row = |key: &Vec<Operand>| {
+            let parts: Option<Vec<&str>> = key
+                .iter()
+                .map(|part| match part {
+                    Operand::Literal(text) => Some(&**text),
+                    Operand::Param(_) => None,
+                })
+                .collect();
+            Some(RowKey::new(write.root_oid, join_key(&parts?)))
+        };
+        write.keys.iter().map(row).collect()
+    }
+
+    /// A point write has completed.
+    fn settle(&mut self, write: &Write, rows: u64, taught: &[u32]) {
+        let Some(point) = write.point() else { return };
+        let metrics = self.shared.metrics.clone();
+        let entity: &str = &point.table.entity;
+        let now = self.now();
+        let outcome = match (&write.stance, rows) {
+            (Stance::Checked { expected, .. }, 1..) => {
+                match &write.row {
+                    Some(row) if !point.moves_key && !point.table.version_triggers => {
+                        self.observations.wrote_checked(row, *expected, &point.sets, now);
+                    }
+                    Some(row) => self.observations.wrote_unchecked(row, now),
+                    None => {}
+                }
+                WriteOutcome::Checked
+            }
+            (_, 0) => WriteOutcome::PassedZero,
+            (Stance::Blind(cause), _) => {
+                metrics.blind_write(&point.table.root_name, cause.label());
+                WriteOutcome::Blind
+            }
+            (Stance::SelfRelative, _) => WriteOutcome::SelfRelative,
+            (Stance::Explicit { .. }, _) => WriteOutcome::Explicit,
+            (Stance::Unchecked(reason), _) => {
+                metrics.unchecked_write(&point.table.root_name, *reason);
+                WriteOutcome::Unchecked
+            }
+        };
+        metrics.write(entity, outcome);
+        let shown = taught.contains(&point.table.root_oid);
+        if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
+            match &write.row {
+                Some(row) => self.observations.wrote_unchecked(row, now),
+                None => self.observations.forget_table(point.table.root_oid),
+            }
+        }
+        if point.moves_key && rows > 0 {
+            // The row now lives under a key that is not worked out here.
+            self.observations.forget_table(point.table.root_oid);
+        }
+    }
+
+    /// What a completed statement does to the session beside rows.
+    fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
+        let now = self.now();
+        match &statement.effect {
+            Effect::None
+            | Effect::Begin
+            | Effect::Declare(_)
+            | Effect::Fetch(_)
+            | Effect::Prepare(_)
+            | Effect::Execute(_) => {}
+            Effect::Commit { .. } | Effect::Rollback { .. } => {
+                if tag == b"COMMIT" {
+                    self.observations.commit();
+                } else {
+                    self.observations.rollback(now);
+                }
+                self.errored = false;
+            }
+            Effect::Savepoint(name) => self.observations.savepoint(name),
+            Effect::RollbackTo(name) => self.observations.rollback_to(name, now),
+            Effect::Release(name) => self.observations.release(name),
+            Effect::PrepareTransaction => self.observations.forget_written(now),
+            Effect::DiscardAll => {
+                self.names.deallocate_all(seq);
+                self.observations.clear();
+                self.sql_prepared.clear();
+                // As the session began: what its kind shares fits again.
+                self.diverged = false;
+                self.view_outdated = false;
+                self.view = None;
+            }
+            Effect::ResetAll => {
+                self.observations.clear();
+                self.view_outdated |= self.diverged;
+            }
+            Effect::Deallocate(Some(name)) => {
+                self.sql_prepared.remove(name);
+                self.names.deallocate(name.as_bytes(), seq);
+            }
+            Effect::Deallocate(None) => {
+                self.sql_prepared.clear();
+                self.names.deallocate_all(seq);
+            }
+            Effect::Role => {
+                self.observations.clear();
+                self.names_changed();
+            }
+            Effect::Names => self.names_changed(),
+            Effect::Catalog => {
+                self.view_outdated = true;
+                self.shared.views.outdate(&self.facts.view_key.database);
+            }
+            Effect::Truncate(roots) => {
+                for root in roots {
+                    self.observations.forget_table(*root);
+                }
+            }
+        }
+    }
+
+    /// Names may resolve otherwise from here on, in this session alone.
+    fn names_changed(&mut self) {
+        self.view_outdated = true;
+        self.diverged = true;
+    }
+}
+
+/// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or
+/// that the server words otherwise for it (a syntax error at the very end).
+fn may_be_ours(sqlstate: &[u8]) -> bool {
+    matches!(sqlstate, b"42703" | b"42501" | b"42601")
+}

@@ -1,0 +1,536 @@
+//! Frames from the server: which request each answers, and what the client gets to see of it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::learn::Learner;
+use super::own::Exchange;
+use super::prepared::{Portal, Prepared};
+use super::put;
+use super::queue::{Entry, Kind, Reply};
+use super::state::{Buffers, Detail, Session, Wait};
+use crate::rewrite::render::Rendered;
+use crate::sql::lexer::{LexOptions, lex};
+use crate::telemetry::metrics::ErrorSource;
+use crate::telemetry::targets;
+use crate::wire::buffer::Out;
+use crate::wire::edit;
+use crate::wire::frame::{Scan, scan};
+use crate::wire::read::{
+    Field, read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
+    read_row_description,
+};
+use crate::wire::tag::back;
+
+/// What becomes of a server's frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Forward it as it is.
+    Forward,
+    /// The client must not see it, or has been sent something in its place.
+    Gone,
+}
+
+impl Session {
+    /// Works through what the server has sent.
+    pub fn server_input(&mut self, io: &mut Buffers) {
+        let mut run = 0;
+        loop {
+            let Some(data) = io.server_in.data().get(run..) else { break };
+            if data.is_empty() || self.closing {
+                break;
+            }
+            if self.server_rest > 0 {
+                let n = self.server_rest.min(data.len());
+                self.server_rest -= n;
+                run += n;
+                continue;
+            }
+            let (tag, len) = match scan(data) {
+                Scan::Incomplete => break,
+                Scan::Malformed => {
+                    io.client_out.forward(&mut io.server_in, run);
+                    return self.desynced(&mut io.client_out, 0, "a frame of impossible length");
+                }
+                Scan::Frame { tag, len } => (tag, len),
+            };
+            if self.passes_unread(tag) {
+                let n = len.min(data.len());
+                self.server_rest = len - n;
+                run += n;
+                continue;
+            }
+            if data.len() < len {
+                break;
+            }
+            io.client_out.forward(&mut io.server_in, run);
+            run = 0;
+            let Buffers { client_out, server_in, server_out, .. } = io;
+            let Some(frame) = server_in.data().get(..len) else { break };
+            match self.server_frame(tag, frame, client_out, server_out) {
+                Fate::Forward => run = len,
+                Fate::Gone => server_in.consume(len),
+            }
+        }
+        if run > 0 {
+            io.client_out.forward(&mut io.server_in, run);
+        }
+    }
+
+    /// Rows and copy data of a request that nobody has a question about.
+    fn passes_unread(&mut self, tag: u8) -> bool {
+        matches!(tag, back::DATA_ROW | back::COPY_DATA)
+            && self.started
+            && match self.queue.head() {
+                Some(head) => match &head.detail {
+                    Detail::Plain | Detail::Undo(_) => matches!(head.kind, Kind::Query | Kind::Execute),
+                    Detail::Query(q) => {
+                        tag == back::COPY_DATA
+                            || q.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
+                    }
+                    Detail::Execute(e) => {
+                        tag == back::COPY_DATA
+                            || e.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
+                    }
+                    _ => false,
+                },
+                None => false,
+            }
+    }
+
+    fn server_frame(&mut self, tag: u8, frame: &[u8], client: &mut Out, server: &mut Out) -> Fate {
+        let body = frame.get(5..).unwrap_or_default();
+        match tag {
+            back::PARAMETER_STATUS => {
+                if let Some((name, value)) = read_parameter_status(body) {
+                    self.parameter_status(name, value);
+                }
+                return Fate::Forward;
+            }
+            back::NOTIFICATION => return Fate::Forward,
+            back::NOTICE => return self.notice(frame, body, client),
+            back::ERROR if is_fatal(body) => {
+                self.fatal = true;
+                return Fate::Forward;
+            }
+            _ => {}
+        }
+        if !self.started {
+            return self.start_up(tag, frame, body);
+        }
+        if tag == back::READY {
+            return self.ready(frame, body, client, server);
+        }
+        let own = self.queue.head().is_some_and(|h| h.detail.is_own());
+        let fate = if own { self.own_frame(tag, body) } else { self.head_frame(tag, body, client) };
+        match self.queue.reply(tag) {
+            Reply::Async | Reply::Part => {}
+            Reply::End(entry) => self.answered(entry, client, server),
+            Reply::Failed(entries) => self.failed(entries, client, server),
+            Reply::Unexpected => {
+                self.desynced(client, tag, "a message that answers nothing outstanding");
+                return Fate::Gone;
+            }
+        }
+        self.drained();
+        fate
+    }
+
+    /// Authentication and the rest of start-up pass as they are.
+    fn start_up(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Fate {
+        match tag {
+            back::READY => {
+                self.status = read_ready(body).unwrap_or(b'I');
+                self.started = true;
+            }
+            back::KEY_DATA => self.key_data = frame.get(5..).map(Bytes::copy_from_slice),
+            _ => {}
+        }
+        Fate::Forward
+    }
+
+    fn ready(&mut self, frame: &[u8], body: &[u8], client: &mut Out, server: &mut Out) -> Fate {
+        self.status = read_ready(body).unwrap_or(self.status);
+        let entry = match self.queue.reply(back::READY) {
+            Reply::End(entry) => entry,
+            Reply::Async => return Fate::Forward,
+            _ => {
+                self.desynced(client, back::READY, "a ReadyForQuery that answers nothing outstanding");
+                return Fate::Gone;
+            }
+        };
+        let guarded = match &entry.detail {
+            Detail::Guarded => true,
+            Detail::Query(query) => query.guarded,
+            _ => false,
+        };
+        match entry.detail {
+            Detail::Own | Detail::OwnEnd | Detail::OwnUndo(_) => {
+                self.own_done(client, server);
+                self.drained();
+                return Fate::Gone;
+            }
+            Detail::Query(query) if query.refused.is_some() => {
+                return self.refused_text(*query, frame, client, server);
+            }
+            _ => {}
+        }
+        if guarded {
+            if self.verdict.is_some() && !self.errored {
+                self.begin_probe(server);
+                return Fate::Gone;
+            }
+            self.verdict = None;
+            self.wait = None;
+        }
+        let status = self.status;
+        self.client_ready(status, false);
+        self.drained();
+        if status == b'I'
+            && self.wait.is_none()
+            && self.look_after
+            && self.queue.is_empty()
+            && self.hold.is_none()
+        {
+            self.look(server, true);
+        }
+        Fate::Forward
+    }
+
+    /// Replies are in that somebody waited for.
+    fn drained(&mut self) {
+        if self.wait == Some(Wait::Drain) && self.queue.is_empty() {
+            self.wait = None;
+        }
+    }
+
+    /// A reply to the proxy's own message: kept, never forwarded.
+    fn own_frame(&mut self, tag: u8, body: &[u8]) -> Fate {
+        if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head()) {
+            if let Detail::DescribePortal(portal, true) = &head.detail {
+                set_layout(&portal.prepared, body);
+                return Fate::Gone;
+            }
+        }
+        if tag == back::ERROR {
+            // An error of a Describe or Parse put in before the client's own message is that message's error.
+            if self.own.is_none() {
+                self.errored = true;
+                return Fate::Forward;
+            }
+        }
+        if let Some(own) = &mut self.own {
+            match tag {
+                back::DATA_ROW => {
+                    if let Some(row) = read_data_row(body) {
+                        own.rows.push(row.fields().map(|v| v.map(Bytes::copy_from_slice)).collect());
+                    }
+                }
+                back::ERROR => own.error = Some(Bytes::copy_from_slice(body)),
+                back::PARAMETER_DESCRIPTION => own.types = read_parameter_description(body),
+                _ => {}
+            }
+        }
+        Fate::Gone
+    }
+
+    /// The exchange's last reply is in.
+    fn own_done(&mut self, client: &mut Out, server: &mut Out) {
+        let Some(own) = self.own.take() else { return };
+        if self.wait == Some(Wait::Own) {
+            self.wait = None;
+        }
+        match own.what {
+            Exchange::Look => {
+                let synced = own.synced;
+                if let Some(error) = self.looked(own) {
+                    if synced {
+                        self.local_error = Some(error);
+                    } else {
+                        // The server skips to the client's Sync: so does the client, once it has seen why.
+                        self.errored = true;
+                        super::verdict::forward_error(client, &error);
+                    }
+                }
+            }
+            Exchange::ParameterTypes => self.types_known(own, client, server),
+            Exchange::Probe => self.probed(own, client, server),
+            Exchange::Refuse => self.refused(own, client),
+        }
+    }
+
+    /// A reply to the client's own request.
+    fn head_frame(&mut self, tag: u8, body: &[u8], client: &mut Out) -> Fate {
+        let Some(head) = self.queue.head() else { return Fate::Forward };
+        match std::mem::take(&mut head.detail) {
+            Detail::Plain => {
+                self.errored |= tag == back::ERROR;
+                Fate::Forward
+            }
+            Detail::Rerun(sqlstate) => {
+                if tag == back::COMMAND_COMPLETE {
+                    // The original passes: the rewrite was wrong, or what it was made from is out of date.
+                    self.rewrite_rejected(&sqlstate);
+                    self.view_outdated = true;
+                }
+                self.errored |= tag == back::ERROR;
+                self.put_back(Detail::Rerun(sqlstate));
+                Fate::Forward
+            }
+            Detail::Query(mut query) => {
+                let fate = self.query_frame(&mut query, tag, body, client);
+                self.put_back(Detail::Query(query));
+                fate
+            }
+            Detail::Execute(mut execute) => {
+                let fate = self.execute_frame(&mut execute, tag, body, client);
+                self.put_back(Detail::Execute(execute));
+                fate
+            }
+            detail => {
+                let fate = self.described_frame(&detail, tag, body, client);
+                self.put_back(detail);
+                fate
+            }
+        }
+    }
+
+    fn put_back(&mut self, detail: Detail) {
+        if let Some(head) = self.queue.head() {
+            head.detail = detail;
+        }
+    }
+
+    fn described_frame(&mut self, detail: &Detail, tag: u8, body: &[u8], client: &mut Out) -> Fate {
+        let prepared: &Rc<Prepared> = match detail {
+            Detail::Parse(prepared, _) | Detail::DescribeStatement(prepared) => prepared,
+            Detail::Bind(portal, _) | Detail::DescribePortal(portal, _) => &portal.prepared,
+            _ => {
+                self.errored |= tag == back::ERROR;
+                return Fate::Forward;
+            }
+        };
+        match tag {
+            back::ERROR => {
+                self.errored = true;
+                let hidden = match detail {
+                    Detail::Bind(portal, _) if portal.param_count == prepared.own_params() => {
+                        Some((portal.result_formats.len(), prepared.hidden))
+                    }
+                    _ => None,
+                };
+                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), hidden, client)
+            }
+            back::PARAMETER_DESCRIPTION => {
+                *prepared.param_types.borrow_mut() = read_parameter_description(body).map(Into::into);
+                if prepared.hidden_param > 0
+                    && edit::parameter_description_strip(client.as_bytes_mut(), body, 1)
+                {
+                    return Fate::Gone;
+                }
+                Fate::Forward
+            }
+            back::ROW_DESCRIPTION => {
+                set_layout(prepared, body);
+                strip_description(body, prepared.hidden, client)
+            }
+            _ => Fate::Forward,
+        }
+    }
+
+    /// The request has been answered in full.
+    fn answered(&mut self, entry: Entry<Detail>, client: &mut Out, server: &mut Out) {
+        match entry.detail {
+            Detail::OwnEnd => self.own_done(client, server),
+            _ => {}
+        }
+    }
+
+    /// Nothing up to the next Sync was carried out.
+    fn failed(&mut self, entries: Vec<Entry<Detail>>, client: &mut Out, server: &mut Out) {
+        let mut own_over = false;
+        for entry in entries.into_iter().rev() {
+            own_over |= matches!(entry.detail, Detail::OwnEnd);
+            self.undo(entry.detail);
+        }
+        if own_over {
+            self.own_done(client, server);
+        }
+    }
+
+    fn notice(&mut self, frame: &[u8], body: &[u8], client: &mut Out) -> Fate {
+        let Some(head) = self.queue.head() else { return Fate::Forward };
+        if head.detail.is_own() {
+            return Fate::Gone;
+        }
+        let (text, rendered) = match &head.detail {
+            Detail::Query(q) => match &q.rendered {
+                Some(r) => (&q.text, r),
+                None => return Fate::Forward,
+            },
+            Detail::Parse(p, _) => match &p.rendered {
+                Some(r) => (&p.text, r),
+                None => return Fate::Forward,
+            },
+            Detail::Execute(e) => match &e.portal.prepared.rendered {
+                Some(r) => (&e.portal.prepared.text, r),
+                None => return Fate::Forward,
+            },
+            _ => return Fate::Forward,
+        };
+        let tag = frame.first().copied().unwrap_or(back::NOTICE);
+        map_position(tag, body, text, rendered, self.lex.encoding, client)
+    }
+
+    /// Forwards an error with its position mapped into the client's own text.
+    pub(super) fn error_out(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        text: &[u8],
+        rendered: Option<&Rendered>,
+        hidden_formats: Option<(usize, usize)>,
+        client: &mut Out,
+    ) -> Fate {
+        let Some(rendered) = rendered else { return Fate::Forward };
+        if let Some(fields) = read_error_fields(body) {
+            let sqlstate = fields.sqlstate().unwrap_or_default();
+            if let (b"08P01", Some((visible, hidden))) = (sqlstate, hidden_formats.filter(|(_, h)| *h > 0)) {
+                if let Some(message) = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok()) {
+                    let message = own_counts(message, visible + hidden, hidden);
+                    put(edit::error_with(
+                        client.as_bytes_mut(),
+                        tag,
+                        &fields,
+                        &[(b'M', Some(message.into_bytes()))],
+                    ));
+                    return Fate::Gone;
+                }
+            }
+            if sqlstate.starts_with(b"42") {
+                let inserted = fields
+                    .position()
+                    .is_some_and(|p| rendered.map.is_inserted(&rendered.text, p, self.lex.encoding));
+                if inserted {
+                    self.rewrite_rejected(sqlstate);
+                }
+            }
+        }
+        map_position(tag, body, text, rendered, self.lex.encoding, client)
+    }
+
+    pub(super) fn rewrite_rejected(&mut self, sqlstate: &[u8]) {
+        let sqlstate = String::from_utf8_lossy(sqlstate);
+        self.shared.metrics.rewrite_rejected(&sqlstate);
+        tracing::warn!(target: targets::REWRITE, session = self.facts.id, database = %self.facts.database, %sqlstate,
+            "the server refused a rewritten statement");
+    }
+
+    /// The queue and the server disagree: nothing that follows could be trusted.
+    pub(super) fn desynced(&mut self, client: &mut Out, tag: u8, what: &'static str) {
+        self.shared.metrics.sessions_desynced.increment(1);
+        self.shared.metrics.protocol_error(ErrorSource::Server);
+        tracing::error!(target: targets::SESSION, session = self.facts.id, tag = %char::from(tag),
+            outstanding = ?self.queue.head().map(|h| h.kind), what, "closing: server and proxy disagree");
+        self.close_with(client, "08P01", "staleguard lost step with the server and closed the connection");
+    }
+
+    /// Ends the session with a FATAL error of the proxy's own.
+    pub(super) fn close_with(&mut self, client: &mut Out, sqlstate: &str, message: &str) {
+        super::fatal(client, sqlstate, message);
+        self.fatal = true;
+        self.closing = true;
+        self.wait = None;
+    }
+}
+
+/// Makes a learner for the rows of an Execute, from the layout and the formats bound.
+pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
+    let prepared = &portal.prepared;
+    let layout = prepared.layout.borrow().clone();
+    let empty: Rc<[Field]> = Rc::from(Vec::new());
+    let fields = layout.unwrap_or(empty);
+    let mut learner = match (prepared.statement(), session.view.as_ref()) {
+        (Some(statement), Some(seen)) => Learner::new(statement, &seen.view, &fields, |i| portal.format(i)),
+        _ => Learner::default(),
+    };
+    learner.hidden = prepared.hidden;
+    learner
+}
+
+fn set_layout(prepared: &Prepared, body: &[u8]) {
+    if let Some(fields) = read_row_description(body) {
+        *prepared.layout.borrow_mut() = Some(fields.into());
+    }
+}
+
+pub(super) fn strip_description(body: &[u8], hidden: usize, client: &mut Out) -> Fate {
+    if hidden > 0 && edit::row_description_strip(client.as_bytes_mut(), body, hidden) {
+        Fate::Gone
+    } else {
+        Fate::Forward
+    }
+}
+
+fn map_position(
+    tag: u8,
+    body: &[u8],
+    text: &[u8],
+    rendered: &Rendered,
+    encoding: crate::sql::encoding::Encoding,
+    client: &mut Out,
+) -> Fate {
+    let Some(fields) = read_error_fields(body) else { return Fate::Forward };
+    let Some(position) = fields.position() else { return Fate::Forward };
+    let mapped = rendered.map.original_position(&rendered.text, text, position, encoding);
+    let mut changes: SmallVec<[(u8, Option<Vec<u8>>); 2]> = SmallVec::new();
+    changes.push((b'P', mapped.map(|p| p.to_string().into_bytes())));
+    // The parser tripped over a piece of ours that closes what the client left open (`WHERE id =`): the client's
+    // own text has something else there, or its end.
+    let near = fields.get(b'M').is_some_and(|m| m.starts_with(b"syntax error at or near "));
+    if near && rendered.map.is_inserted(&rendered.text, position, encoding) && text.is_ascii() {
+        if let Some(mapped) = mapped {
+            let (at, message) = syntax_error_at(text, mapped.saturating_sub(1));
+            changes.clear();
+            changes.push((b'P', Some((at + 1).to_string().into_bytes())));
+            changes.push((b'M', Some(message.into_bytes())));
+        }
+    }
+    if edit::error_with(client.as_bytes_mut(), tag, &fields, &changes) { Fate::Gone } else { Fate::Forward }
+}
+
+/// Place and wording of a syntax error at the first token at or behind `offset`.
+fn syntax_error_at(text: &[u8], offset: usize) -> (usize, String) {
+    let tokens = lex(text, &LexOptions::default()).map(|t| t.tokens).unwrap_or_default();
+    match tokens.iter().find(|t| t.start as usize >= offset) {
+        Some(token) => {
+            let near = String::from_utf8_lossy(token.text(text)).into_owned();
+            (token.start as usize, format!("syntax error at or near \"{near}\""))
+        }
+        None => (text.len(), "syntax error at end of input".to_owned()),
+    }
+}
+
+/// "bind message has 3 result formats but query has 4 columns": the client's own counts.
+fn own_counts(message: &str, formats: usize, hidden: usize) -> String {
+    let mut out = String::with_capacity(message.len());
+    for (i, word) in message.split(' ').enumerate() {
+        if i > 0 {
+            out.push(' ');
+        }
+        match word.parse::<usize>() {
+            Ok(n) if n == formats || n >= hidden => out.push_str(&n.saturating_sub(hidden).to_string()),
+            _ => out.push_str(word),
+        }
+    }
+    out
+}
+
+/// Severity FATAL or PANIC: the server ends the session of its own accord.
+fn is_fatal(body: &[u8]) -> bool {
+    read_error_fields(body)
+        .and_then(|f| f.get(b'V').or_else(|| f.get(b'S')).map(|s| s == b"FATAL" || s == b"PANIC"))
+        .unwrap_or(false)
+}

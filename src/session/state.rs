@@ -1,0 +1,322 @@
+//! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::learn::Learner;
+use super::own::Own;
+use super::prepared::{Names, Portal, Prepared, Undo};
+use super::queue::{Kind, Queue};
+use super::verdict::Verdict;
+use super::writes::Write;
+use crate::catalog::View;
+use crate::catalog::views::{Seen, ViewKey};
+use crate::observe::{Limits, Observations};
+use crate::rewrite::plan::{Plan, UncheckedWrite};
+use crate::rewrite::render::Rendered;
+use crate::server::Shared;
+use crate::sql::encoding::Encoding;
+use crate::sql::lexer::LexOptions;
+use crate::wire::buffer::{In, Out};
+
+/// The four buffers between the two sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    /// From the client.
+    pub client_in: In,
+    /// To the client.
+    pub client_out: Out,
+    /// From the server.
+    pub server_in: In,
+    /// To the server.
+    pub server_out: Out,
+}
+
+/// Who is connected, for logs and for what is shared.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub id: u64,
+    pub peer: SocketAddr,
+    pub user: String,
+    pub database: String,
+    pub application_name: String,
+    pub view_key: ViewKey,
+}
+
+/// What the session keeps with an outstanding request.
+#[derive(Debug, Default)]
+pub(crate) enum Detail {
+    /// Replies are forwarded.
+    #[default]
+    Plain,
+    /// Replies are forwarded; if it fails, this is put back.
+    Undo(Undo),
+    /// The proxy's own: replies are swallowed.
+    Own,
+    /// The last one of an own exchange.
+    OwnEnd,
+    /// Parse put in by the proxy before a Bind; its undo.
+    OwnUndo(Undo),
+    /// A Query with a plan.
+    Query(Box<QueryDetail>),
+    /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
+    Guarded,
+    /// The client's own text, run in place of a rewritten one that the server refused with this SQLSTATE.
+    Rerun(Box<[u8]>),
+    /// A Parse whose text was changed.
+    Parse(Rc<Prepared>, Undo),
+    /// Describe of a statement whose description is changed or wanted.
+    DescribeStatement(Rc<Prepared>),
+    /// Describe of a portal likewise; true if the client did not ask for it.
+    DescribePortal(Rc<Portal>, bool),
+    /// Bind of a statement with a plan.
+    Bind(Rc<Portal>, Undo),
+    /// Execute of a portal with a plan.
+    Execute(Box<ExecuteDetail>),
+}
+
+impl Detail {
+    /// The client must not see the replies.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own | Self::OwnEnd | Self::OwnUndo(_) | Self::DescribePortal(_, true))
+    }
+}
+
+/// A Query in flight.
+#[derive(Debug)]
+pub(crate) struct QueryDetail {
+    pub seq: u64,
+    pub text: Bytes,
+    pub plan: Arc<Plan>,
+    pub rendered: Option<Rendered>,
+    /// The statement whose replies come next.
+    pub index: usize,
+    pub learner: Option<Learner>,
+    pub write: Option<Write>,
+    /// It is a checked write: its ReadyForQuery asks for the verdict.
+    pub guarded: bool,
+    /// Something of this Query's reply has reached the client.
+    pub answered: bool,
+    /// The server refused the rewritten text for want of a column or privilege; kept until it is known
+    /// whether the original may be run in its place.
+    pub refused: Option<Bytes>,
+}
+
+/// An Execute in flight.
+#[derive(Debug)]
+pub(crate) struct ExecuteDetail {
+    pub seq: u64,
+    pub portal: Rc<Portal>,
+    pub learner: Option<Learner>,
+}
+
+/// Why the client's next frames are not looked at yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Until every outstanding reply is in.
+    Drain,
+    /// Until the proxy's own exchange is over.
+    Own,
+    /// Until a checked write's outcome is known.
+    Verdict,
+}
+
+/// The extended-protocol messages since the last Sync.
+#[derive(Debug, Default)]
+pub(crate) struct Cycle {
+    /// Counts cycles.
+    pub number: u64,
+    /// Messages sent since the last Sync.
+    pub messages: u32,
+    /// Executes among them.
+    pub executes: u32,
+}
+
+/// A Bind that is held until it is known what follows its Execute.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub portal: Rc<Portal>,
+    pub portal_name: Box<[u8]>,
+    /// The Bind as the client sent it, whole frame.
+    pub bind: Bytes,
+    /// Describe and Execute frames behind it, with their kind.
+    pub frames: Vec<(Kind, Bytes)>,
+    pub executed: bool,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub shared: Arc<Shared>,
+    pub facts: Facts,
+    pub queue: Queue<Detail>,
+    /// Transaction status of the server's last ReadyForQuery.
+    pub status: u8,
+    pub lex: LexOptions,
+    pub server_encoding: Vec<u8>,
+    pub client_encoding: Vec<u8>,
+    pub view: Option<Seen>,
+    /// The view no longer fits: names may resolve otherwise, the role is another, DDL has passed.
+    pub view_outdated: bool,
+    /// The view was read inside the present transaction, for it alone.
+    pub view_private: bool,
+    /// This session's names or role differ from those it started with: its looks are its own.
+    pub diverged: bool,
+    /// A statement without a protected word has passed under a view that was too old.
+    pub look_after: bool,
+    pub names: Names,
+    pub observations: Observations,
+    pub cycle: Cycle,
+    pub seq: u64,
+    pub hold: Option<Hold>,
+    pub wait: Option<Wait>,
+    pub own: Option<Own>,
+    pub verdict: Option<Box<Verdict>>,
+    /// The client's own request has failed since the last ReadyForQuery.
+    pub errored: bool,
+    /// What the statements of SQL-level PREPAREs write, by name.
+    pub sql_prepared: HashMap<Box<str>, Vec<UncheckedWrite>>,
+    /// Bytes of the present frame still to forward unread, by direction.
+    pub client_rest: usize,
+    pub server_rest: usize,
+    /// The client's stream makes no sense: everything is forwarded for the server to judge.
+    pub client_raw: bool,
+    /// Terminate has been forwarded.
+    pub terminated: bool,
+    /// The server has told the client that the session ends.
+    pub fatal: bool,
+    /// The session must end after what is in the client's buffer has been written.
+    pub closing: bool,
+    /// Authentication and start-up are over.
+    pub started: bool,
+    /// BackendKeyData: process id and secret, for cancelling the proxy's own messages.
+    pub key_data: Option<Bytes>,
+    /// The proxy's own look failed the client's transaction: what its next statement is answered with.
+    pub local_error: Option<Bytes>,
+    /// That statement was an extended-protocol message: drop the client's messages up to Sync.
+    pub local_skip: bool,
+}
+
+impl Session {
+    pub fn new(shared: Arc<Shared>, facts: Facts) -> Self {
+        let observations = Observations::new({
+            let o = &shared.settings.observations;
+            Limits {
+                max_rows: o.max_rows_per_connection,
+                max_bytes: o.max_bytes_per_connection,
+                ttl: o.ttl,
+                conflict_hold: o.conflict_hold,
+            }
+        });
+        Self {
+            shared,
+            facts,
+            queue: Queue::default(),
+            status: b'I',
+            lex: LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 },
+            server_encoding: b"UTF8".to_vec(),
+            client_encoding: b"UTF8".to_vec(),
+            view: None,
+            view_outdated: false,
+            view_private: false,
+            diverged: false,
+            look_after: false,
+            names: Names::default(),
+            observations,
+            cycle: Cycle::default(),
+            seq: 0,
+            hold: None,
+            wait: None,
+            own: None,
+            verdict: None,
+            errored: false,
+            sql_prepared: HashMap::new(),
+            client_rest: 0,
+            server_rest: 0,
+            client_raw: false,
+            terminated: false,
+            fatal: false,
+            closing: false,
+            started: false,
+            key_data: None,
+            local_error: None,
+            local_skip: false,
+        }
+    }
+
+    pub fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    /// Notes a request that goes to the server. If the server will skip it, what was assumed of it is undone.
+    pub fn expect(&mut self, kind: Kind, detail: Detail) {
+        match kind {
+            Kind::Sync | Kind::Query | Kind::Function => {
+                self.cycle.number += 1;
+                self.cycle.messages = 0;
+                self.cycle.executes = 0;
+            }
+            Kind::CopyEnd => {}
+            _ => {
+                self.cycle.messages += 1;
+                if kind == Kind::Execute {
+                    self.cycle.executes += 1;
+                }
+            }
+        }
+        if let Some(skipped) = self.queue.push(kind, detail) {
+            self.undo(skipped.detail);
+        }
+    }
+
+    /// Puts back what a request that was not carried out had assumed.
+    pub fn undo(&mut self, detail: Detail) {
+        match detail {
+            Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) | Detail::Bind(_, undo) => {
+                self.names.undo(undo);
+            }
+            _ => {}
+        }
+    }
+
+    /// The view to plan with.
+    pub fn view_arc(&self) -> Option<Arc<View>> {
+        self.view.as_ref().map(|s| s.view.clone())
+    }
+
+    /// Encoding and string settings changed: plans are keyed by them, keys in bytes are not comparable.
+    pub fn parameter_status(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"standard_conforming_strings" => self.lex.standard_conforming_strings = value == b"on",
+            b"client_encoding" => {
+                if self.started && self.client_encoding != value {
+                    self.observations.clear();
+                }
+                self.client_encoding = value.to_vec();
+                self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
+            }
+            b"server_encoding" => {
+                self.server_encoding = value.to_vec();
+                self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
+            }
+            b"application_name" => self.facts.application_name = String::from_utf8_lossy(value).into_owned(),
+            b"search_path" => {
+                if self.started {
+                    self.view_outdated = true;
+                    self.diverged = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub fn now(&self) -> Instant {
+        Instant::now()
+    }
+}

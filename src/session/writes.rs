@@ -1,0 +1,204 @@
+//! What one protected write rests on, decided when it is sent and settled when its reply is in.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::conflict::Source;
+use crate::observe::{Cause, Lookup, Observations, RowKey};
+use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, VersionSource};
+use crate::sql::encoding::Encoding;
+use crate::sql::keys::{self, KeyType};
+use crate::wire::read::Bind;
+
+use super::prepared::Prepared;
+
+/// Parameter values of a Bind that the probe needs again.
+#[derive(Debug)]
+pub(crate) struct BoundValues {
+    pub formats: Vec<i16>,
+    pub values: Vec<Option<Vec<u8>>>,
+}
+
+/// How a point write was sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Stance {
+    /// With the predicate; zero rows ask for a verdict.
+    Checked { expected: i64, source: Source, seen_ago: Option<Duration> },
+    /// Nobody knows what it is based on.
+    Blind(Cause),
+    /// It cannot overwrite anyone's change.
+    SelfRelative,
+    /// The app guards itself; zero rows pass, and are counted where they are a conflict.
+    Explicit {
+        /// The version in its condition, where it can be read and probed for.
+        expected: Option<i64>,
+    },
+    /// Not checked for this reason.
+    Unchecked(Reason),
+}
+
+/// A point write in flight.
+#[derive(Debug)]
+pub(crate) struct Write {
+    /// The plan whose first statement it is.
+    pub plan: Arc<Plan>,
+    /// The row, if its key could be made canonical.
+    pub row: Option<RowKey>,
+    /// Key values in key order, canonical.
+    pub key: Vec<Box<str>>,
+    pub stance: Stance,
+    /// The extended protocol's statement, for the types of its parameters.
+    pub prepared: Option<Rc<Prepared>>,
+    pub values: Option<BoundValues>,
+}
+
+impl Write {
+    pub fn point(&self) -> Option<&PointWrite> {
+        self.plan.statements.first().and_then(|s| s.point.as_ref())
+    }
+}
+
+/// Where parameter values come from: nowhere in a simple Query.
+pub(crate) struct Values<'a> {
+    pub bind: Option<&'a Bind<'a>>,
+    pub oids: &'a [u32],
+    pub encoding: Encoding,
+}
+
+impl Values<'_> {
+    fn key(&self, ty: KeyType, operand: &Operand) -> Option<Box<str>> {
+        match operand {
+            Operand::Literal(text) => Some(text.clone()),
+            Operand::Param(n) => {
+                let i = usize::from(*n).checked_sub(1)?;
+                let bind = self.bind?;
+                let value = bind.param(i)??;
+                keys::canonical_param(
+                    ty,
+                    self.oids.get(i).copied().unwrap_or(0),
+                    bind.param_format(i),
+                    self.encoding,
+                    value,
+                )
+            }
+        }
+    }
+
+    fn int(&self, operand: &Operand) -> Option<i64> {
+        match operand {
+            Operand::Literal(text) => text.parse().ok(),
+            Operand::Param(n) => {
+                let i = usize::from(*n).checked_sub(1)?;
+                let bind = self.bind?;
+                let value = bind.param(i)??;
+                keys::int_param(self.oids.get(i).copied().unwrap_or(0), bind.param_format(i), value)
+            }
+        }
+    }
+}
+
+/// The key of a point write in canonical form.
+pub(crate) fn row_of(point: &PointWrite, values: &Values<'_>) -> Option<(RowKey, Vec<Box<str>>)> {
+    let mut parts = Vec::with_capacity(point.key.len());
+    for (column, operand) in point.table.key_columns().zip(&point.key) {
+        parts.push(values.key(KeyType::from_oid(column.type_oid)?, operand)?);
+    }
+    if parts.is_empty() || parts.len() != point.table.key.len() {
+        return None;
+    }
+    Some((RowKey { table: point.table.root_oid, key: keys::join_key(&parts) }, parts))
+}
+
+/// Decides how a point write is sent. `check` is false where the place of the statement forbids the
+/// predicate form, for the reason given.
+pub(crate) fn decide(
+    plan: &Arc<Plan>,
+    values: &Values<'_>,
+    allowed: Result<(), Reason>,
+    observations: &mut Observations,
+    now: std::time::Instant,
+) -> Option<Write> {
+    let point = plan.statements.first()?.point.as_ref()?;
+    let named = row_of(point, values);
+    let (row, key) = match named {
+        Some((row, key)) => (Some(row), key),
+        None => (None, Vec::new()),
+    };
+    let stance = stance(point, row.as_ref(), values, allowed, observations, now);
+    Some(Write { plan: plan.clone(), row, key, stance, prepared: None, values: None })
+}
+
+fn stance(
+    point: &PointWrite,
+    row: Option<&RowKey>,
+    values: &Values<'_>,
+    allowed: Result<(), Reason>,
+    observations: &mut Observations,
+    now: std::time::Instant,
+) -> Stance {
+    if let VersionSource::InPredicate(operand) = &point.source {
+        use crate::catalog::ExplicitPredicate;
+        return match (point.table.settings.explicit_predicate, values.int(operand)) {
+            (ExplicitPredicate::Error, Some(expected)) if allowed.is_ok() && row.is_some() => {
+                Stance::Checked { expected, source: Source::Predicate, seen_ago: None }
+            }
+            (_, expected) => {
+                Stance::Explicit { expected: expected.filter(|_| allowed.is_ok() && row.is_some()) }
+            }
+        };
+    }
+    if point.self_relative {
+        return Stance::SelfRelative;
+    }
+    if let Err(reason) = allowed {
+        return Stance::Unchecked(reason);
+    }
+    let Some(row) = row else { return Stance::Unchecked(Reason::UnknownKey) };
+    if !point.predicate_allowed {
+        return Stance::Unchecked(Reason::StatementTrigger);
+    }
+    if let VersionSource::WrittenBack(operand) = &point.source {
+        if let Some(n) = values.int(operand) {
+            let expected = observations.written_back(row, n, &point.sets, now).expected();
+            return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
+        }
+    }
+    match observations.expected(row, &point.sets, now) {
+        Lookup::Known { version, seen_at, .. } => {
+            let seen_ago = Some(now.saturating_duration_since(seen_at));
+            Stance::Checked { expected: version, source: Source::Observed, seen_ago }
+        }
+        Lookup::Unknown(cause) => Stance::Blind(cause),
+    }
+}
+
+impl Write {
+    /// Zero rows of it ask for a verdict.
+    pub fn is_checked(&self) -> bool {
+        self.expected().is_some()
+    }
+
+    /// The version that zero rows are judged by.
+    pub fn expected(&self) -> Option<i64> {
+        match self.stance {
+            Stance::Checked { expected, .. } => Some(expected),
+            Stance::Explicit { expected } => expected,
+            _ => None,
+        }
+    }
+
+    /// The version that goes into a predicate of ours.
+    pub fn predicate(&self) -> Option<i64> {
+        match self.stance {
+            Stance::Checked { source: Source::Predicate, .. } => None,
+            Stance::Checked { expected, .. } => Some(expected),
+            _ => None,
+        }
+    }
+
+    /// A conflict is counted, and the server's own reply passes.
+    pub fn reports_only(&self) -> bool {
+        matches!(self.stance, Stance::Explicit { .. })
+    }
+}

@@ -1,0 +1,255 @@
+//! The metrics: handles resolved once where the labels are fixed, functions where they are not.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder, SharedString};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::names::{self, Kind, Metric};
+use crate::catalog::TableSettings;
+use crate::rewrite::plan::Reason;
+
+static METADATA: Metadata<'static> = Metadata::new("staleguard", Level::INFO, None);
+
+/// What became of a write of a protected table. The `outcome` label of `staleguard_writes_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WriteOutcome {
+    /// Landed, and the row had the expected version.
+    Checked,
+    /// Landed; the statement named the version in its own WHERE.
+    Explicit,
+    /// Landed; it cannot overwrite anyone's change (`c = c + 1`), so that there was nothing to check.
+    SelfRelative,
+    /// Landed; nobody knew the expected version.
+    Blind,
+    /// Landed without a check: see `staleguard_unchecked_writes_total`.
+    Unchecked,
+    /// Refused.
+    Conflict,
+    /// Changed no row for a reason that is no conflict: the server's own `UPDATE 0` was passed on.
+    PassedZero,
+}
+
+impl WriteOutcome {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Checked,
+        Self::Explicit,
+        Self::SelfRelative,
+        Self::Blind,
+        Self::Unchecked,
+        Self::Conflict,
+        Self::PassedZero,
+    ];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Checked => "checked",
+            Self::Explicit => "explicit",
+            Self::SelfRelative => "self_relative",
+            Self::Blind => "blind",
+            Self::Unchecked => "unchecked",
+            Self::Conflict => "conflict",
+            Self::PassedZero => "passed_zero",
+        }
+    }
+}
+
+/// Whose fault a breach of the protocol is. The `source` label of `staleguard_protocol_errors_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorSource {
+    /// The client sent it.
+    Client,
+    /// The server sent it.
+    Server,
+    /// The proxy's own doing.
+    Proxy,
+}
+
+impl ErrorSource {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Client, Self::Server, Self::Proxy];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+/// What a look at the catalog came to. The `outcome` label of `staleguard_catalog_looks_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CatalogLook {
+    /// Found something else than the look before, or was the first.
+    Changed,
+    /// Found the same.
+    Unchanged,
+    /// Failed.
+    Failed,
+}
+
+impl CatalogLook {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Changed, Self::Unchanged, Self::Failed];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The process's metrics. Cheap to clone; every method may be called from any thread.
+#[derive(Clone)]
+pub struct Metrics {
+    recorder: Arc<PrometheusRecorder>,
+    environment: SharedString,
+    /// `staleguard_connections`.
+    pub connections: Gauge,
+    /// `staleguard_connections_total`.
+    pub connections_total: Counter,
+    /// `staleguard_accept_errors_total`.
+    pub accept_errors: Counter,
+    /// `staleguard_upstream_ready`.
+    pub upstream_ready: Gauge,
+    /// `staleguard_sessions_desynced_total`.
+    pub sessions_desynced: Counter,
+    /// `staleguard_session_panics_total`.
+    pub session_panics: Counter,
+    /// `staleguard_observations_held`.
+    pub observations_held: Gauge,
+    /// `staleguard_observations_evicted_total`.
+    pub observations_evicted: Counter,
+    /// `staleguard_observations_expired_total`.
+    pub observations_expired: Counter,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Registers and describes everything. The series of `tables` and of fixed labels begin at 0, so that a first
+    /// increment shows as one.
+    pub fn new(environment: &str, tables: &[Arc<TableSettings>]) -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        for metric in names::ALL {
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(metric.name.into(), None, metric.help.into()),
+                Kind::Gauge => recorder.describe_gauge(metric.name.into(), None, metric.help.into()),
+            }
+        }
+        let counter = |metric: Metric| recorder.register_counter(&Key::from_name(metric.name), &METADATA);
+        let gauge = |metric: Metric| recorder.register_gauge(&Key::from_name(metric.name), &METADATA);
+        let metrics = Self {
+            connections: gauge(names::CONNECTIONS),
+            connections_total: counter(names::CONNECTIONS_TOTAL),
+            accept_errors: counter(names::ACCEPT_ERRORS),
+            upstream_ready: gauge(names::UPSTREAM_READY),
+            sessions_desynced: counter(names::SESSIONS_DESYNCED),
+            session_panics: counter(names::SESSION_PANICS),
+            observations_held: gauge(names::OBSERVATIONS_HELD),
+            observations_evicted: counter(names::OBSERVATIONS_EVICTED),
+            observations_expired: counter(names::OBSERVATIONS_EXPIRED),
+            environment: SharedString::from(environment.to_owned()),
+            recorder: Arc::new(recorder),
+        };
+        metrics.begin_at_zero(tables);
+        metrics
+    }
+
+    fn begin_at_zero(&self, tables: &[Arc<TableSettings>]) {
+        let version = env!("CARGO_PKG_VERSION");
+        let key = Key::from_parts(names::BUILD_INFO.name, vec![Label::new("version", version)]);
+        self.recorder.register_gauge(&key, &METADATA).set(1.0);
+        for gauge in [&self.connections, &self.upstream_ready, &self.observations_held] {
+            gauge.set(0.0);
+        }
+        for table in tables {
+            self.conflicts(&table.entity).increment(0);
+            for outcome in WriteOutcome::ALL {
+                self.writes(&table.entity, outcome).increment(0);
+            }
+        }
+        for source in ErrorSource::ALL {
+            self.labelled(names::PROTOCOL_ERRORS, [source.label().into()]).increment(0);
+        }
+        for look in CatalogLook::ALL {
+            self.labelled(names::CATALOG_LOOKS, [look.label().into()]).increment(0);
+        }
+    }
+
+    fn labelled<const N: usize>(&self, metric: Metric, values: [SharedString; N]) -> Counter {
+        let labels: Vec<Label> =
+            metric.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value)).collect();
+        self.recorder.register_counter(&Key::from_parts(metric.name, labels), &METADATA)
+    }
+
+    fn conflicts(&self, entity_type: &str) -> Counter {
+        self.labelled(names::CONFLICTS, [entity_type.to_owned().into(), self.environment.clone()])
+    }
+
+    fn writes(&self, entity_type: &str, outcome: WriteOutcome) -> Counter {
+        self.labelled(names::WRITES, [entity_type.to_owned().into(), outcome.label().into()])
+    }
+
+    /// A version conflict: `version_conflicts_total`. The write itself is counted by [`Metrics::write`].
+    pub fn conflict(&self, entity_type: &str) {
+        self.conflicts(entity_type).increment(1);
+    }
+
+    /// What became of a write of a protected table: `staleguard_writes_total`.
+    pub fn write(&self, entity_type: &str, outcome: WriteOutcome) {
+        self.writes(entity_type, outcome).increment(1);
+    }
+
+    /// A write let through unchecked: `staleguard_unchecked_writes_total`.
+    pub fn unchecked_write(&self, table: &str, reason: Reason) {
+        self.labelled(names::UNCHECKED_WRITES, [table.to_owned().into(), reason.label().into()]).increment(1);
+    }
+
+    /// A blind write; `cause` is a fixed word such as `never_read`: `staleguard_blind_writes_total`.
+    pub fn blind_write(&self, table: &str, cause: &'static str) {
+        self.labelled(names::BLIND_WRITES, [table.to_owned().into(), cause.into()]).increment(1);
+    }
+
+    /// A probe after zero rows; `verdict` is a fixed word: `staleguard_zero_row_probes_total`.
+    pub fn zero_row_probe(&self, verdict: &'static str) {
+        self.labelled(names::ZERO_ROW_PROBES, [verdict.into()]).increment(1);
+    }
+
+    /// A rewritten statement that the server rejected: `staleguard_rewrite_rejected_total`.
+    pub fn rewrite_rejected(&self, sqlstate: &str) {
+        self.labelled(names::REWRITE_REJECTED, [sqlstate.to_owned().into()]).increment(1);
+    }
+
+    /// A failure to reach the server or of a connection to it; `kind` is a fixed word such as
+    /// [`crate::server::UpstreamError::kind`]: `staleguard_upstream_errors_total`.
+    pub fn upstream_error(&self, kind: &'static str) {
+        self.labelled(names::UPSTREAM_ERRORS, [kind.into()]).increment(1);
+    }
+
+    /// A breach of the protocol: `staleguard_protocol_errors_total`.
+    pub fn protocol_error(&self, source: ErrorSource) {
+        self.labelled(names::PROTOCOL_ERRORS, [source.label().into()]).increment(1);
+    }
+
+    /// A look at the catalog: `staleguard_catalog_looks_total`.
+    pub fn catalog_look(&self, look: CatalogLook) {
+        self.labelled(names::CATALOG_LOOKS, [look.label().into()]).increment(1);
+    }
+
+    /// What `/metrics` answers.
+    pub fn handle(&self) -> PrometheusHandle {
+        self.recorder.handle()
+    }
+}

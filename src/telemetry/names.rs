@@ -1,0 +1,124 @@
+//! Metric names, in one place. `docs/metrics.md` describes each; a test compares the two.
+
+/// What kind of metric a name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// Its `# HELP` line.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric =
+                Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+        /// All of them.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    CONFLICTS: Counter "version_conflicts_total" ["entity_type", "environment"]
+        "Writes refused because the row had another version than expected, or was gone.";
+    WRITES: Counter "staleguard_writes_total" ["entity_type", "outcome"]
+        "Writes of protected tables by outcome.";
+    UNCHECKED_WRITES: Counter "staleguard_unchecked_writes_total" ["table", "reason"]
+        "Writes of protected tables that were let through without a check, by reason.";
+    BLIND_WRITES: Counter "staleguard_blind_writes_total" ["table", "cause"]
+        "Point writes of rows whose expected version nobody knew, by cause.";
+    ZERO_ROW_PROBES: Counter "staleguard_zero_row_probes_total" ["verdict"]
+        "Probes made after a checked write changed no row, by verdict.";
+    REWRITE_REJECTED: Counter "staleguard_rewrite_rejected_total" ["sqlstate"]
+        "Rewritten statements that the server rejected for the rewrite's sake.";
+    CONNECTIONS: Gauge "staleguard_connections" []
+        "Client connections open now.";
+    CONNECTIONS_TOTAL: Counter "staleguard_connections_total" []
+        "Client connections accepted.";
+    ACCEPT_ERRORS: Counter "staleguard_accept_errors_total" []
+        "Failures to accept a client connection, such as no free file descriptor.";
+    UPSTREAM_ERRORS: Counter "staleguard_upstream_errors_total" ["kind"]
+        "Failures to reach the server or of an open connection to it, by kind.";
+    UPSTREAM_READY: Gauge "staleguard_upstream_ready" []
+        "1 while the readiness probes of the server succeed, else 0.";
+    PROTOCOL_ERRORS: Counter "staleguard_protocol_errors_total" ["source"]
+        "Messages that break the protocol, by whose fault they are.";
+    SESSIONS_DESYNCED: Counter "staleguard_sessions_desynced_total" []
+        "Sessions ended because replies no longer matched the requests.";
+    SESSION_PANICS: Counter "staleguard_session_panics_total" []
+        "Sessions ended by a bug in the proxy; each of them is worth a report.";
+    CATALOG_LOOKS: Counter "staleguard_catalog_looks_total" ["outcome"]
+        "Looks at the server's catalog, by outcome.";
+    OBSERVATIONS_HELD: Gauge "staleguard_observations_held" []
+        "Rows whose version is remembered now, over all connections.";
+    OBSERVATIONS_EVICTED: Counter "staleguard_observations_evicted_total" []
+        "Observations dropped because a connection reached its bound.";
+    OBSERVATIONS_EXPIRED: Counter "staleguard_observations_expired_total" []
+        "Observations dropped because they were older than observations.ttl.";
+    BUILD_INFO: Gauge "staleguard_build_info" ["version"]
+        "Always 1; its label tells the version of the program.";
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::telemetry::{CatalogLook, ErrorSource, WriteOutcome, targets};
+
+    const PAGE: &str = include_str!("../../docs/metrics.md");
+
+    #[test]
+    fn the_page_describes_every_metric() {
+        for metric in ALL {
+            let row = format!("| `{}` | {} |", metric.name, format!("{:?}", metric.kind).to_lowercase());
+            let line =
+                PAGE.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
+            for word in metric.labels.iter().map(|label| format!("`{label}`")).chain([metric.help.to_owned()])
+            {
+                assert!(line.contains(&word), "{line}\nlacks {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_describes_fixed_label_values() {
+        let outcomes = WriteOutcome::ALL.map(WriteOutcome::label);
+        let sources = ErrorSource::ALL.map(ErrorSource::label);
+        let looks = CatalogLook::ALL.map(CatalogLook::label);
+        for label in outcomes.iter().chain(&sources).chain(&looks) {
+            assert!(PAGE.contains(&format!("`{label}`")), "{label}");
+        }
+    }
+
+    #[test]
+    fn counters_are_called_total_and_gauges_are_not() {
+        for metric in ALL {
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_configuration_page_names_every_log_target() {
+        let page = include_str!("../../docs/configuration.md");
+        for target in targets::ALL {
+            assert!(page.contains(&format!("`{target}`")), "{target}");
+        }
+    }
+}
