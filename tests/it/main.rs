@@ -7,9 +7,11 @@
 mod common;
 mod hidden_columns;
 mod keys;
+mod lifecycle;
 mod observations;
 mod positions;
 mod protocol;
 mod relay;
+mod startup;
 mod two_users;
 mod zero_rows;

@@ -97,6 +97,13 @@ impl Proxy {
         series.filter_map(|v| v.parse::<f64>().ok()).sum()
     }
 
+    /// The most memory the process ever held, in MB.
+    pub fn peak_memory_mb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number of kB") / 1024
+    }
+
     /// Sends a signal (`TERM`) and waits for the end.
     pub fn signal(mut self, name: &str) -> ExitStatus {
         run(Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]));
