@@ -28,3 +28,28 @@ impl Statement<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::Reason;
+    use super::super::testing::{bumped, only};
+
+    #[test]
+    fn counted_with_the_keys_named() {
+        for (text, reason, keys) in [
+            ("DELETE FROM projects", Reason::Delete, 0),
+            ("DELETE FROM ONLY projects p WHERE p.id = 1 RETURNING *", Reason::Delete, 1),
+            ("DELETE FROM projects WHERE id IN (1, 2)", Reason::Delete, 2),
+            ("DELETE FROM projects USING users JOIN x USING (id) WHERE status = 'x'", Reason::Delete, 0),
+            ("DELETE FROM open_projects WHERE id = 1", Reason::View, 0),
+            ("DELETE FROM projects nonsense more WHERE id = 1", Reason::Unparsed, 0),
+        ] {
+            assert_eq!(bumped(text), text);
+            let plan = only(text);
+            assert_eq!(plan.unchecked.len(), 1, "{text}");
+            assert_eq!((plan.unchecked[0].reason, plan.unchecked[0].keys.len()), (reason, keys), "{text}");
+        }
+    }
+}

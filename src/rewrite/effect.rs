@@ -148,10 +148,10 @@ fn truncate(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
     } else {
         let start = range.start + 1 + usize::from(code.word(range.start + 1, "table"));
         for part in code.split_commas(start..range.end) {
-            if let Some((named, _)) = relation(code, part.start, part.end) {
-                if let Target::Table(table) = resolve(code, ctx, &named) {
-                    roots.push(table.root_oid);
-                }
+            if let Some((named, _)) = relation(code, part.start, part.end)
+                && let Target::Table(table) = resolve(code, ctx, &named)
+            {
+                roots.push(table.root_oid);
             }
         }
     }
@@ -163,4 +163,127 @@ fn truncate(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
 /// The cursor's name is FETCH's last token.
 fn cursor(code: Code<'_>, range: Range<usize>) -> Option<usize> {
     range.end.checked_sub(1).filter(|last| *last > range.start && code.is_ident(*last))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::testing::{PROJECTS, only};
+    use super::Effect;
+
+    #[test]
+    fn effects() {
+        let name = |n: &str| -> Box<str> { n.into() };
+        for (text, effect) in [
+            ("BEGIN", Effect::Begin),
+            ("begin transaction isolation level serializable, read only", Effect::Begin),
+            ("START TRANSACTION;", Effect::Begin),
+            ("COMMIT", Effect::Commit { chain: false }),
+            ("END WORK", Effect::Commit { chain: false }),
+            ("commit and chain", Effect::Commit { chain: true }),
+            ("COMMIT TRANSACTION AND NO CHAIN", Effect::Commit { chain: false }),
+            ("COMMIT PREPARED 'x'", Effect::None),
+            ("ROLLBACK", Effect::Rollback { chain: false }),
+            ("ABORT WORK AND CHAIN", Effect::Rollback { chain: true }),
+            ("ROLLBACK PREPARED 'x'", Effect::None),
+            ("ROLLBACK TO a", Effect::RollbackTo(name("a"))),
+            ("ROLLBACK TRANSACTION TO SAVEPOINT \"A b\"", Effect::RollbackTo(name("A b"))),
+            ("ROLLBACK TO SAVEPOINT", Effect::RollbackTo(name("savepoint"))),
+            ("SAVEPOINT __asyncpg_savepoint_1__;", Effect::Savepoint(name("__asyncpg_savepoint_1__"))),
+            ("SAVEPOINT AbC", Effect::Savepoint(name("abc"))),
+            ("RELEASE SAVEPOINT x", Effect::Release(name("x"))),
+            ("RELEASE x", Effect::Release(name("x"))),
+            ("PREPARE TRANSACTION 'x'", Effect::PrepareTransaction),
+            ("SET search_path TO a, b", Effect::Catalog),
+            ("SET LOCAL \"search_path\" = a", Effect::Catalog),
+            ("SET SCHEMA 'a'", Effect::Catalog),
+            ("SET SESSION search_path TO a", Effect::Catalog),
+            ("SET ROLE x", Effect::Role),
+            ("SET LOCAL ROLE NONE", Effect::Role),
+            ("SET role TO 'x'", Effect::Role),
+            ("SET SESSION AUTHORIZATION x", Effect::Role),
+            ("SET SESSION SESSION AUTHORIZATION DEFAULT", Effect::Role),
+            ("SET session_authorization = x", Effect::Role),
+            ("SET app.user_id = '42'", Effect::None),
+            ("SET role.x = '42'", Effect::None),
+            ("SET TRANSACTION READ ONLY", Effect::None),
+            ("SET datestyle TO iso", Effect::None),
+            ("RESET ALL", Effect::ResetAll),
+            ("RESET ROLE", Effect::Role),
+            ("RESET SESSION AUTHORIZATION", Effect::Role),
+            ("RESET search_path", Effect::Catalog),
+            ("RESET work_mem", Effect::None),
+            ("SELECT set_config('search_path', $1, true)", Effect::Catalog),
+            ("SELECT pg_catalog.set_config($1, $2, true)", Effect::Catalog),
+            ("SELECT set_config('app.user_id', '42', true)", Effect::None),
+            ("DISCARD ALL", Effect::DiscardAll),
+            ("DISCARD TEMP", Effect::Catalog),
+            ("DISCARD PLANS", Effect::None),
+            ("DEALLOCATE pdo_stmt_00000001", Effect::Deallocate(Some(name("pdo_stmt_00000001")))),
+            ("DEALLOCATE PREPARE \"A\"", Effect::Deallocate(Some(name("A")))),
+            ("DEALLOCATE ALL", Effect::Deallocate(None)),
+            ("DEALLOCATE PREPARE ALL", Effect::Deallocate(None)),
+            ("CREATE TEMP TABLE projects (id int)", Effect::Catalog),
+            ("CREATE TABLE x AS SELECT 1", Effect::Catalog),
+            ("ALTER TABLE projects ADD x int", Effect::Catalog),
+            ("DROP TABLE x", Effect::Catalog),
+            ("GRANT SELECT ON projects TO x", Effect::Catalog),
+            ("REVOKE ALL ON projects FROM x", Effect::Catalog),
+            ("SELECT * INTO x FROM projects", Effect::Catalog),
+            ("WITH a AS (SELECT 1) SELECT * INTO x FROM a", Effect::Catalog),
+            ("DO $$ BEGIN END $$", Effect::Catalog),
+            ("TRUNCATE projects", Effect::Truncate(vec![PROJECTS])),
+            ("TRUNCATE TABLE ONLY public.users, other RESTART IDENTITY", Effect::Truncate(vec![1002])),
+            ("TRUNCATE events_2024, events", Effect::Truncate(vec![1006])),
+            ("TRUNCATE other", Effect::Truncate(vec![])),
+            (
+                "TRUNCATE other CASCADE",
+                Effect::Truncate(vec![PROJECTS, 1002, 1003, 1004, 1005, 1006, 1008, 1009, 1010, 1011]),
+            ),
+            ("DECLARE c CURSOR FOR SELECT 1", Effect::Declare(name("c"))),
+            ("FETCH FORWARD 2 FROM \"_django_curs_1\"", Effect::Fetch(name("_django_curs_1"))),
+            ("FETCH ALL IN C", Effect::Fetch(name("c"))),
+            ("MOVE NEXT FROM c", Effect::Fetch(name("c"))),
+            ("FETCH c", Effect::Fetch(name("c"))),
+            ("CLOSE ALL", Effect::None),
+            ("LISTEN x", Effect::None),
+            ("EXECUTE p (1, 2)", Effect::Execute(name("p"))),
+            ("SELECT 1", Effect::None),
+            ("LOCK TABLE projects", Effect::None),
+            ("VACUUM", Effect::None),
+        ] {
+            assert_eq!(only(text).effect, effect, "{text}");
+        }
+    }
+
+    #[test]
+    fn queries() {
+        for (text, is_query) in [
+            ("SELECT 1", true),
+            ("(SELECT 1)", true),
+            ("VALUES (1)", true),
+            ("TABLE projects", true),
+            ("WITH a AS (SELECT 1) SELECT * FROM a", true),
+            ("INSERT INTO x VALUES (1)", true),
+            ("UPDATE x SET a = 1", true),
+            ("DELETE FROM x", true),
+            ("MERGE INTO x USING y ON true WHEN MATCHED THEN DELETE", true),
+            ("COPY x FROM STDIN", true),
+            ("EXPLAIN SELECT 1", true),
+            ("PREPARE p AS SELECT 1", true),
+            ("EXECUTE p", true),
+            ("DECLARE c CURSOR FOR SELECT 1", true),
+            ("CREATE TABLE x AS SELECT 1", true),
+            ("CALL f()", true),
+            ("CREATE TABLE x (a int)", false),
+            ("BEGIN", false),
+            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", false),
+            ("LOCK TABLE projects", false),
+            ("FETCH c", false),
+            ("SET search_path TO x", false),
+        ] {
+            assert_eq!(only(text).is_query, is_query, "{text}");
+        }
+    }
 }

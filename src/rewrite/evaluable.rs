@@ -122,7 +122,7 @@ fn name(code: Code<'_>, written: &Written<'_>, i: usize, range: &Range<usize>) -
         let word = lone && (code.any_word(i, &WORDS) || code.any_word(i, &MORE_WORDS));
         return (function || word).then_some(next);
     }
-    if lone && code.any_word(i, &WORDS) || lone && code.any_word(i, &MORE_WORDS) {
+    if lone && (code.any_word(i, &WORDS) || code.any_word(i, &MORE_WORDS)) {
         return Some(next);
     }
     // `uuid '..'`

@@ -75,13 +75,17 @@ struct Shown {
     plain: ColumnSet,
     /// Columns (slots) that expressions name.
     used: ColumnSet,
+    /// A star shows the row, though perhaps some columns as another table's.
+    star: bool,
 }
 
 impl Shown {
     /// Shows more than which rows there are.
     fn beyond_key(&self, table: &Table) -> bool {
         let key_slots: ColumnSet = table.key_columns().map(|c| c.slot).collect();
-        self.plain.iter().any(|c| !table.key.contains(&c)) || self.used.iter().any(|s| !key_slots.contains(s))
+        self.star
+            || self.plain.iter().any(|c| !table.key.contains(&c))
+            || self.used.iter().any(|s| !key_slots.contains(s))
     }
 }
 
@@ -136,7 +140,7 @@ impl<'a> Statement<'a> {
             let used = of_table.map(|(_, shown)| shown.used.clone()).unwrap_or_default();
             self.out.teaches.push(Teach { table: (*table).clone(), shown: used });
         }
-        if !hide {
+        if !hide || !self.code.is_complete(&list) {
             return;
         }
         let mut insert = String::new();
@@ -176,6 +180,7 @@ impl<'a> Statement<'a> {
             for (source, shown) in sources.iter().zip(&mut shown) {
                 match item {
                     Item::Star => {
+                        shown.star = true;
                         let columns = 0..source.table.columns.len();
                         columns.filter(|c| !source.merged.contains(c)).for_each(|c| shown.plain.insert(c));
                     }
@@ -247,3 +252,7 @@ impl<'a> Statement<'a> {
 fn all(table: &Table, slots: &mut ColumnSet) {
     table.columns.iter().for_each(|c| slots.insert(c.slot));
 }
+
+#[cfg(test)]
+#[path = "hidden_columns_tests.rs"]
+mod tests;

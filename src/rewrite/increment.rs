@@ -86,3 +86,138 @@ pub fn set_list(
     }
     Some(list)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::Reason;
+    use super::super::testing::{bumped, checked, only, plan_of};
+
+    #[test]
+    fn every_shape_of_target_and_assignment() {
+        for (text, want) in [
+            (
+                "UPDATE ONLY public.projects * AS p SET name = 'x'",
+                "UPDATE ONLY public.projects * AS p SET name = 'x', version = p.version + 1",
+            ),
+            ("update PROJECTS P set NAME = 'x'", "update PROJECTS P set NAME = 'x', version = P.version + 1"),
+            (
+                r#"UPDATE "projects" AS "P" SET "name" = 'x'"#,
+                r#"UPDATE "projects" AS "P" SET "name" = 'x', version = "P".version + 1"#,
+            ),
+            (
+                r#"UPDATE U&"\0070rojects" SET name = 'x'"#,
+                r#"UPDATE U&"\0070rojects" SET name = 'x', version = U&"\0070rojects".version + 1"#,
+            ),
+            (
+                r#"UPDATE "Odd Name" SET "Full Name" = 'x', "select" = DEFAULT"#,
+                r#"UPDATE "Odd Name" SET "Full Name" = 'x', "select" = DEFAULT, "Version" = "Odd Name"."Version" + 1"#,
+            ),
+            (
+                "UPDATE archive.rates SET amount = 1",
+                "UPDATE archive.rates SET amount = 1, version = rates.version + 1",
+            ),
+            (
+                "UPDATE db.archive.rates SET amount = 1",
+                "UPDATE db.archive.rates SET amount = 1, version = rates.version + 1",
+            ),
+            (
+                "UPDATE events_2024 SET title = 'x'",
+                "UPDATE events_2024 SET title = 'x', version = events_2024.version + 1",
+            ),
+            (
+                "UPDATE projects AS set SET name = 'x'",
+                "UPDATE projects AS set SET name = 'x', version = set.version + 1",
+            ),
+            (
+                "UPDATE projects SET tags[1] = 'a', meta['k'] = '1', c.f = 2",
+                "UPDATE projects SET tags[1] = 'a', meta['k'] = '1', c.f = 2, version = projects.version + 1",
+            ),
+            (
+                "UPDATE projects SET (name, budget) = (SELECT a, b FROM c WHERE d), status = 'x'",
+                "UPDATE projects SET (name, budget) = (SELECT a, b FROM c WHERE d), status = 'x', version = projects.version + 1",
+            ),
+            (
+                "UPDATE projects SET active = name IS NOT DISTINCT FROM 'x' WHERE a IS DISTINCT FROM b",
+                "UPDATE projects SET active = name IS NOT DISTINCT FROM 'x', version = projects.version + 1 WHERE a IS DISTINCT FROM b",
+            ),
+            (
+                "UPDATE projects SET name = substring(name from 1 for 2) FROM v WHERE v.from = 1 AND v.where",
+                "UPDATE projects SET name = substring(name from 1 for 2), version = projects.version + 1 FROM v WHERE v.from = 1 AND v.where",
+            ),
+            (
+                "UPDATE projects SET name = $$WHERE$$ -- FROM\nRETURNING id AS where",
+                "UPDATE projects SET name = $$WHERE$$, version = projects.version + 1 -- FROM\nRETURNING id AS where",
+            ),
+            (
+                "WITH c AS (SELECT 1 AS n) UPDATE projects SET budget = n FROM c",
+                "WITH c AS (SELECT 1 AS n) UPDATE projects SET budget = n, version = projects.version + 1 FROM c",
+            ),
+            ("UPDATE projects SET", "UPDATE projects SET"),
+            ("UPDATE projects SET name = 'x',", "UPDATE projects SET name = 'x',"),
+            (
+                "UPDATE projects SET name = 'x' || WHERE id = 1",
+                "UPDATE projects SET name = 'x' || WHERE id = 1",
+            ),
+            (
+                "UPDATE projects SET name = 'x' WHERE id = 1 AND",
+                "UPDATE projects SET name = 'x' WHERE id = 1 AND",
+            ),
+            ("UPDATE projects SET name = 'x' RETURNING id,", "UPDATE projects SET name = 'x' RETURNING id,"),
+            ("SELECT name, FROM projects", "SELECT name, FROM projects"),
+            ("UPDATE projects SET name", "UPDATE projects SET name"),
+            ("UPDATE projects name = 1", "UPDATE projects name = 1"),
+            ("UPDATE rates SET amount = 1", "UPDATE rates SET amount = 1"),
+            ("UPDATE other.projects SET name = 'x'", "UPDATE other.projects SET name = 'x'"),
+            ("UPDATE pg_temp.projects SET name = 'x'", "UPDATE pg_temp.projects SET name = 'x'"),
+            (r#"UPDATE "PROJECTS" SET name = 'x'"#, r#"UPDATE "PROJECTS" SET name = 'x'"#),
+        ] {
+            assert_eq!(bumped(text), want);
+        }
+    }
+
+    #[test]
+    fn several_statements() {
+        let text = "UPDATE projects SET name='a' WHERE id=1;;UPDATE projects SET name='b' WHERE id=2";
+        let want = "UPDATE projects SET name='a', version = projects.version + 1 WHERE id=1;;UPDATE projects SET name='b', version = projects.version + 1 WHERE id=2";
+        assert_eq!(checked(text), want);
+        let plan = plan_of(text);
+        assert_eq!(plan.statements.len(), 2);
+        for (statement, key) in plan.statements.iter().zip(["1", "2"]) {
+            assert!(statement.point.is_none());
+            assert_eq!(statement.unchecked.len(), 1);
+            assert_eq!(statement.unchecked[0].reason, Reason::Batch);
+            assert_eq!(statement.unchecked[0].keys, [[super::super::plan::Operand::Literal(key.into())]]);
+        }
+        assert_eq!(
+            checked("BEGIN; UPDATE projects SET name='m' WHERE id=1; COMMIT"),
+            "BEGIN; UPDATE projects SET name='m', version = projects.version + 1 WHERE id=1; COMMIT"
+        );
+    }
+
+    #[test]
+    fn behind_a_change_of_names_nothing_is_certain() {
+        for first in ["SET search_path TO x", "DROP TABLE y", "SELECT set_config('search_path', 'x', false)"]
+        {
+            let text = format!("{first}; UPDATE projects SET name = 'x' WHERE id = 1 RETURNING name");
+            assert_eq!(bumped(&text), text);
+            let plan = plan_of(&text);
+            assert_eq!(plan.statements[1].unchecked[0].reason, Reason::Unparsed);
+            assert!(plan.statements[1].teaches.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_a_list_sets() {
+        let point =
+            only("UPDATE projects SET name = 'x', status = 'y', nonsense = 1 WHERE id = 1").point.unwrap();
+        assert_eq!(point.sets.iter().collect::<Vec<_>>(), [2, 4]);
+        assert!(!point.moves_key);
+        let point = only("UPDATE user_roles SET role = 'x' WHERE role = 'y' AND user_id = 1").point.unwrap();
+        assert!(point.moves_key);
+        // Slots are those of the partition's root.
+        let point = only("UPDATE events_2024 SET title = 'x' WHERE id = 1").point.unwrap();
+        assert_eq!(point.sets.iter().collect::<Vec<_>>(), [1]);
+    }
+}

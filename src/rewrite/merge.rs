@@ -41,3 +41,37 @@ impl Statement<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::Reason;
+    use super::super::testing::{bumped, only};
+
+    #[test]
+    fn bumps_each_update() {
+        let text = "MERGE INTO ONLY projects AS p USING (SELECT 1 AS id) v ON p.id = v.id \
+            WHEN MATCHED AND CASE WHEN p.name = 'x' THEN TRUE END THEN UPDATE SET name = CASE WHEN TRUE THEN 'a' END \
+            WHEN MATCHED THEN UPDATE SET (status, version) = ('x', 7) \
+            WHEN NOT MATCHED THEN INSERT (id) VALUES (v.id)";
+        let want = "MERGE INTO ONLY projects AS p USING (SELECT 1 AS id) v ON p.id = v.id \
+            WHEN MATCHED AND CASE WHEN p.name = 'x' THEN TRUE END THEN UPDATE SET name = CASE WHEN TRUE THEN 'a' END, version = p.version + 1 \
+            WHEN MATCHED THEN UPDATE SET (status, version) = ('x', p.version + 1) \
+            WHEN NOT MATCHED THEN INSERT (id) VALUES (v.id)";
+        assert_eq!(bumped(text), want);
+        assert_eq!(only(text).unchecked[0].reason, Reason::Merge);
+    }
+
+    #[test]
+    fn ends_in_an_update() {
+        assert_eq!(
+            bumped("MERGE INTO projects USING v ON true WHEN MATCHED THEN UPDATE SET name = 'x' RETURNING *"),
+            "MERGE INTO projects USING v ON true WHEN MATCHED THEN UPDATE SET name = 'x', version = projects.version + 1 RETURNING *"
+        );
+        assert_eq!(
+            bumped("MERGE INTO projects USING v ON true WHEN MATCHED THEN DELETE"),
+            "MERGE INTO projects USING v ON true WHEN MATCHED THEN DELETE"
+        );
+    }
+}

@@ -140,3 +140,117 @@ fn contains_word(text: &[u8], word: &[u8]) -> bool {
         !is_word(before) && !is_word(text.get(at + word.len()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::testing::{bumped, only, plan_of, view};
+    use super::*;
+    use crate::sql::encoding::Encoding;
+
+    fn reasons(text: &[u8], lex: &LexOptions) -> Vec<(String, Reason)> {
+        let plan = plan(text, &Context { view: &view(), lex });
+        let unchecked = plan.statements.iter().flat_map(|s| &s.unchecked);
+        unchecked.map(|u| (u.table.to_string(), u.reason)).collect()
+    }
+
+    #[test]
+    fn unreadable_texts_are_counted() {
+        let conforming = LexOptions::default();
+        let sjis = LexOptions { encoding: Encoding::Unsafe, ..conforming };
+        let projects = |reason| vec![("projects".to_owned(), reason)];
+        for (text, lex, want) in [
+            (&b"UPDATE Projects SET name = 'x"[..], &conforming, projects(Reason::Unparsed)),
+            (b"UPDATE my_projects SET name = 'x", &conforming, vec![]),
+            (b"SELECT * FROM projects WHERE name = 'x", &conforming, vec![]),
+            (b"UPDATE projects SET name = '\x83\x5c' WHERE id = 1", &sjis, projects(Reason::Encoding)),
+            (b"UPDATE projects SET name = 'x' WHERE id = 1", &sjis, vec![]),
+        ] {
+            assert_eq!(reasons(text, lex), want, "{}", String::from_utf8_lossy(text));
+        }
+        let statement = only("UPDATE projects SET name = 'x");
+        assert_eq!((statement.range, statement.edits.len()), (0..29, 0));
+    }
+
+    #[test]
+    fn names_that_cannot_be_written() {
+        let latin1 = LexOptions { encoding: Encoding::SingleByte, ..LexOptions::default() };
+        let text = b"UPDATE projects AS \xe9 SET name = 'x' WHERE id = 1";
+        assert_eq!(reasons(text, &latin1), [("projects".to_owned(), Reason::Encoding)]);
+        // A value is no name: it stays as it is.
+        let text = b"UPDATE projects SET name = '\xe9' WHERE id = 1 AND status = '\xe9'";
+        let plan = plan(text, &Context { view: &view(), lex: &latin1 });
+        let point = plan.statements[0].point.as_ref().unwrap();
+        assert_eq!(point.rest, plan::Rest::Opaque);
+    }
+
+    #[test]
+    fn uncertain_clauses_are_counted() {
+        for text in [
+            "UPDATE projects SET name = 'x' WHERE id = 1 WHERE id = 2",
+            "UPDATE projects SET name",
+            "INSERT INTO projects VALUES (1) ON CONFLICT (id) DO UPDATE SET name",
+            "MERGE INTO projects nonsense p USING v ON true WHEN MATCHED THEN DELETE",
+            "WITH a AS UPDATE projects SET name = 'x'",
+        ] {
+            assert_eq!(bumped(text), text);
+            let unchecked = only(text).unchecked;
+            assert_eq!(unchecked.len(), 1, "{text}");
+            assert_eq!(unchecked[0].reason, Reason::Unparsed, "{text}");
+        }
+    }
+
+    #[test]
+    fn statements_of_a_text() {
+        let text = "; BEGIN ;; UPDATE projects SET name = $3 WHERE id = $12 ; /* c */ ;";
+        let plan = plan_of(text);
+        let parts: Vec<_> = plan.statements.iter().map(|s| &text[s.range.clone()]).collect();
+        assert_eq!(parts, [" BEGIN ", " UPDATE projects SET name = $3 WHERE id = $12 "]);
+        assert_eq!(plan.max_param, 12);
+        assert!(plan_of("").statements.is_empty());
+    }
+
+    #[test]
+    fn any_bytes_give_a_plan() {
+        // Every cut of a text with everything in it, so that each reader meets an early end.
+        let text = "WITH a (b) AS NOT MATERIALIZED (UPDATE ONLY public.projects * AS p SET (name, version) = ROW ($1, 5), \
+            budget = CASE WHEN a THEN 1 END FROM c WHERE p.id IN (1) AND (x OR y) RETURNING p.*) \
+            INSERT INTO users (id) VALUES ($2::uuid) ON CONFLICT (id) DO UPDATE SET email = 'x' RETURNING *;\
+            MERGE INTO projects USING v ON true WHEN MATCHED THEN UPDATE SET name = 'x' WHEN NOT MATCHED THEN DO NOTHING;\
+            EXPLAIN (ANALYZE) SELECT DISTINCT ON (a) p.name, (p).id FROM projects p NATURAL JOIN x USING (id) GROUP BY 1 ORDER BY 2;\
+            DECLARE c CURSOR FOR SELECT 1; COPY projects (a) FROM STDIN; TRUNCATE projects, users CASCADE; FETCH 1 FROM c";
+        for start in 0..text.len() {
+            for end in start..=text.len() {
+                if start == 0 || end == text.len() || (end - start) % 41 == 0 {
+                    bumped(&text[start..end]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn deep_nesting_costs_neither_stack_nor_time() {
+        let n = 20_000;
+        let open = "(".repeat(n);
+        let close = ")".repeat(n);
+        for text in [
+            format!("UPDATE projects SET name = 'x' WHERE {open}id = 1{close}"),
+            format!("UPDATE projects SET name = 'x' WHERE id = {open}1{close}"),
+            format!("UPDATE projects SET name = 'x' WHERE id = $1{}", "::int".repeat(n)),
+            format!("UPDATE projects SET version = {open}version{close} + 1 WHERE id = 1"),
+            format!("{open}SELECT name FROM projects{close}"),
+            format!("SELECT {open}name{close} FROM projects"),
+            format!("SELECT name FROM {open}projects{close}"),
+            format!("{}SELECT 1{close}", "WITH projects AS (".repeat(n)),
+            format!("{}UPDATE projects SET name = 'x'{close}", "WITH a AS (".repeat(n)),
+            format!("SELECT {}1{close} FROM projects", "projects(".repeat(n)),
+            format!("SELECT {}1{close} FROM projects", "(SELECT name, ".repeat(n)),
+            format!("SELECT name FROM projects{}", " UNION SELECT name FROM projects".repeat(n)),
+            format!("UPDATE projects SET name = 'x' WHERE id = 1{}", " AND status = 'x'".repeat(n)),
+            format!("UPDATE projects SET name = 'x' WHERE id = 1{}", " OR id = 1".repeat(n)),
+        ] {
+            plan_of(&text);
+        }
+    }
+}

@@ -10,6 +10,8 @@
 //! The inner statement is bumped, not checked, and gets no hidden columns. A cursor's query may teach through
 //! FETCH.
 
+use std::ops::Range;
+
 use super::effect;
 use super::plan::{Effect, Reason};
 use super::statement::{Place, Statement, is_query};
@@ -32,6 +34,11 @@ pub fn plan(statement: &mut Statement<'_>) -> bool {
             execute(statement, i);
         }
         () if code.word(i, "create") => create(statement),
+        () if code.any_word(i, &["call", "do"]) => {
+            // What they run cannot be seen, but it may take a snapshot.
+            statement.out.is_query = true;
+            return false;
+        }
         () => return false,
     }
     true
@@ -108,12 +115,8 @@ fn declare(statement: &mut Statement<'_>) {
     let query = cursor.and_then(|c| (c + 1..range.end).find(|i| code.word(*i, "for")));
     statement.out.is_query = true;
     statement.set_effect(Effect::Declare(code.name(name).unwrap_or_default().into()));
-    let Some(mut i) = query.map(|f| f + 1) else { return };
-    let mut end = range.end;
-    while code.is_group(&(i..end)) {
-        i += 1;
-        end -= 1;
-    }
+    let Some(query) = query else { return };
+    let Range { start: mut i, end } = code.strip_parens(query + 1..range.end);
     if code.word(i, "with") {
         let Some(with) = clauses::with(code, i, end) else { return };
         i = with.main;
@@ -156,4 +159,80 @@ fn create(statement: &mut Statement<'_>) {
     let queries = |i: &usize| code.word(*i, "as") && (is_query(code, i + 1) || code.word(i + 1, "execute"));
     statement.out.is_query = range.clone().any(|i| queries(&i));
     statement.set_effect(Effect::Catalog);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::{Effect, Reason};
+    use super::super::testing::{bumped, only};
+
+    #[test]
+    fn bumped_not_checked() {
+        for (before, reason) in [
+            ("EXPLAIN ANALYZE ", Some(Reason::Nested)),
+            ("EXPLAIN ANALYZE VERBOSE ", Some(Reason::Nested)),
+            ("EXPLAIN (COSTS OFF, ANALYZE) ", Some(Reason::Nested)),
+            ("EXPLAIN (ANALYZE true, FORMAT json) ", Some(Reason::Nested)),
+            ("EXPLAIN (ANALYZE off) ", None),
+            ("EXPLAIN ", None),
+            ("EXPLAIN VERBOSE ", None),
+            ("PREPARE p AS ", Some(Reason::Nested)),
+            ("PREPARE p (int, text) AS ", Some(Reason::Nested)),
+            ("WITH a AS (SELECT 1), b AS (DELETE FROM x) ", Some(Reason::Cte)),
+        ] {
+            let text = format!("{before}UPDATE projects SET name = 'x' WHERE id = 1 RETURNING name");
+            let want = format!(
+                "{before}UPDATE projects SET name = 'x', version = projects.version + 1 WHERE id = 1 RETURNING name"
+            );
+            assert_eq!(bumped(&text), want);
+            let plan = only(&text);
+            assert_eq!(plan.point, None, "{text}");
+            assert_eq!(plan.unchecked.first().map(|u| u.reason), reason, "{text}");
+        }
+    }
+
+    #[test]
+    fn inside_a_with_clause() {
+        let text = "WITH RECURSIVE t (a) AS (SELECT 1) SEARCH DEPTH FIRST BY a SET o, \
+            moved AS NOT MATERIALIZED (UPDATE projects SET name = 'x' WHERE id = 1 RETURNING *), \
+            put AS (INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET email = 'x') \
+            SELECT * FROM moved, t";
+        let want = text
+            .replace("name = 'x'", "name = 'x', version = projects.version + 1")
+            .replace("email = 'x'", "email = 'x', version = users.version + 1");
+        assert_eq!(bumped(text), want);
+        let plan = only(text);
+        let reasons: Vec<_> = plan.unchecked.iter().map(|u| (&*u.table, u.reason)).collect();
+        assert_eq!(reasons, [("projects", Reason::Cte), ("users", Reason::Cte)]);
+        assert!(plan.teaches.is_empty() && plan.hidden.is_empty());
+    }
+
+    #[test]
+    fn copies() {
+        for (text, reason) in [
+            ("COPY projects FROM STDIN", Some(Reason::Copy)),
+            ("COPY BINARY public.projects (id, name) FROM STDIN WITH (FORMAT csv)", Some(Reason::Copy)),
+            ("COPY open_projects FROM STDIN", Some(Reason::View)),
+            ("COPY projects (id) TO STDOUT", None),
+            ("COPY other FROM STDIN", None),
+            ("COPY (SELECT * FROM projects) TO STDOUT", None),
+        ] {
+            assert_eq!(bumped(text), text);
+            assert_eq!(only(text).unchecked.first().map(|u| u.reason), reason, "{text}");
+        }
+        let text = "COPY (UPDATE projects SET name = 'x' RETURNING *) TO STDOUT";
+        assert_eq!(bumped(text), text.replace("'x'", "'x', version = projects.version + 1"));
+        assert_eq!(only(text).unchecked[0].reason, Reason::Nested);
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(only("PREPARE \"P\" AS SELECT 1").effect, Effect::Prepare("P".into()));
+        assert_eq!(only("PREPARE transaction AS SELECT 1").effect, Effect::Prepare("transaction".into()));
+        assert_eq!(only("EXPLAIN ANALYZE EXECUTE p(1)").effect, Effect::Execute("p".into()));
+        assert_eq!(only("EXPLAIN EXECUTE p(1)").effect, Effect::None);
+        assert_eq!(only("EXPLAIN (SELECT 1)").effect, Effect::None);
+    }
 }

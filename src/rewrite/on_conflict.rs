@@ -32,7 +32,7 @@ impl Statement<'_> {
             Target::Other => return,
         };
         let mut reason = self.reason(place).unwrap_or(Reason::OnConflict);
-        let mut keys = keys(code, self.ctx, &insert, table);
+        let mut keys = Vec::new();
         if let Some(set) = insert.set.clone() {
             match Written::new(code, self.ctx, &insert.target, table) {
                 _ if !self.certain => reason = Reason::Unparsed,
@@ -41,10 +41,10 @@ impl Statement<'_> {
                 Some(written) => match increment::set_list(code, self.ctx.lex, &written, set, false) {
                     Some(list) => {
                         self.out.edits.extend(list.edits);
-                        if !conflicts_on_key(code, &insert, table)
-                            || list.moves_key && !key_is_excluded(code, &insert, table)
+                        if conflicts_on_key(code, &insert, table)
+                            && (!list.moves_key || key_is_excluded(code, &insert, table))
                         {
-                            keys.clear();
+                            keys = proposed_keys(code, self.ctx, &insert, table);
                         }
                     }
                     None => reason = Reason::Unparsed,
@@ -61,7 +61,7 @@ impl Statement<'_> {
 }
 
 /// The keys of the rows that an `INSERT .. (columns) VALUES ..` proposes; empty if any of them is not certain.
-fn keys(code: Code<'_>, ctx: &Context<'_>, insert: &Insert, table: &Table) -> Vec<Vec<Operand>> {
+fn proposed_keys(code: Code<'_>, ctx: &Context<'_>, insert: &Insert, table: &Table) -> Vec<Vec<Operand>> {
     let (Some(columns), Some(values)) = (insert.columns.clone(), insert.values.clone()) else {
         return Vec::new();
     };
@@ -107,4 +107,90 @@ fn key_is_excluded(code: Code<'_>, insert: &Insert, table: &Table) -> bool {
             && code.is(part.start + 3, TokenKind::Dot)
             && code.name(part.start).is_some_and(|name| code.is_name(part.start + 4, &name))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::{Operand, Reason};
+    use super::super::testing::{bumped, only};
+
+    #[test]
+    fn bumps() {
+        for (text, want) in [
+            (
+                "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = EXCLUDED.version WHERE projects.name = 'y' RETURNING id",
+                "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = projects.version + 1 WHERE projects.name = 'y' RETURNING id",
+            ),
+            (
+                "INSERT INTO public.projects AS p SELECT * FROM x WHERE a ON CONFLICT ON CONSTRAINT projects_pkey DO UPDATE SET (name, budget) = (EXCLUDED.name, 1)",
+                "INSERT INTO public.projects AS p SELECT * FROM x WHERE a ON CONFLICT ON CONSTRAINT projects_pkey DO UPDATE SET (name, budget) = (EXCLUDED.name, 1), version = p.version + 1",
+            ),
+            (
+                "INSERT INTO projects VALUES ($1) ON CONFLICT (id) WHERE a DO UPDATE SET version = EXCLUDED.version + 1, name = $2",
+                "INSERT INTO projects VALUES ($1) ON CONFLICT (id) WHERE a DO UPDATE SET version = projects.version + 1, name = $2",
+            ),
+            (
+                "INSERT INTO projects VALUES ($1) ON CONFLICT (id) DO UPDATE SET version = projects.version + 1",
+                "INSERT INTO projects VALUES ($1) ON CONFLICT (id) DO UPDATE SET version = projects.version + 1",
+            ),
+        ] {
+            assert_eq!(bumped(text), want);
+            assert_eq!(only(text).unchecked[0].reason, Reason::OnConflict);
+        }
+    }
+
+    #[test]
+    fn plain_inserts_overwrite_nothing() {
+        for text in [
+            "INSERT INTO projects (id) VALUES (1)",
+            "INSERT INTO projects DEFAULT VALUES",
+            "INSERT INTO projects (id) VALUES (1) ON CONFLICT DO NOTHING",
+            "INSERT INTO projects TABLE other",
+            "INSERT INTO projects WITH x AS (SELECT 1) SELECT * FROM x",
+            "INSERT INTO projects (id) OVERRIDING SYSTEM VALUE VALUES (1)",
+            "INSERT INTO other (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'",
+        ] {
+            assert_eq!(bumped(text), text);
+            assert!(only(text).unchecked.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn proposed_keys() {
+        let key = |v: &str| vec![Operand::Literal(v.into())];
+        for (text, keys) in [
+            (
+                "(name, id) VALUES ('a', 1), ('b', '2') ON CONFLICT (id) DO UPDATE SET name = 'x'",
+                vec![key("1"), key("2")],
+            ),
+            (
+                "(id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET id = EXCLUDED.id, name = 'x'",
+                vec![vec![Operand::Param(1)]],
+            ),
+            ("(id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 7", vec![]),
+            ("(id) VALUES (1) ON CONFLICT (name) DO UPDATE SET status = 'x'", vec![]),
+            ("(id) VALUES (DEFAULT) ON CONFLICT (id) DO UPDATE SET name = 'x'", vec![]),
+            ("(id) SELECT 1 ON CONFLICT (id) DO UPDATE SET name = 'x'", vec![]),
+            ("VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'", vec![]),
+        ] {
+            assert_eq!(only(&format!("INSERT INTO projects {text}")).unchecked[0].keys, keys, "{text}");
+        }
+    }
+
+    #[test]
+    fn left_alone() {
+        for (text, reason) in [
+            ("INSERT INTO locked VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'", Reason::Privilege),
+            ("INSERT INTO open_projects VALUES (1)", Reason::View),
+            (
+                "INSERT INTO projects VALUES (1) ON CONFLICT (id) DO UPDATE SET (name, version) = (SELECT 1, 2)",
+                Reason::Unparsed,
+            ),
+        ] {
+            assert_eq!(bumped(text), text);
+            assert_eq!(only(text).unchecked[0].reason, reason, "{text}");
+        }
+    }
 }

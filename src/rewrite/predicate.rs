@@ -165,6 +165,10 @@ impl Condition {
 }
 
 fn read_part(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, part: &Range<usize>) -> Part {
+    let branches = condition::disjuncts(code, part.clone());
+    if branches.len() > 1 {
+        return read_or(code, ctx, written, &branches);
+    }
     if let Some(equals) = condition::equality(code, part) {
         return read_equality(code, ctx, written, part.start..equals, equals + 1..part.end);
     }
@@ -178,19 +182,15 @@ fn read_part(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, part: &Ra
             _ => Part::KeyList(values),
         };
     }
-    read_or(code, ctx, written, part)
+    Part::Other
 }
 
 /// `id = 1 OR id = 2`.
-fn read_or(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, part: &Range<usize>) -> Part {
-    let branches = condition::disjuncts(code, part.clone());
-    if branches.len() < 2 {
-        return Part::Other;
-    }
+fn read_or(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, branches: &[Range<usize>]) -> Part {
     let mut values = Vec::new();
     let mut position = None;
     for branch in branches {
-        let Some(equals) = condition::equality(code, &branch) else { return Part::Other };
+        let Some(equals) = condition::equality(code, branch) else { return Part::Other };
         match read_equality(code, ctx, written, branch.start..equals, equals + 1..branch.end) {
             Part::Key(mut columns) if columns.len() == 1 => {
                 let (k, value) = columns.remove(0);
@@ -301,4 +301,174 @@ fn in_list(code: Code<'_>, written: &Written<'_>, part: &Range<usize>) -> Option
         return Some((column, 0..0));
     }
     Some((column, inner))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::{PointWrite, VersionSource};
+    use super::super::testing::{checked, only};
+    use super::*;
+
+    fn point(table: &str, condition: &str) -> PointWrite {
+        let plan = only(&format!("UPDATE {table} SET note = 'x' WHERE {condition}"));
+        assert!(plan.unchecked.is_empty(), "{condition}");
+        plan.point.unwrap_or_else(|| panic!("{condition}"))
+    }
+
+    fn literal(value: &str) -> Operand {
+        Operand::Literal(value.into())
+    }
+
+    #[test]
+    fn names_one_row() {
+        let uuid = "051e3dcf-81ba-49f2-8daa-110ed693f2b6";
+        for (table, condition, key) in [
+            ("projects", "id = 1", vec![literal("1")]),
+            ("projects", "1 = id", vec![literal("1")]),
+            ("projects", "-1 = id", vec![literal("-1")]),
+            ("projects", "id=-1", vec![literal("-1")]),
+            ("projects", "((id) = (1))", vec![literal("1")]),
+            ("projects", "projects.id = '1'", vec![literal("1")]),
+            ("projects", "public.projects.id = 1::int8", vec![literal("1")]),
+            ("projects p", "p.id = 1", vec![literal("1")]),
+            ("projects AS \"P\"", "\"P\".\"id\" = 1", vec![literal("1")]),
+            ("projects", "ID IN (1)", vec![literal("1")]),
+            ("projects", "id = $1", vec![Operand::Param(1)]),
+            ("projects", "id = ($1::INTEGER)", vec![Operand::Param(1)]),
+            ("projects", "id = CAST($1 AS bigint)", vec![Operand::Param(1)]),
+            ("projects", "id = $1::text::pg_catalog.int4", vec![Operand::Param(1)]),
+            ("users", &format!("id = '{uuid}'"), vec![literal(uuid)]),
+            ("users", &format!("id = '{}'::UUID", uuid.to_uppercase()), vec![literal(uuid)]),
+            ("users", "id = $1::uuid", vec![Operand::Param(1)]),
+            ("user_roles", "role = 'a' AND user_id = 7", vec![literal("7"), literal("a")]),
+            ("user_roles", "(user_id = $2 AND (role = $1))", vec![Operand::Param(2), Operand::Param(1)]),
+            ("user_roles", "(user_id, role) = ($1, 'x')", vec![Operand::Param(1), literal("x")]),
+            ("user_roles", "ROW (role, user_id) = ROW ('x', 1)", vec![literal("1"), literal("x")]),
+            (r#""Odd Name""#, r#""Id" = 1"#, vec![literal("1")]),
+            ("archive.rates", "rates.id = 1", vec![literal("1")]),
+        ] {
+            assert_eq!(point(table, condition).key, key, "{table}: {condition}");
+        }
+    }
+
+    #[test]
+    fn the_rest() {
+        let evaluable = |rest: &str| Rest::Evaluable(rest.into());
+        for (condition, rest) in [
+            ("id = 1", Rest::None),
+            ("id = 1 AND status = 'open'", evaluable("(status = 'open')")),
+            ("(id = 1 AND 1=1)", evaluable("(1=1)")),
+            ("id IN ($1) AND (id = $2 AND 1=1)", evaluable("(id = $2) AND (1=1)")),
+            ("budget BETWEEN 1 AND 5 AND id = 1", evaluable("(budget BETWEEN 1 AND 5)")),
+            ("id = 1 AND (status = 'a' OR status = 'b')", evaluable("(status = 'a' OR status = 'b')")),
+            ("id = 1 AND NOT status = 'a'", evaluable("(NOT status = 'a')")),
+            (
+                "id = 1 AND CASE WHEN budget > 1 AND budget < 3 THEN TRUE ELSE FALSE END",
+                evaluable("(CASE WHEN budget > 1 AND budget < 3 THEN TRUE ELSE FALSE END)"),
+            ),
+            ("id = 1 AND lower(name) LIKE 'a%'", evaluable("(lower(name) LIKE 'a%')")),
+            (
+                "id = 1 AND name IS NOT DISTINCT FROM $1::text",
+                evaluable("(name IS NOT DISTINCT FROM $1::text)"),
+            ),
+            ("id = 1 AND status IN ('a', 'b')", evaluable("(status IN ('a', 'b'))")),
+            ("id = 1 AND status = ANY($2)", evaluable("(status = ANY($2))")),
+            ("id = 1 AND version < 5", evaluable("(version < 5)")),
+            ("id = 1 AND xmin = '77'", evaluable("(xmin = '77')")),
+            (
+                "id = 1 AND updated_at = '2020-01-01'::timestamp(3)",
+                evaluable("(updated_at = '2020-01-01'::timestamp(3))"),
+            ),
+            (
+                "id = 1 AND name = 'a' -- which\n AND status = 'b'",
+                evaluable("(name = 'a') AND (status = 'b')"),
+            ),
+            ("id = 1 AND now() > updated_at", Rest::Opaque),
+            ("id = 1 AND f(name)", Rest::Opaque),
+            ("id = 1 AND s.lower(name) = 'a'", Rest::Opaque),
+            ("id = 1 AND EXISTS (SELECT 1 FROM users)", Rest::Opaque),
+            ("id = 1 AND budget = (SELECT max(budget) FROM users)", Rest::Opaque),
+            ("id = 1 AND other.name = 'x'", Rest::Opaque),
+            ("id = 1 AND nonsense", Rest::Opaque),
+            ("id = 1 AND name = 'a'::custom", Rest::Opaque),
+            ("id = 1 AND status OPERATOR(pg_catalog.=) 'a'", Rest::Opaque),
+        ] {
+            assert_eq!(point("projects", condition).rest, rest, "{condition}");
+        }
+    }
+
+    #[test]
+    fn key_conditions() {
+        for (table, condition, key_condition) in [
+            ("projects", "(status = 'a') AND ((id = /* k */ 1))", "id = 1"),
+            (
+                "user_roles",
+                "role=$1 AND note = 'x' AND user_roles.user_id=$2",
+                "role=$1 AND user_roles.user_id=$2",
+            ),
+        ] {
+            assert_eq!(&*point(table, condition).key_condition, key_condition);
+        }
+    }
+
+    #[test]
+    fn names_the_version() {
+        for (condition, source) in [
+            ("id = 1 AND version = 5", VersionSource::InPredicate(literal("5"))),
+            ("($2 = projects.version) AND id = 1", VersionSource::InPredicate(Operand::Param(2))),
+            ("id = 1 AND version IN (5)", VersionSource::Observed),
+            ("id = 1 AND version < 5", VersionSource::Observed),
+            ("id = 1 AND (version = 5 OR version = 6)", VersionSource::Observed),
+        ] {
+            assert_eq!(point("projects", condition).source, source, "{condition}");
+        }
+        let text = "UPDATE projects SET name = 'x' WHERE id = 1 AND version = 4";
+        assert_eq!(
+            checked(text),
+            "UPDATE projects SET name = 'x', version = projects.version + 1 WHERE id = 1 AND version = 4"
+        );
+        assert_eq!(
+            point("projects", "id = 1 AND version = 5 AND name = 'x'").rest,
+            Rest::Evaluable("(name = 'x')".into())
+        );
+    }
+
+    #[test]
+    fn names_no_single_row() {
+        for (table, condition, reason, keys) in [
+            ("projects", "status = 'x'", Reason::SetWrite, 0),
+            ("projects", "id > 5", Reason::SetWrite, 0),
+            ("projects", "NOT id = 5", Reason::SetWrite, 0),
+            ("projects", "id = 5 OR status = 'x'", Reason::SetWrite, 0),
+            ("projects", "id = portfolio_id", Reason::SetWrite, 0),
+            ("projects", "id = 1 IS NOT TRUE", Reason::UnknownKey, 0),
+            ("projects", "id = 1 + 1", Reason::UnknownKey, 0),
+            ("projects", "id = 1.0", Reason::UnknownKey, 0),
+            ("projects", "id = (SELECT 1)", Reason::UnknownKey, 0),
+            ("projects", "id = f($1)", Reason::UnknownKey, 0),
+            ("projects", "id = $1::custom", Reason::UnknownKey, 0),
+            ("projects", "id + 0 = 1", Reason::SetWrite, 0),
+            ("projects", "id NOT IN (1)", Reason::SetWrite, 0),
+            ("projects", "id IN (1, '2', $1)", Reason::SeveralRows, 3),
+            ("projects", "id IN (1, f(2))", Reason::SeveralRows, 0),
+            ("projects", "id IN (SELECT 1)", Reason::SeveralRows, 0),
+            ("projects", "id = ANY($1)", Reason::SeveralRows, 0),
+            ("projects", "(id = 1 OR (id = 2)) AND status = 'x'", Reason::SeveralRows, 2),
+            ("user_roles", "user_id = 1", Reason::SetWrite, 0),
+            ("user_roles", "user_id IN (1, 2) AND role = 'x'", Reason::SeveralRows, 0),
+            ("user_roles", "role = $1::varchar(3) AND user_id = 1", Reason::UnknownKey, 0),
+            ("amounts", "id = 1", Reason::UnknownKey, 0),
+            ("triggered", "id = 1", Reason::StatementTrigger, 1),
+            ("projects", "CURRENT OF c", Reason::CurrentOf, 0),
+            ("locked", "id = 1", Reason::Privilege, 1),
+        ] {
+            let plan = only(&format!("UPDATE {table} SET name = 'x' WHERE {condition}"));
+            assert_eq!(plan.point, None, "{condition}");
+            let got: Vec<_> = plan.unchecked.iter().map(|u| (u.reason, u.keys.len())).collect();
+            assert_eq!(got, [(reason, keys)], "{condition}");
+            assert_eq!(plan.edits.is_empty(), reason == Reason::Privilege, "{condition}");
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub fn is(code: Code<'_>, written: &Written<'_>, assignment: &Assignment) -> boo
         };
     }
     // `e + c`: the column is the last operand, behind a plus.
-    let last = operators.last().unwrap_or(first);
+    let last = operators.next_back().unwrap_or(first);
     code.op(last, b"+") && own(last + 1..value.end) && is_column_free(code, value.start..last)
 }
 
@@ -89,4 +89,70 @@ fn is_column_free(code: Code<'_>, range: Range<usize>) -> bool {
             ) => true,
             _ => false,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::testing::only;
+
+    fn self_relative(set: &str) -> bool {
+        only(&format!("UPDATE projects SET {set} WHERE id = 1")).point.unwrap().self_relative
+    }
+
+    #[test]
+    fn cannot_overwrite() {
+        for set in [
+            "budget = budget + 1",
+            r#""budget"="budget"+ 1"#,
+            "budget = (projects.budget + $1)",
+            "budget = public.projects.budget - 2.5",
+            "budget = budget * $1::numeric",
+            "budget = budget * (1 + 2)",
+            "budget = 1 + budget",
+            "budget = $1 - 2 + budget",
+            "updated_at = updated_at + interval '1 day'",
+            "status = NOT status",
+            "name = array_append(name, $1)",
+            "name = pg_catalog.array_append(projects.name, 'x')",
+            "budget = budget + 1, version = version + 1",
+            "budget = budget + 1, version = 7",
+            "version = version + 1",
+        ] {
+            assert!(self_relative(set), "{set}");
+        }
+    }
+
+    #[test]
+    fn may_overwrite() {
+        for set in [
+            "budget = 1",
+            "budget = budget",
+            "budget = budget + id",
+            "budget = id + budget",
+            "budget = name + 1",
+            "budget = other.budget + 1",
+            "budget = 1 - budget",
+            "budget = 2 * budget",
+            "budget = budget / 2",
+            "budget = budget * 2 + 1",
+            "budget = budget + (SELECT 1)",
+            "budget = budget + f(1)",
+            "budget = budget + 1 > 5",
+            "budget = COALESCE(budget, 0) + 1",
+            "budget = CASE WHEN TRUE THEN budget + 1 END",
+            "name = name || 'x'",
+            "budget = budget + 1, name = 'x'",
+            "(budget) = ROW (budget + 1)",
+            "name[1] = name[1] + 1",
+            "name = array_append(status, 'x')",
+            "name = array_append(name, status)",
+            "name = array_cat(name, 'x')",
+            "status = NOT name",
+            "version = 7",
+        ] {
+            assert!(!self_relative(set), "{set}");
+        }
+    }
 }

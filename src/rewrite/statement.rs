@@ -11,7 +11,7 @@ use super::teach::{self, NameFilter};
 use super::{effect, nested};
 use crate::catalog::Table;
 use crate::sql::clauses;
-use crate::sql::code::Code;
+use crate::sql::code::{Code, MAX_NESTING};
 use crate::sql::relation::Relation;
 use crate::sql::token::TokenKind;
 
@@ -78,8 +78,9 @@ impl<'a> Statement<'a> {
     /// Plans the query or DML statement that begins at token `i`.
     pub fn query(&mut self, i: usize, end: usize, place: Place) {
         let code = self.code;
-        if code.is_group(&(i..end)) {
-            return self.query(i + 1, end - 1, place);
+        let Range { start: i, end } = code.strip_parens(i..end);
+        if i < end && code.depth(i) > MAX_NESTING {
+            return self.uncertain(i..end);
         }
         let mut main = i;
         if code.word(i, "with") {
@@ -119,12 +120,16 @@ impl<'a> Statement<'a> {
 
     /// A part that may write, but whose clauses are not certain: every protected table that it names is counted.
     pub fn uncertain(&mut self, range: Range<usize>) {
+        let verbs = ["insert", "update", "delete", "merge"];
+        if !range.clone().any(|i| self.code.any_word(i, &verbs)) {
+            return;
+        }
         let mut named: Vec<UncheckedWrite> = Vec::new();
         for mention in teach::mentions(self.code, self.ctx, self.filter, range) {
-            if let Some(table) = mention.table {
-                if !named.iter().any(|u| u.root_oid == table.root_oid) {
-                    named.push(unchecked(table, Reason::Unparsed, Vec::new()));
-                }
+            if let Some(table) = mention.table
+                && !named.iter().any(|u| u.root_oid == table.root_oid)
+            {
+                named.push(unchecked(table, Reason::Unparsed, Vec::new()));
             }
         }
         self.out.unchecked.extend(named);

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::Context;
 use super::statement::Statement;
 use crate::catalog::{Table, View};
-use crate::sql::code::Code;
+use crate::sql::code::{Code, MAX_NESTING};
 use crate::sql::keys::KeyType;
 use crate::sql::token::TokenKind;
 
@@ -25,10 +25,10 @@ impl NameFilter {
     pub fn new(view: &View) -> Self {
         let mut filter = Self([0; 4]);
         for table in &view.tables {
-            if let Some(bit) = Self::bit(table.name.as_bytes()) {
-                if let Some(word) = filter.0.get_mut(bit / 64) {
-                    *word |= 1 << (bit % 64);
-                }
+            if let Some(bit) = Self::bit(table.name.as_bytes())
+                && let Some(word) = filter.0.get_mut(bit / 64)
+            {
+                *word |= 1 << (bit % 64);
             }
         }
         filter
@@ -102,6 +102,9 @@ pub fn mentions<'a>(
 
 /// The identifier at `i` names a WITH query: `name [(columns)] AS [[NOT] MATERIALIZED] (`; its bracket.
 fn defines(code: Code<'_>, i: usize) -> Option<usize> {
+    if code.depth(i) > MAX_NESTING {
+        return None;
+    }
     let mut i = i + 1;
     if code.is(i, TokenKind::LParen) {
         i = code.close(i) + 1;
@@ -129,7 +132,7 @@ pub fn teachable<'a>(statement: &Statement<'a>) -> SmallVec<[&'a Arc<Table>; 2]>
         let clash = |other: &&Mention<'_>| {
             code.is_name(other.at, &table.name) || other.table.is_some_and(|t| t.root_oid == table.root_oid)
         };
-        if mention.defines || mentions.iter().filter(clash).count() != 1 || !has_known_key(table) {
+        if mention.defines || mentions.iter().filter(clash).nth(1).is_some() || !has_known_key(table) {
             continue;
         }
         if enclosing_queries_used_once(code, range.clone(), mention.at) {
@@ -149,7 +152,10 @@ fn enclosing_queries_used_once(code: Code<'_>, range: Range<usize>, at: usize) -
     if !range.clone().take(at.saturating_sub(range.start)).any(|i| code.word(i, "with")) {
         return true;
     }
-    (range.start..at).filter(|i| code.is_ident(*i)).all(|definition| {
+    if code.depth(at) > MAX_NESTING {
+        return false;
+    }
+    (range.start..at).filter(|i| code.is_ident(*i) && code.depth(*i) < code.depth(at)).all(|definition| {
         let Some(open) = defines(code, definition) else { return true };
         if open > at || code.close(open) < at {
             return true;
@@ -180,4 +186,116 @@ pub fn has_wildcard(code: Code<'_>, range: Range<usize>) -> bool {
         };
         code.op(i, b"*") && code.depth(i) == depth && (starts || before())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::ResultKind;
+    use super::super::testing::only;
+
+    fn taught(text: &str) -> Vec<(String, Vec<usize>)> {
+        let teaches = only(text).teaches;
+        teaches.iter().map(|t| (t.table.name.to_string(), t.shown.iter().collect())).collect()
+    }
+
+    #[test]
+    fn named_exactly_once() {
+        for (text, names) in [
+            ("SELECT * FROM projects", &["projects"][..]),
+            ("SELECT projects.id FROM projects AS projects", &["projects"]),
+            (r#"SELECT "projects"."id" AS "projects" FROM "projects" AS "projects""#, &["projects"]),
+            ("SELECT * FROM projects p JOIN users u ON true", &["projects", "users"]),
+            ("SELECT * FROM (SELECT * FROM projects) s", &["projects"]),
+            ("SELECT * FROM users UNION SELECT * FROM projects", &["users", "projects"]),
+            ("TABLE public.projects", &["projects"]),
+            ("SELECT o.projects FROM other o, users", &["users"]),
+            ("SELECT * FROM projects a, projects b", &[]),
+            ("SELECT * FROM projects a, public.projects b", &[]),
+            ("SELECT * FROM projects a, other.projects b", &["projects"]),
+            ("SELECT * FROM projects WHERE id IN (SELECT id FROM projects)", &[]),
+            ("SELECT * FROM events, events_2024", &[]),
+            ("SELECT * FROM events_2024", &["events_2024"]),
+            ("SELECT * FROM rates", &[]),
+            ("SELECT * FROM amounts", &[]),
+            ("SELECT * FROM open_projects", &[]),
+            ("WITH c AS (SELECT * FROM projects) SELECT * FROM c", &["projects"]),
+            ("WITH c AS (SELECT * FROM projects) SELECT c.id FROM c WHERE c.id = 1", &["projects"]),
+            ("WITH c AS (SELECT * FROM projects) SELECT * FROM c a, c b", &[]),
+            ("WITH c AS (SELECT * FROM projects) SELECT 1", &[]),
+            (
+                "WITH c (x) AS NOT MATERIALIZED (SELECT id FROM projects), d AS (SELECT * FROM c) SELECT * FROM d, d e",
+                &["projects"],
+            ),
+            ("WITH d AS (WITH c AS (SELECT * FROM projects) SELECT * FROM c) SELECT * FROM d, d e", &[]),
+            ("WITH RECURSIVE c AS (SELECT * FROM projects UNION ALL SELECT * FROM c) SELECT * FROM c", &[]),
+            ("WITH projects AS (SELECT * FROM public.projects) SELECT * FROM projects", &[]),
+            ("WITH c AS (DELETE FROM users) SELECT * FROM projects", &[]),
+            ("WITH c AS (WITH d AS (SELECT 1) UPDATE projects SET name = 'x') SELECT * FROM users", &[]),
+            ("DECLARE c CURSOR FOR SELECT * FROM projects", &["projects"]),
+            ("DECLARE c CURSOR FOR WITH x AS (SELECT 1) (SELECT * FROM projects)", &["projects"]),
+            ("EXPLAIN SELECT * FROM projects", &[]),
+            ("PREPARE p AS SELECT * FROM projects", &[]),
+            ("COPY projects TO STDOUT", &[]),
+            ("CREATE TABLE x AS SELECT * FROM projects", &[]),
+        ] {
+            let got: Vec<String> = taught(text).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(got, names, "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_that_expressions_show() {
+        for (text, shown) in [
+            ("SELECT name FROM projects", &[][..]),
+            ("SELECT upper(name) FROM projects", &[2]),
+            ("SELECT upper(p.name) || status AS budget FROM projects p", &[2, 4]),
+            ("SELECT id, version, p FROM projects p", &[0, 1, 2, 3, 4, 5, 6]),
+            ("SELECT row_to_json(p.*) FROM projects p", &[0, 1, 2, 3, 4, 5, 6]),
+            ("SELECT (p).status FROM projects p", &[4]),
+            ("SELECT upper('x') name FROM projects", &[]),
+            ("SELECT status(1), '1'::name, CAST(1 AS name) FROM projects", &[]),
+            ("SELECT (SELECT name FROM users WHERE status = p.budget) FROM projects p", &[3]),
+        ] {
+            let expected: Vec<usize> = shown.to_vec();
+            let got = taught(text).into_iter().find(|(name, _)| name == "projects").unwrap();
+            assert_eq!(got.1, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn results_of_writes() {
+        for (text, kind, names) in [
+            ("UPDATE projects SET name = 'x' RETURNING *", ResultKind::Written, &["projects"][..]),
+            ("UPDATE projects SET name = 'x'", ResultKind::Read, &[]),
+            ("INSERT INTO projects (id) VALUES (1) RETURNING *", ResultKind::Written, &["projects"]),
+            ("DELETE FROM projects RETURNING *", ResultKind::Deleted, &["projects"]),
+            ("DELETE FROM projects USING users u RETURNING *", ResultKind::Deleted, &["projects"]),
+            ("UPDATE projects SET name = 'x' RETURNING old.*", ResultKind::Written, &[]),
+            ("UPDATE projects SET name = 'x' FROM projects p RETURNING *", ResultKind::Written, &[]),
+        ] {
+            assert_eq!(only(text).result, kind, "{text}");
+            let got: Vec<String> = taught(text).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(got, names, "{text}");
+        }
+    }
+
+    #[test]
+    fn wildcards() {
+        for (text, wildcard) in [
+            ("SELECT * FROM projects", true),
+            ("SELECT id, p.* FROM projects p", true),
+            ("SELECT DISTINCT ON (id) * FROM projects", true),
+            ("SELECT ALL * FROM projects", true),
+            ("TABLE projects", true),
+            ("SELECT 1 UNION SELECT * FROM projects", true),
+            ("UPDATE projects SET name = 'x' RETURNING *", true),
+            ("SELECT 2 * 3, count(*), (SELECT 1 * 2) FROM projects", false),
+            ("SELECT (1) * (2) FROM projects", false),
+            ("UPDATE projects * SET budget = 2 * 3 RETURNING id", false),
+        ] {
+            assert_eq!(only(text).has_wildcard, wildcard, "{text}");
+        }
+    }
 }

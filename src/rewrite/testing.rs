@@ -1,4 +1,5 @@
 //! A small catalog for table-driven tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

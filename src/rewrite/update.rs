@@ -29,6 +29,12 @@ impl<'a> Statement<'a> {
         let Some(written) = Written::new(code, self.ctx, &update.target, table) else {
             return self.out.unchecked.push(unchecked(table, Reason::Encoding, Vec::new()));
         };
+        let incomplete = |r: &std::ops::Range<usize>| !code.is_complete(r);
+        if update.condition.as_ref().is_some_and(incomplete)
+            || update.returning.as_ref().is_some_and(incomplete)
+        {
+            return self.out.unchecked.push(unchecked(table, Reason::Unparsed, Vec::new()));
+        }
         let current_of = update.condition.as_ref().is_some_and(|c| code.words(c.start, &["current", "of"]));
         let condition = update.condition.clone().map(|c| predicate::read(code, self.ctx, &written, c));
         let guarded = condition.as_ref().is_some_and(|c| c.version.is_some());

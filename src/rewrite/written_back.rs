@@ -82,3 +82,81 @@ fn is_increment(code: Code<'_>, written: &Written<'_>, value: Range<usize>) -> b
     let is_version = written.table.version_column().is_some_and(|v| code.is_name(name.column, &v.name));
     next == column.end && is_version && written.is_qualified_by(code, name.schema, name.table)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::plan::{Reason, VersionSource};
+    use super::super::testing::{bumped, only, parsed};
+    use super::*;
+
+    #[test]
+    fn values_become_the_increment() {
+        let literal = |v: &str| VersionSource::WrittenBack(Operand::Literal(v.into()));
+        for (set, want, source) in [
+            ("version = 5", "version = projects.version + 1", literal("5")),
+            ("version = '5', name = 'x'", "version = projects.version + 1, name = 'x'", literal("5")),
+            (r#""version"=5::int"#, r#""version"=projects.version + 1"#, literal("5")),
+            ("version = (5)", "version = projects.version + 1", literal("5")),
+            (
+                "version = $2",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE $2 END",
+                VersionSource::WrittenBack(Operand::Param(2)),
+            ),
+            (
+                "version = $2::INTEGER",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE $2::INTEGER END",
+                VersionSource::WrittenBack(Operand::Param(2)),
+            ),
+            ("version = DEFAULT", "version = projects.version + 1", VersionSource::Observed),
+            ("version = version + 2", "version = projects.version + 1", VersionSource::Observed),
+            ("version = (SELECT 1 FROM t)", "version = projects.version + 1", VersionSource::Observed),
+            (
+                "version = coalesce($2, 1)",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE coalesce($2, 1) END",
+                VersionSource::Observed,
+            ),
+            ("version = version + 1", "version = version + 1", VersionSource::Observed),
+            ("version = 1 + version", "version = 1 + version", VersionSource::Observed),
+            ("version = (projects.version+1)", "version = (projects.version+1)", VersionSource::Observed),
+            (
+                "version = public.projects.version + 1",
+                "version = public.projects.version + 1",
+                VersionSource::Observed,
+            ),
+            ("(name, version) = ('x', 5)", "(name, version) = ('x', projects.version + 1)", literal("5")),
+            (
+                "(version, name) = ROW ($2, $3)",
+                "(version, name) = ROW (CASE WHEN TRUE THEN projects.version + 1 ELSE $2 END, $3)",
+                VersionSource::WrittenBack(Operand::Param(2)),
+            ),
+        ] {
+            let text = format!("UPDATE projects SET {set} WHERE id = $1");
+            assert_eq!(bumped(&text), format!("UPDATE projects SET {want} WHERE id = $1"));
+            assert_eq!(only(&text).point.unwrap().source, source, "{text}");
+        }
+    }
+
+    #[test]
+    fn smallint_keeps_the_type_of_the_parameter() {
+        assert_eq!(
+            parsed("UPDATE small SET version = $1 WHERE id = 1"),
+            "UPDATE small SET version = CASE WHEN TRUE THEN small.version + 1::pg_catalog.int2 ELSE $1 END WHERE (id = 1) AND small.version = COALESCE($2::pg_catalog.int2, small.version)"
+        );
+    }
+
+    #[test]
+    fn an_uncertain_version_is_left_alone() {
+        for set in [
+            "(name, version) = (SELECT 'a', 5)",
+            "version = 5, version = 6",
+            "version[1] = 5",
+            "(name, version) = ('a')",
+        ] {
+            let text = format!("UPDATE projects SET {set} WHERE id = 1");
+            assert_eq!(bumped(&text), text);
+            assert_eq!(only(&text).unchecked[0].reason, Reason::Unparsed);
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub fn assignments(code: Code<'_>, range: Range<usize>) -> Option<Assignments> {
         let equals =
             (part.clone()).find(|i| code.op(*i, b"=") && code.depth(*i) == code.depth(part.start))?;
         let value = equals + 1..part.end;
-        if value.is_empty() {
+        if !code.is_complete(&value) {
             return None;
         }
         if code.is(part.start, TokenKind::LParen) {
@@ -79,4 +79,56 @@ fn row_wise(code: Code<'_>, names: Range<usize>, value: Range<usize>, out: &mut 
         return None;
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::code::tests::{source, with_code};
+    use super::*;
+
+    #[test]
+    fn reads_lists() {
+        for (text, want) in [
+            ("a = 1, \"B\"=f(x, y)", &["a: 1", "\"B\": f(x, y)"][..]),
+            ("a[1] = 1, b.c = 2, d['k'] = 3", &["a..: 1", "b..: 2", "d..: 3"]),
+            ("(a, b) = (1, (2, 3))", &["(a): 1", "(b): (2, 3)"]),
+            ("(a, b) = ROW (1, DEFAULT), c = a = b", &["(a): 1", "(b): DEFAULT", "c: a = b"]),
+            ("(a, b) = (SELECT x, y)", &["(a): ?", "(b): ?"]),
+        ] {
+            let got = with_code(text, |code, all| {
+                let list = assignments(code, all).unwrap();
+                list.into_iter()
+                    .map(|a| {
+                        let name = source(code, a.column..a.column + 1);
+                        let name = match (a.whole, a.row_wise) {
+                            (true, false) => name,
+                            (true, true) => format!("({name})"),
+                            (false, _) => format!("{name}.."),
+                        };
+                        format!("{name}: {}", a.value.map_or("?".to_owned(), |v| source(code, v)))
+                    })
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(got, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_none() {
+        for text in [
+            "a",
+            "a = ",
+            "a = 1,",
+            "a b = 1",
+            "1 = 2",
+            "(a, b) = (1)",
+            "(a) = (1, 2)",
+            "(a) b = 1",
+            ", a = 1",
+        ] {
+            assert_eq!(with_code(text, assignments), None, "{text}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::code::{Code, Keyword};
+use super::code::{Code, Keyword, MAX_NESTING};
 use super::relation::{Relation, relation};
 use super::token::TokenKind;
 
@@ -159,8 +159,12 @@ pub fn is_statement(code: Code<'_>, i: usize) -> bool {
     code.any_word(i, &["select", "insert", "update", "delete", "merge", "values", "table", "with"])
 }
 
-/// True if the words at `i` begin a statement that changes rows, seen through its own WITH clause.
+/// True if the words at `i` begin a statement that changes rows, seen through its own WITH clause; also if that
+/// cannot be told.
 pub fn is_modifying(code: Code<'_>, i: usize, end: usize) -> bool {
+    if i < end && code.depth(i) > MAX_NESTING {
+        return true;
+    }
     if code.word(i, "with") {
         return with(code, i, end).is_none_or(|w| {
             is_modifying(code, w.main, end)
@@ -388,3 +392,7 @@ pub fn select(code: Code<'_>, i: usize, end: usize) -> Option<Select> {
     select.from = from.map(|at| at + 1..from_end.unwrap_or(end));
     Some(select)
 }
+
+#[cfg(test)]
+#[path = "clauses_tests.rs"]
+mod tests;

@@ -8,6 +8,9 @@ use std::ops::Range;
 use super::ident;
 use super::token::{Token, TokenKind};
 
+/// How deep brackets are followed. Nobody writes deeper; a hostile text must cost neither stack nor time.
+pub const MAX_NESTING: u16 = 32;
+
 /// A text and its tokens. Cheap to copy; positions are indexes into `tokens`.
 #[derive(Debug, Clone, Copy)]
 pub struct Code<'a> {
@@ -114,9 +117,12 @@ impl<'a> Code<'a> {
             && self.close(range.start) + 1 == range.end
     }
 
-    /// The tokens without the parentheses around all of them.
+    /// The tokens without the parentheses around all of them (up to [`MAX_NESTING`]).
     pub fn strip_parens(&self, mut range: Range<usize>) -> Range<usize> {
-        while self.is_group(&range) {
+        for _ in 0..MAX_NESTING {
+            if !self.is_group(&range) {
+                break;
+            }
             range = range.start + 1..range.end - 1;
         }
         range
@@ -159,19 +165,54 @@ impl<'a> Code<'a> {
         String::from_utf8(out).ok()
     }
 
-    /// Splits the tokens at the commas of the outermost level. No parts if there are no tokens.
+    /// False if the tokens end in something that wants more (`a +`, `a,`, `a AND`): the server will refuse the
+    /// statement, and pieces put in behind would change its words.
+    pub fn is_complete(&self, range: &Range<usize>) -> bool {
+        let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else { return false };
+        let before = |kind| last > range.start && self.is(last - 1, kind);
+        match self.get(last).map(|t| t.kind) {
+            None
+            | Some(
+                TokenKind::Comma
+                | TokenKind::Dot
+                | TokenKind::DotDot
+                | TokenKind::Cast
+                | TokenKind::Colon
+                | TokenKind::ColonEquals
+                | TokenKind::Semicolon
+                | TokenKind::LParen
+                | TokenKind::LBracket,
+            ) => false,
+            Some(TokenKind::Op) => {
+                self.op(last, b"*")
+                    && (range.len() == 1 || before(TokenKind::Comma) || before(TokenKind::Dot))
+            }
+            Some(TokenKind::Word) => {
+                let open = [
+                    "and", "or", "not", "is", "in", "like", "ilike", "between", "as", "case", "then", "else",
+                ];
+                !self.any_word(last, &open) || self.is_named(last)
+            }
+            Some(_) => true,
+        }
+    }
+
+    /// Splits the tokens at the commas of the outermost level. No parts if there are no tokens; an empty part
+    /// where nothing stands beside a comma.
     pub fn split_commas(&self, range: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<'a> {
         let code = *self;
         let depth = code.depth(range.start);
         let mut start = range.start;
         let end = range.end;
+        let mut more = !range.is_empty();
         std::iter::from_fn(move || {
-            if start >= end {
+            if !more {
                 return None;
             }
             let comma = (start..end)
                 .find(|i| code.is(*i, TokenKind::Comma) && code.depth(*i) == depth)
                 .unwrap_or(end);
+            more = comma < end;
             let part = start..comma;
             start = comma + 1;
             Some(part)
@@ -309,4 +350,100 @@ fn is_distinct_from(code: Code<'_>, i: usize) -> bool {
     let word =
         |back: usize, w: &str| i.checked_sub(back).is_some_and(|p| code.word(p, w) && !code.is_named(p));
     word(1, "distinct") && (word(2, "is") || (word(2, "not") && word(3, "is")))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::sql::lexer::{LexOptions, lex};
+
+    /// Runs `read` on the text's tokens.
+    pub(crate) fn with_code<T>(text: &str, read: impl FnOnce(Code<'_>, Range<usize>) -> T) -> T {
+        let tokens = lex(text.as_bytes(), &LexOptions::default()).unwrap().tokens;
+        read(Code { src: text.as_bytes(), tokens: &tokens }, 0..tokens.len())
+    }
+
+    /// The tokens of a range, with the text between them.
+    pub(crate) fn source(code: Code<'_>, range: Range<usize>) -> String {
+        code.spelled(range).unwrap()
+    }
+
+    #[test]
+    fn names() {
+        for (text, name, is) in [
+            ("projects", "projects", true),
+            ("PROJECTS", "projects", true),
+            ("\"projects\"", "projects", true),
+            ("\"Projects\"", "projects", false),
+            ("\"Projects\"", "Projects", true),
+            ("Projects", "Projects", false),
+            ("\"a\"\"b\"", "a\"b", true),
+            ("U&\"\\0070rojects\"", "projects", true),
+            ("'projects'", "projects", false),
+            ("projects2", "projects", false),
+        ] {
+            assert_eq!(with_code(text, |code, _| code.is_name(0, name)), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn keywords_of_one_level() {
+        use Keyword::*;
+        for (text, want) in [
+            ("a FROM b WHERE (c FROM d)", &[From, Where][..]),
+            ("a IS DISTINCT FROM b FROM c", &[Distinct, From]),
+            ("a IS NOT DISTINCT FROM b", &[Distinct]),
+            ("t.is distinct FROM b", &[Distinct, From]),
+            ("t.from AS where \"from\" 'from'", &[]),
+            ("t.as FROM b", &[From]),
+            ("CASE WHEN a AND b THEN c END AND d", &[And]),
+            ("CASE CASE WHEN a THEN b END WHEN c THEN d END OR e", &[Or]),
+            ("a end FROM b", &[End, From]),
+            ("extract(year FROM a) -- FROM", &[]),
+        ] {
+            let got: Vec<_> = with_code(text, |code, all| code.keywords(all).map(|(_, k)| k).collect());
+            assert_eq!(got, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn brackets_and_commas() {
+        with_code("((a, [b, c])), d", |code, all| {
+            assert_eq!(code.close(0), 10);
+            let parts: Vec<_> = code.split_commas(all.clone()).map(|r| source(code, r)).collect();
+            assert_eq!(parts, ["((a, [b, c]))", "d"]);
+            assert_eq!(source(code, code.strip_parens(0..11)), "a, [b, c]");
+            assert!(!code.is_group(&all));
+        });
+        let parts =
+            |text| with_code(text, |code, all| code.split_commas(all).map(|r| r.len()).collect::<Vec<_>>());
+        assert_eq!(parts("a,, b c,"), [1, 0, 2, 0]);
+        assert_eq!(parts(""), [0; 0]);
+        with_code("(a) = (b)", |code, all| assert!(!code.is_group(&all)));
+        with_code("a /* c */ b -- d\n\tc", |code, all| assert_eq!(source(code, all), "a b c"));
+    }
+
+    #[test]
+    fn complete_lists() {
+        for (text, complete) in [
+            ("a", true),
+            ("*", true),
+            ("a, t.*", true),
+            ("f(a)", true),
+            ("a AS not", true),
+            ("CASE a END", true),
+            ("", false),
+            ("a,", false),
+            ("a *", false),
+            ("a +", false),
+            ("a.", false),
+            ("a::", false),
+            ("a AND", false),
+            ("a AS", false),
+        ] {
+            assert_eq!(with_code(text, |code, all| code.is_complete(&all)), complete, "{text}");
+        }
+    }
 }

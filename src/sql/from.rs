@@ -45,7 +45,8 @@ pub fn from(code: Code<'_>, range: Range<usize>) -> From {
             if let Some((relation, next)) = relation(code, i, range.end) {
                 let bracket = next < range.end && code.is(next, TokenKind::LParen);
                 // A bracket behind a name without alias makes it a function; `ROWS FROM (..)` is one too.
-                if !(bracket && relation.alias.is_none()) && !code.word(next, "from") {
+                let function = bracket && relation.alias.is_none() || code.word(next, "from");
+                if !function {
                     out.relations.push(FromRelation { relation, renames_columns: bracket });
                 }
                 i = next;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::code::Code;
+use super::code::{Code, MAX_NESTING};
 use super::keys::{self, KeyType};
 use super::lexer::LexOptions;
 use super::token::TokenKind;
@@ -26,34 +26,31 @@ pub fn value(code: Code<'_>, range: Range<usize>, ty: KeyType, opts: &LexOptions
 }
 
 /// `$n`, `($n)`, `$n::integer`, `CAST($n AS uuid)`, `$n::text::uuid`.
-fn param(code: Code<'_>, range: Range<usize>, ty: KeyType) -> Option<u16> {
-    let range = code.strip_parens(range);
+fn param(code: Code<'_>, mut range: Range<usize>, ty: KeyType) -> Option<u16> {
+    for _ in 0..MAX_NESTING {
+        range = code.strip_parens(range);
+        if range.len() == 1 {
+            return if code.is(range.start, TokenKind::Param) { number(code, range.start) } else { None };
+        }
+        range = uncast(code, range, ty)?;
+    }
+    None
+}
+
+/// What is cast, if the cast does not change which key it is.
+fn uncast(code: Code<'_>, range: Range<usize>, ty: KeyType) -> Option<Range<usize>> {
+    let depth = code.depth(range.start);
     if code.word(range.start, "cast") {
         let inner = range.start + 1..range.end;
         if !code.is_group(&inner) {
             return None;
         }
-        let as_ = (inner.start + 1..inner.end - 1)
-            .rfind(|i| code.word(*i, "as") && code.depth(*i) == code.depth(inner.start) + 1)?;
-        return if cast_keeps(code, as_ + 1..inner.end - 1, ty) {
-            param(code, inner.start + 1..as_, ty)
-        } else {
-            None
-        };
+        let value = inner.start + 1..inner.end - 1;
+        let at = value.clone().rfind(|i| code.word(*i, "as") && code.depth(*i) == depth + 1)?;
+        return cast_keeps(code, at + 1..value.end, ty).then_some(value.start..at);
     }
-    if let Some(cast) =
-        range.clone().rfind(|i| code.is(*i, TokenKind::Cast) && code.depth(*i) == code.depth(range.start))
-    {
-        return if cast_keeps(code, cast + 1..range.end, ty) {
-            param(code, range.start..cast, ty)
-        } else {
-            None
-        };
-    }
-    if range.len() != 1 || !code.is(range.start, TokenKind::Param) {
-        return None;
-    }
-    number(code, range.start)
+    let at = range.clone().rfind(|i| code.is(*i, TokenKind::Cast) && code.depth(*i) == depth)?;
+    cast_keeps(code, at + 1..range.end, ty).then_some(range.start..at)
 }
 
 /// The number of the parameter at `i`.
@@ -70,16 +67,57 @@ fn cast_keeps(code: Code<'_>, range: Range<usize>, ty: KeyType) -> bool {
     {
         range.start += 2;
     }
-    let words: &[&str] = match ty {
+    let qualified = range.start > 0 && code.is(range.start - 1, TokenKind::Dot);
+    // `integer` and its like are grammar, not names of types: neither qualified nor quoted.
+    let (grammar, names): (&[&str], &[&str]) = match ty {
         KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => {
-            &["int", "integer", "int2", "int4", "int8", "smallint", "bigint", "text", "varchar"]
+            (&["int", "integer", "smallint", "bigint"], &["int2", "int4", "int8", "text", "varchar"])
         }
-        KeyType::Uuid => &["uuid", "text", "varchar"],
-        KeyType::Text | KeyType::Varchar => &["text", "varchar"],
+        KeyType::Uuid => (&[], &["uuid", "text", "varchar"]),
+        KeyType::Text | KeyType::Varchar => (&[], &["text", "varchar"]),
     };
     match range.len() {
-        1 => code.is_ident(range.start) && words.iter().any(|w| code.is_name(range.start, w)),
-        2 => words.contains(&"varchar") && code.words(range.start, &["character", "varying"]),
+        1 => {
+            (!qualified && code.any_word(range.start, grammar))
+                || names.iter().any(|name| code.is_name(range.start, name))
+        }
+        2 => !qualified && code.words(range.start, &["character", "varying"]),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::code::tests::with_code;
+    use super::*;
+
+    #[test]
+    fn parameters() {
+        for (text, ty, n) in [
+            ("$1", KeyType::Int4, Some(1)),
+            ("(($12))", KeyType::Text, Some(12)),
+            ("$1::INTEGER", KeyType::Int8, Some(1)),
+            ("($1::pg_catalog.int8)", KeyType::Int4, Some(1)),
+            ("CAST ($1 AS character varying)", KeyType::Varchar, Some(1)),
+            ("CAST(($1)::text AS uuid)", KeyType::Uuid, Some(1)),
+            ("$1::uuid", KeyType::Int4, None),
+            ("$1::numeric", KeyType::Int4, None),
+            ("$1::\"integer\"", KeyType::Int4, None),
+            ("$1::pg_catalog.integer", KeyType::Int4, None),
+            ("$1::int4", KeyType::Text, None),
+            ("$1::varchar(3)", KeyType::Varchar, None),
+            ("$1::other.text", KeyType::Text, None),
+            ("$1::text[]", KeyType::Text, None),
+            ("$1 + 1", KeyType::Int4, None),
+            ("-$1", KeyType::Int4, None),
+            ("f($1)", KeyType::Int4, None),
+            ("$0", KeyType::Int4, None),
+            ("$65536", KeyType::Int4, None),
+        ] {
+            let got = with_code(text, |code, all| value(code, all, ty, &LexOptions::default()));
+            assert_eq!(got, n.map(Value::Param), "{text}");
+        }
     }
 }

@@ -100,6 +100,11 @@ pub fn uses(code: Code<'_>, range: Range<usize>, mut found: impl FnMut(Use)) {
             i += 1;
             continue;
         };
+        if let Some(field) = field_of_row(code, i, next, range.end) {
+            found(Use { name: field, sub_select: sub_select.map(|(open, _)| open) });
+            i = field.column + 1;
+            continue;
+        }
         let function = code.is(next, TokenKind::LParen);
         let behind = i.checked_sub(1).filter(|p| *p >= range.start);
         let typed = behind.is_some_and(|p| code.is(p, TokenKind::Cast) || code.word(p, "as"));
@@ -108,6 +113,15 @@ pub fn uses(code: Code<'_>, range: Range<usize>, mut found: impl FnMut(Use)) {
         }
         i = next;
     }
+}
+
+/// `(t).name`: the name between `i` and `next` stands alone in parentheses and a field follows.
+fn field_of_row(code: Code<'_>, i: usize, next: usize, end: usize) -> Option<Name> {
+    let bracketed = i.checked_sub(1).is_some_and(|p| code.is(p, TokenKind::LParen))
+        && code.is(next, TokenKind::RParen)
+        && code.is(next + 1, TokenKind::Dot);
+    let column = next + 2;
+    (bracketed && next == i + 1 && column < end).then_some(Name { schema: None, table: Some(i), column })
 }
 
 /// Words behind which a column may stand. Behind any other word, a closing bracket or a literal, a bare name is a
