@@ -66,6 +66,13 @@ impl Log {
         }
     }
 
+    /// Waits for all sources to close; false if the time limit ends first.
+    pub fn wait_closed(&self) -> bool {
+        let state = self.0.state.lock().unwrap();
+        let (state, _) = self.0.changed.wait_timeout_while(state, LIMIT, |s| s.open > 0).unwrap();
+        state.open == 0
+    }
+
     /// All lines so far.
     pub fn lines(&self) -> Vec<String> {
         self.0.state.lock().unwrap().lines.clone()

@@ -135,6 +135,21 @@ pub fn staleguard() -> Command {
     command
 }
 
+/// Runs a command that must end within the time limit; its exit status and all it wrote.
+pub fn to_end(command: &mut Command) -> (ExitStatus, String) {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = Log::follow(BufReader::new(child.stderr.take().unwrap()));
+    log.also(BufReader::new(child.stdout.take().unwrap()));
+    let ended = log.wait_closed();
+    if !ended {
+        child.kill().unwrap();
+    }
+    let status = child.wait().unwrap();
+    assert!(ended, "{command:?} did not end:\n{}", log.text());
+    (status, log.text())
+}
+
 /// `127.0.0.1:port` in a log line.
 fn address(line: &str) -> Option<String> {
     let start = line.find("127.0.0.1:")?;
