@@ -101,7 +101,7 @@ const ROWS: &[Row] = &[
         id: "größe",
         column: "amount",
         read: "code like 'gr%e'",
-        writes: &["code = 'größe'", "code = E'gr\\u00f6\\u00dfe'"],
+        writes: &["code = 'größe'", "code = E'größe'"],
     },
     Row {
         table: "worker_types",
