@@ -109,7 +109,7 @@ const ROWS: &[Row] = &[
         id: "dev",
         column: "name",
         read: "code = 'dev'",
-        writes: &["code = 'dev'::varchar", "code = 'dev'::varchar(40)", "'dev'::text = code"],
+        writes: &["code = 'dev'::varchar", "code = 'dev'::character varying", "'dev'::text = code"],
     },
 ];
 
