@@ -69,6 +69,10 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
     }
     if plan.statements.len() > 1 {
         for statement in &mut plan.statements {
+            if std::mem::take(&mut statement.hidden_result) {
+                // Its row would not be known when it is answered.
+                statement.edits.retain(|e| !e.insert.starts_with(" RETURNING "));
+            }
             if let Some(point) = statement.point.take() {
                 statement.unchecked.push(in_batch(point));
             }

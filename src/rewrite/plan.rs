@@ -43,6 +43,9 @@ pub struct StatementPlan {
     pub edits: Vec<Edit>,
     /// Hidden columns that `edits` appends to the statement's result, in order; they are its last columns.
     pub hidden: Vec<HiddenColumn>,
+    /// The statement has got a RETURNING of its version that the client must not see at all: rows, description
+    /// and all (a self-relative write, whose outcome nothing else tells).
+    pub hidden_result: bool,
     /// The result has a `*` in its output list: its shape changes when a table gains a column.
     pub has_wildcard: bool,
     /// Tables whose rows the statement's own result may teach, with what it shows beyond plain columns.

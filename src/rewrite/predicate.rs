@@ -414,6 +414,18 @@ mod tests {
     }
 
     #[test]
+    fn targets() {
+        for (table, target, reference) in [
+            ("ONLY public.projects /* p */ AS p", "ONLY public.projects AS p", "p"),
+            ("\"projects\"", "\"projects\"", "\"projects\""),
+            ("archive.rates", "archive.rates", "rates"),
+        ] {
+            let point = point(table, "id = 1");
+            assert_eq!((&*point.target, &*point.reference), (target, reference));
+        }
+    }
+
+    #[test]
     fn names_the_version() {
         for (condition, source) in [
             ("id = 1 AND version = 5", VersionSource::InPredicate(literal("5"))),

@@ -1,12 +1,8 @@
 //! Puts a plan's pieces into the text.
 
-use super::plan::{Edit, Plan, PointWrite, Rest};
-use crate::sql::code::Code;
+use super::plan::{Edit, Plan, PointWrite};
 use crate::sql::ident::quote_ident;
-use crate::sql::lexer::{self, LexOptions};
-use crate::sql::operand;
 use crate::sql::splice::{self, SpliceMap};
-use crate::sql::token::TokenKind;
 
 /// What a statement of a Query is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,82 +70,12 @@ fn version_of(point: &PointWrite) -> Option<String> {
     Some(format!("{}.{}", point.reference, quote_ident(&column.name)))
 }
 
-/// The question after a write of zero rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probe {
-    /// `SELECT projects.version, (rest) FROM projects WHERE id = $1`: the row's version, and whether the rest of
-    /// the write's condition holds for it (true where it cannot be evaluated).
-    pub text: String,
-    /// Which of the write's parameters the probe's are: `[3]` means that its `$1` is the write's `$3`.
-    pub params: Vec<u16>,
-}
-
-/// The probe for a point write. `lex` as for its plan. `None` only if the plan's pieces cannot be read again.
-pub fn render_probe(point: &PointWrite, lex: &LexOptions) -> Option<Probe> {
-    let mut params = Vec::new();
-    let rest = match &point.rest {
-        Rest::Evaluable(rest) => renumber(rest, lex, &mut params)?,
-        Rest::None | Rest::Opaque => "TRUE".to_owned(),
-    };
-    let key = renumber(&point.key_condition, lex, &mut params)?;
-    let text = format!("SELECT {}, ({rest}) FROM {} WHERE {key}", version_of(point)?, point.target);
-    Some(Probe { text, params })
-}
-
-/// The text with its parameters numbered by their place in `params`.
-fn renumber(text: &str, lex: &LexOptions, params: &mut Vec<u16>) -> Option<String> {
-    let tokens = lexer::lex(text.as_bytes(), lex).ok()?.tokens;
-    let code = Code { src: text.as_bytes(), tokens: &tokens };
-    let mut edits = Vec::new();
-    for (i, token) in tokens.iter().enumerate().filter(|(_, t)| t.kind == TokenKind::Param) {
-        let number = operand::number(code, i)?;
-        let place = params.iter().position(|p| *p == number).unwrap_or_else(|| {
-            params.push(number);
-            params.len() - 1
-        });
-        let (start, end) = (token.start as usize, token.end as usize);
-        edits.push(Edit { at: start, remove: end - start, insert: format!("${}", place + 1).into() });
-    }
-    let (text, _) = splice::apply(text.as_bytes(), &edits).ok()?;
-    String::from_utf8(text).ok()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use super::super::testing::{checked, only, plan_of};
+    use super::super::testing::{checked, plan_of};
     use super::*;
-
-    #[test]
-    fn probes() {
-        for (text, probe, params) in [
-            (
-                "UPDATE projects SET name = 'x' WHERE id = 1",
-                "SELECT projects.version, (TRUE) FROM projects WHERE id = 1",
-                &[][..],
-            ),
-            (
-                "UPDATE ONLY public.projects AS p SET name = $1 WHERE p.id = $2 AND status = $3 AND budget > $2",
-                "SELECT p.version, ((status = $1) AND (budget > $2)) FROM ONLY public.projects AS p WHERE p.id = $2",
-                &[3, 2][..],
-            ),
-            (
-                "UPDATE user_roles SET note = $1 WHERE role = $3 AND now() > '2020-01-01' AND user_id = $2",
-                "SELECT user_roles.version, (TRUE) FROM user_roles WHERE role = $1 AND user_id = $2",
-                &[3, 2][..],
-            ),
-            (
-                "UPDATE projects SET name = 'x' WHERE id = /* the key */ 1 -- mine\n AND status -- now\n = 'open'",
-                "SELECT projects.version, ((status = 'open')) FROM projects WHERE id = 1",
-                &[][..],
-            ),
-        ] {
-            let point = only(text).point.unwrap();
-            let got = render_probe(&point, &LexOptions::default()).unwrap();
-            assert_eq!((got.text.as_str(), got.params.as_slice()), (probe, params), "{text}");
-        }
-    }
 
     #[test]
     fn nothing_to_change() {

@@ -9,12 +9,13 @@
 //! session knows an expected version.
 
 use super::increment;
-use super::plan::{PointWrite, Reason, VersionSource};
+use super::plan::{Edit, PointWrite, Reason, VersionSource};
 use super::predicate::{self, Rows};
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use super::written_back::VersionSet;
 use crate::sql::clauses;
+use crate::sql::ident::quote_ident;
 
 impl<'a> Statement<'a> {
     /// Plans the UPDATE that begins at token `i`.
@@ -80,8 +81,11 @@ impl<'a> Statement<'a> {
                         predicate_allowed: true,
                     })
                 });
-                if point.is_some() {
-                    self.out.point = point;
+                if let Some(point) = point {
+                    if place == Place::Main && point.self_relative && update.returning.is_none() {
+                        self.hidden_returning(&point);
+                    }
+                    self.out.point = Some(point);
                     return;
                 }
                 Reason::Encoding
@@ -91,5 +95,17 @@ impl<'a> Statement<'a> {
             let keys = if list.moves_key { Vec::new() } else { rows.keys() };
             self.out.unchecked.push(unchecked(table, reason, keys));
         }
+    }
+
+    /// A self-relative write is not checked, and its own count of rows does not tell which version it left: a
+    /// RETURNING does. Not under row security, where a RETURNING may fail what passes without one.
+    fn hidden_returning(&mut self, point: &PointWrite) {
+        let table = &point.table;
+        let Some(version) = table.version_column().filter(|_| table.may_read && !table.row_security) else {
+            return;
+        };
+        let returning = format!(" RETURNING {}.{} AS __sg_v1", point.reference, quote_ident(&version.name));
+        self.out.edits.push(Edit::insert(point.check_at, returning));
+        self.out.hidden_result = true;
     }
 }

@@ -338,6 +338,7 @@ impl Session {
             index: 0,
             learner: None,
             write,
+            returned: None,
             guarded,
             answered: false,
             refused: None,
@@ -399,6 +400,7 @@ impl Session {
             generation: self.view.as_ref().map_or(0, |v| v.view.generation),
             hidden_param: if rendered.is_some() { hidden_param } else { 0 },
             hidden: if rendered.is_some() { hidden } else { 0 },
+            hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
             rendered,
             plan,
             layout: RefCell::new(None),
@@ -459,10 +461,11 @@ impl Session {
         let portal = Rc::new(Portal {
             result_formats: bind.result_formats.iter().collect(),
             param_count: bind.param_count(),
+            returned: Cell::new(None),
             write: RefCell::new(None),
             prepared,
         });
-        if portal.prepared.hidden_param > 0 {
+        if portal.prepared.is_held() {
             self.hold = Some(Hold {
                 portal_name: bind.portal.into(),
                 bind: Bytes::copy_from_slice(frame),
@@ -557,13 +560,14 @@ impl Session {
     fn release(&mut self, allowed: Result<(), Reason>, out: &mut Out) -> bool {
         let Some(hold) = self.hold.take() else { return false };
         let Some(bind) = hold.bind.get(5..).and_then(read_bind) else { return false };
-        let hidden_param = Some(hold.portal.prepared.hidden_param);
+        let hidden_param = Some(hold.portal.prepared.hidden_param).filter(|n| *n > 0);
         let guarded = self.send_bind(&bind, hold.portal.clone(), hidden_param, allowed, out);
         for (kind, frame) in hold.frames {
             match kind {
                 Kind::Execute => {
-                    self.execute_portal(&hold.portal, &hold.portal_name, out);
-                    out.extend(&frame);
+                    if self.execute_portal(&hold.portal, &hold.portal_name, out) == Lane::Raw {
+                        out.extend(&frame);
+                    }
                 }
                 _ => {
                     hold.portal.prepared.described_in.set(self.cycle.number);
@@ -592,12 +596,11 @@ impl Session {
     fn on_execute(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(execute) = read_execute(body) else { return Lane::Raw };
         let Some(portal) = self.names.portal(execute.portal).cloned() else { return Lane::Raw };
-        self.execute_portal(&portal, execute.portal, out);
-        Lane::Raw
+        self.execute_portal(&portal, execute.portal, out)
     }
 
     /// Queues an Execute, with a Describe of our own before it where its rows could not be read otherwise.
-    fn execute_portal(&mut self, portal: &Rc<Portal>, name: &[u8], out: &mut Out) {
+    fn execute_portal(&mut self, portal: &Rc<Portal>, name: &[u8], out: &mut Out) -> Lane {
         let prepared = &portal.prepared;
         let teaches = prepared.statement().is_some_and(|s| !s.teaches.is_empty());
         if teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number {
@@ -608,6 +611,12 @@ impl Session {
         let seq = self.next_seq();
         let detail = ExecuteDetail { seq, portal: portal.clone(), learner: None };
         self.expect(Kind::Execute, Detail::Execute(Box::new(detail)));
+        if portal.prepared.hidden_result {
+            // A limit on rows that the client does not know of would suspend the portal.
+            put(build::execute(out.as_bytes_mut(), name, 0));
+            return Lane::Done;
+        }
+        Lane::Raw
     }
 
     /// The client's stream has ended: what is held must still reach the server.

@@ -64,9 +64,9 @@ impl Learner {
         &self.written
     }
 
-    /// There is nothing to learn from the rows.
-    pub fn is_empty(&self) -> bool {
-        self.tables.is_empty()
+    /// There is nothing to learn from the rows, and nothing to take out of them.
+    pub fn passes(&self) -> bool {
+        self.tables.is_empty() && self.hidden == 0
     }
 
     /// Reads one DataRow body; rows whose key or version is null or not canonical teach nothing.

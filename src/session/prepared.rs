@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::rewrite::plan::{Plan, StatementPlan};
+use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
 use crate::rewrite::render::Rendered;
 use crate::wire::read::Field;
 
@@ -36,6 +36,8 @@ pub(crate) struct Prepared {
     pub hidden_param: u16,
     /// How many hidden columns its result ends with.
     pub hidden: usize,
+    /// Its whole result is the proxy's own: the client knows it as a statement without one.
+    pub hidden_result: bool,
     /// The result's columns as the server described them (hidden ones included, formats of a statement).
     pub layout: RefCell<Option<Rc<[Field]>>>,
     /// Parameter types as the server described them (the added one included).
@@ -55,6 +57,12 @@ impl Prepared {
         usize::from(self.plan.max_param).max(self.oids.len())
     }
 
+    /// A Bind of it is held until it is known what follows its Execute: zero rows may ask for a verdict.
+    pub fn is_held(&self) -> bool {
+        let explicit = |p: &PointWrite| matches!(p.source, VersionSource::InPredicate(_));
+        self.hidden_param > 0 || self.statement().and_then(|s| s.point.as_ref()).is_some_and(explicit)
+    }
+
     /// The text on the server is not the client's.
     pub fn is_rewritten(&self) -> bool {
         self.rendered.is_some()
@@ -70,6 +78,8 @@ pub(crate) struct Portal {
     pub result_formats: Vec<i16>,
     /// How many parameters it was bound with.
     pub param_count: usize,
+    /// The version that its hidden result has shown.
+    pub returned: Cell<Option<i64>>,
     /// What the write behind it rests on.
     pub write: RefCell<Option<super::writes::Write>>,
 }

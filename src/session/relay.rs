@@ -29,6 +29,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 struct Sides {
     client_open: bool,
     server_open: bool,
+    /// Nothing can be written to the client any more.
+    client_dead: bool,
     /// The server has been told that nothing more comes.
     server_shut: bool,
 }
@@ -44,7 +46,7 @@ pub(super) async fn relay(
     let mut stopping = pin!(shared.stopping());
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed: Option<std::time::Instant> = None;
-    let mut sides = Sides { client_open: true, server_open: true, server_shut: false };
+    let mut sides = Sides { client_open: true, server_open: true, client_dead: false, server_shut: false };
     poll_fn(|cx| {
         loop {
             match step(cx, &mut client, &mut server, &mut session, &mut io, &mut sides) {
@@ -93,7 +95,7 @@ fn step(
     sides: &mut Sides,
 ) -> Step {
     let mut progress = false;
-    if sides.server_open && io.client_out.len() < HIGH_WATER {
+    if sides.server_open && !sides.client_dead && io.client_out.len() < HIGH_WATER {
         match poll_fill(cx, server, &mut io.server_in) {
             Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
                 sides.server_open = false;
@@ -123,9 +125,11 @@ fn step(
     match poll_drain(cx, client, &mut io.client_out) {
         Poll::Ready(Ok(written)) => progress |= written,
         Poll::Ready(Err(_)) => {
-            // Nobody reads any more; the server is heard out, so that what it was sent takes effect.
+            // Nobody reads any more: once the server has been sent what the client sent in full, it finds its
+            // connection gone as it would find the client gone.
             io.client_out = Out::new();
-            progress |= sides.client_open;
+            progress |= !sides.client_dead;
+            sides.client_dead = true;
             sides.client_open = false;
         }
         Poll::Pending => {}
@@ -138,7 +142,7 @@ fn step(
         }
         Poll::Pending => {}
     }
-    if session.closing {
+    if session.closing || sides.client_dead && io.server_out.is_empty() {
         return Step::Over;
     }
     if !sides.server_open && io.client_out.is_empty() {

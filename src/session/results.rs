@@ -11,11 +11,14 @@ use super::verdict::Verdict;
 use super::writes::{Stance, Write};
 use crate::observe::RowKey;
 use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite};
-use crate::sql::keys::join_key;
+use crate::sql::columns::ColumnSet;
+use crate::sql::keys::{int_param, join_key};
 use crate::telemetry::metrics::WriteOutcome;
 use crate::wire::buffer::Out;
 use crate::wire::edit;
-use crate::wire::read::{read_command_complete, read_error_fields, read_row_description, rows_of_tag};
+use crate::wire::read::{
+    read_command_complete, read_data_row, read_error_fields, read_row_description, rows_of_tag,
+};
 use crate::wire::tag::back;
 
 impl Session {
@@ -31,6 +34,9 @@ impl Session {
             back::ROW_DESCRIPTION => {
                 query.answered = true;
                 let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
+                if statement.hidden_result {
+                    return Fate::Gone;
+                }
                 let (Some(fields), Some(seen)) = (read_row_description(body), self.view.as_ref()) else {
                     return Fate::Forward;
                 };
@@ -39,6 +45,10 @@ impl Session {
                 learner.hidden = hidden;
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)
+            }
+            back::DATA_ROW if query.hides_result() => {
+                query.returned = returned_version(body, 0);
+                Fate::Gone
             }
             back::DATA_ROW => match &query.learner {
                 Some(learner) => self.row(learner, body, client),
@@ -60,7 +70,8 @@ impl Session {
                 query.answered = true;
                 if let Some(statement) = statement {
                     let taught = learner.as_ref().map_or(&[][..], |l| l.written());
-                    self.complete(statement, query.write.take(), tag, query.seq, taught);
+                    let done = Done { tag, seq: query.seq, taught, returned: query.returned.take() };
+                    self.complete(statement, query.write.take(), &done);
                 }
                 Fate::Forward
             }
@@ -123,6 +134,10 @@ impl Session {
     ) -> Fate {
         let portal = execute.portal.clone();
         match tag {
+            back::DATA_ROW if portal.prepared.hidden_result => {
+                portal.returned.set(returned_version(body, portal.format(0)));
+                Fate::Gone
+            }
             back::DATA_ROW => {
                 if execute.learner.is_none() {
                     execute.learner = Some(portal_learner(self, &portal));
@@ -143,7 +158,8 @@ impl Session {
                 }
                 if let Some(statement) = portal.prepared.statement() {
                     let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
-                    self.complete(statement, write.take(), tag, execute.seq, taught);
+                    let done = Done { tag, seq: execute.seq, taught, returned: portal.returned.take() };
+                    self.complete(statement, write.take(), &done);
                 }
                 Fate::Forward
             }
@@ -154,7 +170,8 @@ impl Session {
                 if let Some(statement) = statement.filter(|s| s.result == ResultKind::Written) {
                     let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
                     let taught = single.map_or(&[][..], |l| l.written());
-                    self.complete(statement, write.take(), b"UPDATE 1", execute.seq, taught);
+                    let done = Done { tag: b"UPDATE 1", seq: execute.seq, taught, returned: None };
+                    self.complete(statement, write.take(), &done);
                 }
                 Fate::Forward
             }
@@ -191,19 +208,12 @@ impl Session {
         }
     }
 
-    /// A statement has completed with this tag. `taught`: root OIDs of tables whose written rows its own result
-    /// has shown.
-    fn complete(
-        &mut self,
-        statement: &StatementPlan,
-        write: Option<Write>,
-        tag: &[u8],
-        seq: u64,
-        taught: &[u32],
-    ) {
+    /// A statement has completed with this tag.
+    fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, done: &Done<'_>) {
+        let Done { tag, seq, taught, .. } = *done;
         let rows = rows_of_tag(tag).unwrap_or(0);
         if let Some(write) = write {
-            self.settle(&write, rows, taught);
+            self.settle(&write, rows, done);
         } else if let Some(point) = &statement.point {
             // Its outcome is settled already, or its key was not looked at.
             self.observations.forget_table(point.table.root_oid);
@@ -258,7 +268,7 @@ impl Session {
     }
 
     /// A point write has completed.
-    fn settle(&mut self, write: &Write, rows: u64, taught: &[u32]) {
+    fn settle(&mut self, write: &Write, rows: u64, done: &Done<'_>) {
         let Some(point) = write.point() else { return };
         let metrics = self.shared.metrics.clone();
         let entity: &str = &point.table.entity;
@@ -287,7 +297,11 @@ impl Session {
             }
         };
         metrics.write(entity, outcome);
-        let shown = taught.contains(&point.table.root_oid);
+        if let (Stance::SelfRelative, Some(version), Some(row)) = (&write.stance, done.returned, &write.row) {
+            // Moves what was known of the row just before, leaves what was known of an older state.
+            return self.observations.returned(row.clone(), version, &ColumnSet::new(), now);
+        }
+        let shown = done.taught.contains(&point.table.root_oid);
         if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
             match &write.row {
                 Some(row) => self.observations.wrote_unchecked(row, now),
@@ -365,6 +379,30 @@ impl Session {
         self.view_outdated = true;
         self.diverged = true;
     }
+}
+
+/// A completed statement.
+struct Done<'a> {
+    /// Command tag.
+    tag: &'a [u8],
+    /// Order of sending.
+    seq: u64,
+    /// Root OIDs of tables whose written rows its own result has shown.
+    taught: &'a [u32],
+    /// The version that its hidden result has shown.
+    returned: Option<i64>,
+}
+
+impl QueryDetail {
+    /// The present statement's result is the proxy's own.
+    fn hides_result(&self) -> bool {
+        self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result)
+    }
+}
+
+/// The one column of a hidden result.
+fn returned_version(body: &[u8], format: i16) -> Option<i64> {
+    int_param(0, format, read_data_row(body)?.fields().next()??)
 }
 
 /// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or

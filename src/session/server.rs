@@ -87,12 +87,10 @@ impl Session {
                 Some(head) => match &head.detail {
                     Detail::Plain | Detail::Undo(_) => matches!(head.kind, Kind::Query | Kind::Execute),
                     Detail::Query(q) => {
-                        tag == back::COPY_DATA
-                            || q.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
+                        tag == back::COPY_DATA || q.learner.as_ref().is_some_and(Learner::passes)
                     }
                     Detail::Execute(e) => {
-                        tag == back::COPY_DATA
-                            || e.learner.as_ref().is_some_and(|l| l.is_empty() && l.hidden == 0)
+                        tag == back::COPY_DATA || e.learner.as_ref().is_some_and(Learner::passes)
                     }
                     _ => false,
                 },
@@ -333,6 +331,10 @@ impl Session {
                 Fate::Forward
             }
             back::ROW_DESCRIPTION => {
+                if prepared.hidden_result {
+                    super::frame_out(client, back::NO_DATA, &[]);
+                    return Fate::Gone;
+                }
                 set_layout(prepared, body);
                 strip_description(body, prepared.hidden, client)
             }

@@ -98,6 +98,8 @@ pub(crate) struct QueryDetail {
     pub index: usize,
     pub learner: Option<Learner>,
     pub write: Option<Write>,
+    /// The version that a hidden result has shown.
+    pub returned: Option<i64>,
     /// It is a checked write: its ReadyForQuery asks for the verdict.
     pub guarded: bool,
     /// Something of this Query's reply has reached the client.
