@@ -118,7 +118,7 @@ fn self_relative_is_bumped_only() {
     for (text, want) in [
         (
             "UPDATE projects SET budget=(projects.budget + 1) WHERE projects.id = 1",
-            "UPDATE projects SET budget=(projects.budget + 1), version = projects.version + 1 WHERE projects.id = 1",
+            "UPDATE projects SET budget=(projects.budget + 1), version = projects.version + 1 WHERE projects.id = 1 RETURNING projects.version AS __sg_v1",
         ),
         (
             r#"UPDATE "projects" SET "budget"="budget"+ 1 WHERE "id" = 1 RETURNING *"#,

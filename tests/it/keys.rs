@@ -101,7 +101,7 @@ const ROWS: &[Row] = &[
         id: "größe",
         column: "amount",
         read: "code like 'gr%e'",
-        writes: &["code = 'größe'", "'größe'::text = rates.code"],
+        writes: &["code = 'größe'", "'größe'::text = rates.code", "code = E'größe'"],
     },
     Row {
         table: "worker_types",
