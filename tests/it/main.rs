@@ -12,6 +12,7 @@ mod migration;
 mod observations;
 mod positions;
 mod protocol;
+mod refused;
 mod relay;
 mod replay;
 mod startup;
