@@ -58,7 +58,7 @@ fn sessions_and_statements_from_before_the_migration_go_on_through_it() {
     assert_eq!(shape(&twin.exchange(&run("narrow", &["1"]))), "2DCZ");
     assert_eq!(commands(&twin.exchange(&run("write", &["x", "1"]))), ["UPDATE 1"]);
     assert_eq!(shape(&twin.exchange(&[parse("star2", star, &[]), describe('S', "star2"), sync()])), "1tTZ");
-    assert_eq!(shape(&twin.exchange(&run("star2", &["1"]))), "2DCZ");
+    assert_eq!(shape(&twin.exchange(&run("star2", &["2"]))), "2DCZ");
     assert_eq!(stage.version("projects", "id = 1"), "2");
 
     // And they are guarded now.
