@@ -4,6 +4,7 @@
 //! of its own where the runner gives it a process of its own (nextest does).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clients;
 mod common;
 mod hidden_columns;
 mod keys;
