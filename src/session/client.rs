@@ -1,29 +1,27 @@
 //! Frames from the client: which stay on the raw lane, and what becomes of the others.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::look::Viewed;
-use super::prepared::{Portal, Prepared, Undo};
+use super::prepared::Undo;
 use super::put;
 use super::queue::Kind;
-use super::state::{Buffers, Detail, ExecuteDetail, Hold, QueryDetail, Session, Wait};
-use super::writes::{self, BoundValues, Values};
-use crate::rewrite::plan::{Plan, PointWrite, Reason};
-use crate::rewrite::render::{Check, render_parse, render_query};
+use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
+use super::writes::{self, Values};
+use crate::rewrite::plan::Plan;
+use crate::rewrite::render::{Check, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
-use crate::wire::edit::AddedParam;
 use crate::wire::frame::{Scan, scan};
-use crate::wire::read::{Bind, read_bind, read_close, read_describe, read_execute, read_parse, read_query};
+use crate::wire::read::{read_bind, read_close, read_describe, read_execute, read_parse, read_query};
 use crate::wire::tag::front;
 use crate::wire::{build, edit};
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
+pub(super) enum Lane {
     /// Forward it as it is; its reply is queued.
     Raw,
     /// It has been dealt with.
@@ -116,7 +114,7 @@ impl Session {
     }
 
     /// A frame that nobody needs to read: note what the server will answer.
-    fn passing(&mut self, tag: u8) {
+    pub(super) fn passing(&mut self, tag: u8) {
         match tag {
             front::SYNC => self.expect(Kind::Sync, Detail::Plain),
             front::FUNCTION_CALL => self.expect(Kind::Function, Detail::Plain),
@@ -288,13 +286,24 @@ impl Session {
     }
 
     /// The plan of a text under the present view, where there is anything to it.
-    fn plan(&mut self, text: &[u8]) -> Option<std::sync::Arc<Plan>> {
-        let view = self.view_arc()?;
-        if view.prefilter.interest(text) == Interest::None {
-            return None;
-        }
-        let plan = self.shared.plans.plan(text, &view, self.lex);
+    pub(super) fn plan(&mut self, text: &[u8]) -> Option<Arc<Plan>> {
+        let (plan, _) = self.any_plan(text)?;
         (!plan.is_idle()).then_some(plan)
+    }
+
+    /// The plan of a text that is prepared: also where there is nothing to it under the present view, but a
+    /// later one may protect a table that it names.
+    pub(super) fn lasting_plan(&mut self, text: &[u8]) -> Option<Arc<Plan>> {
+        let (plan, interest) = self.any_plan(text)?;
+        (interest == Interest::Protected || !plan.is_idle()).then_some(plan)
+    }
+
+    fn any_plan(&mut self, text: &[u8]) -> Option<(Arc<Plan>, Interest)> {
+        let view = self.view_arc()?;
+        match view.prefilter.interest(text) {
+            Interest::None => None,
+            interest => Some((self.shared.plans.plan(text, &view, self.lex), interest)),
+        }
     }
 
     fn on_query(&mut self, body: &[u8], out: &mut Out) -> Lane {
@@ -349,296 +358,11 @@ impl Session {
         }
         Lane::Done
     }
-
-    fn on_parse(&mut self, body: &[u8], out: &mut Out) -> Lane {
-        let Some(parse) = read_parse(body) else { return Lane::Raw };
-        if self.ensure_view(Some(parse.text), out) == Viewed::Later {
-            return Lane::Later;
-        }
-        let Some(plan) = self.plan(parse.text) else {
-            let undo = self.names.set_statement(parse.name, None);
-            self.expect(Kind::Parse, undo_detail(undo));
-            return Lane::Raw;
-        };
-        let prepared =
-            self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
-        let sent = match &prepared.rendered {
-            Some(rendered) => edit::parse_with_text(out.as_bytes_mut(), &parse, &rendered.text),
-            None => edit::parse_with_text(out.as_bytes_mut(), &parse, parse.text),
-        };
-        if !sent {
-            let undo = self.names.set_statement(parse.name, None);
-            self.expect(Kind::Parse, undo_detail(undo));
-            return Lane::Raw;
-        }
-        let undo = self.names.set_statement(parse.name, Some(prepared.clone()));
-        self.expect(Kind::Parse, Detail::Parse(prepared, undo));
-        Lane::Done
-    }
-
-    fn prepare(
-        &mut self,
-        name: &[u8],
-        text: Bytes,
-        oids: Vec<u32>,
-        plan: std::sync::Arc<Plan>,
-    ) -> Rc<Prepared> {
-        let own_params = usize::from(plan.max_param).max(oids.len());
-        let hidden_param = match plan.statements.as_slice() {
-            [one] if one.point.as_ref().is_some_and(PointWrite::takes_check) => {
-                u16::try_from(own_params + 1).unwrap_or(0)
-            }
-            _ => 0,
-        };
-        let rendered = render_parse(&plan, &text, hidden_param);
-        let hidden = plan.statements.first().map_or(0, |s| s.hidden.len());
-        Rc::new(Prepared {
-            seq: self.next_seq(),
-            name: name.into(),
-            text,
-            oids,
-            generation: self.view.as_ref().map_or(0, |v| v.view.generation),
-            hidden_param: if rendered.is_some() { hidden_param } else { 0 },
-            hidden: if rendered.is_some() { hidden } else { 0 },
-            hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
-            rendered,
-            plan,
-            layout: RefCell::new(None),
-            param_types: RefCell::new(None),
-            described_in: Cell::new(u64::MAX),
-        })
-    }
-
-    /// Parses a statement again under its name: in its original form where `plan` is none of ours any more.
-    fn parse_again(&mut self, old: &Rc<Prepared>, rewritten: bool, out: &mut Out) -> Option<Rc<Prepared>> {
-        let bytes = out.as_bytes_mut();
-        let plan = if rewritten { self.plan(&old.text) } else { None };
-        let new = plan.map(|plan| self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan));
-        if !old.name.is_empty() {
-            put(build::close(bytes, b'S', &old.name));
-            self.expect(Kind::Close, Detail::Own);
-        }
-        let text: &[u8] = match new.as_ref().and_then(|n| n.rendered.as_ref()) {
-            Some(rendered) => &rendered.text,
-            None => &old.text,
-        };
-        put(build::parse(bytes, &old.name, text, &old.oids));
-        let undo = self.names.set_statement(&old.name, new.clone());
-        self.expect(Kind::Parse, Detail::OwnUndo(undo));
-        new
-    }
-
-    fn on_bind(&mut self, frame: &[u8], body: &[u8], out: &mut Out) -> Lane {
-        let Some(bind) = read_bind(body) else { return Lane::Raw };
-        if self.ensure_view(None, out) == Viewed::Later {
-            return Lane::Later;
-        }
-        let Some(mut prepared) = self.names.statement(bind.statement).cloned() else {
-            let undo = self.names.set_portal(bind.portal, None);
-            self.expect(Kind::Bind, undo_detail(undo));
-            return Lane::Raw;
-        };
-        let generation = self.view.as_ref().map_or(0, |v| v.view.generation);
-        let wildcard = prepared.statement().is_some_and(|s| s.has_wildcard);
-        let wrong_count = prepared.hidden_param > 0 && bind.param_count() != prepared.own_params();
-        if wrong_count && prepared.is_rewritten() {
-            // The server's complaint must name the client's own number of parameters.
-            self.parse_again(&prepared, false, out);
-            let undo = self.names.set_portal(bind.portal, None);
-            self.expect(Kind::Bind, undo_detail(undo));
-            return Lane::Raw;
-        }
-        if prepared.generation != generation && self.status != b'E' && !wildcard {
-            match self.parse_again(&prepared, true, out) {
-                Some(new) => prepared = new,
-                None => {
-                    let undo = self.names.set_portal(bind.portal, None);
-                    self.expect(Kind::Bind, undo_detail(undo));
-                    return Lane::Raw;
-                }
-            }
-        }
-        let portal = Rc::new(Portal {
-            result_formats: bind.result_formats.iter().collect(),
-            param_count: bind.param_count(),
-            returned: Cell::new(None),
-            write: RefCell::new(None),
-            prepared,
-        });
-        if portal.prepared.is_held() {
-            self.hold = Some(Hold {
-                portal_name: bind.portal.into(),
-                bind: Bytes::copy_from_slice(frame),
-                frames: Vec::new(),
-                executed: false,
-                portal,
-            });
-            return Lane::Done;
-        }
-        self.send_bind(&bind, portal, None, Err(Reason::Batch), out);
-        Lane::Done
-    }
-
-    /// Sends a Bind with what the proxy adds to it. `allowed`: the predicate form may be used.
-    fn send_bind(
-        &mut self,
-        bind: &Bind<'_>,
-        portal: Rc<Portal>,
-        hidden_param: Option<u16>,
-        allowed: Result<(), Reason>,
-        out: &mut Out,
-    ) -> bool {
-        let prepared = portal.prepared.clone();
-        let values = Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding };
-        let now = self.now();
-        let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
-        let mut guarded = false;
-        let mut text = None;
-        let mut binary = None;
-        if let Some(write) = &mut write {
-            if write.is_checked() {
-                guarded = true;
-                if let Some(version) = write.predicate() {
-                    text = Some(version.to_string());
-                    binary = write.point().map(|p| version_bytes(p.table.version_type, version));
-                }
-                write.prepared = Some(prepared.clone());
-                write.values = Some(BoundValues {
-                    formats: (0..bind.param_count()).map(|i| bind.param_format(i)).collect(),
-                    values: (0..bind.param_count())
-                        .map(|i| bind.param(i).flatten().map(<[u8]>::to_vec))
-                        .collect(),
-                });
-            }
-        }
-        let added = AddedParam { text: text.as_ref().map(|t| t.as_bytes()), binary: binary.as_deref() };
-        let params: &[AddedParam<'_>] = if hidden_param.is_some() { &[added] } else { &[] };
-        let visible = portal.result_formats.len();
-        let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
-        put(edit::bind_with(out.as_bytes_mut(), bind, params, columns));
-        *portal.write.borrow_mut() = write;
-        let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
-        self.expect(Kind::Bind, Detail::Bind(portal, undo));
-        guarded
-    }
-
-    /// A frame behind a held Bind. `None`: the hold is over, treat the frame as usual.
-    fn behind_bind(&mut self, tag: u8, frame: &[u8], out: &mut Out) -> Option<Lane> {
-        let hold = self.hold.as_mut()?;
-        let body = frame.get(5..)?;
-        match tag {
-            front::DESCRIBE if !hold.executed => {
-                if read_describe(body).is_some_and(|t| t.kind == b'P' && *t.name == *hold.portal_name) {
-                    hold.frames.push((Kind::DescribePortal, Bytes::copy_from_slice(frame)));
-                    return Some(Lane::Done);
-                }
-            }
-            front::EXECUTE if !hold.executed => {
-                if read_execute(body).is_some_and(|e| *e.portal == *hold.portal_name) {
-                    hold.frames.push((Kind::Execute, Bytes::copy_from_slice(frame)));
-                    hold.executed = true;
-                    return Some(Lane::Done);
-                }
-            }
-            front::SYNC if hold.executed && self.cycle.executes == 0 => {
-                if self.release(Ok(()), out) {
-                    self.expect(Kind::Sync, Detail::Guarded);
-                    self.wait = Some(Wait::Verdict);
-                } else {
-                    self.passing(tag);
-                }
-                return Some(Lane::Raw);
-            }
-            _ => {}
-        }
-        let reason = if tag == front::FLUSH { Reason::Flush } else { Reason::Batch };
-        self.release(Err(reason), out);
-        None
-    }
-
-    /// Sends a held Bind and what was held behind it.
-    fn release(&mut self, allowed: Result<(), Reason>, out: &mut Out) -> bool {
-        let Some(hold) = self.hold.take() else { return false };
-        let Some(bind) = hold.bind.get(5..).and_then(read_bind) else { return false };
-        let hidden_param = Some(hold.portal.prepared.hidden_param).filter(|n| *n > 0);
-        let guarded = self.send_bind(&bind, hold.portal.clone(), hidden_param, allowed, out);
-        for (kind, frame) in hold.frames {
-            match kind {
-                Kind::Execute => {
-                    if self.execute_portal(&hold.portal, &hold.portal_name, out) == Lane::Raw {
-                        out.extend(&frame);
-                    }
-                }
-                _ => {
-                    hold.portal.prepared.described_in.set(self.cycle.number);
-                    self.expect(Kind::DescribePortal, Detail::DescribePortal(hold.portal.clone(), false));
-                    out.extend(&frame);
-                }
-            }
-        }
-        guarded
-    }
-
-    fn on_describe(&mut self, body: &[u8]) -> Lane {
-        let Some(target) = read_describe(body) else { return Lane::Raw };
-        if target.kind == b'S' {
-            let Some(prepared) = self.names.statement(target.name).cloned() else { return Lane::Raw };
-            prepared.described_in.set(self.cycle.number);
-            self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
-        } else {
-            let Some(portal) = self.names.portal(target.name).cloned() else { return Lane::Raw };
-            portal.prepared.described_in.set(self.cycle.number);
-            self.expect(Kind::DescribePortal, Detail::DescribePortal(portal, false));
-        }
-        Lane::Raw
-    }
-
-    fn on_execute(&mut self, body: &[u8], out: &mut Out) -> Lane {
-        let Some(execute) = read_execute(body) else { return Lane::Raw };
-        let Some(portal) = self.names.portal(execute.portal).cloned() else { return Lane::Raw };
-        self.execute_portal(&portal, execute.portal, out)
-    }
-
-    /// Queues an Execute, with a Describe of our own before it where its rows could not be read otherwise.
-    fn execute_portal(&mut self, portal: &Rc<Portal>, name: &[u8], out: &mut Out) -> Lane {
-        let prepared = &portal.prepared;
-        let teaches = prepared.statement().is_some_and(|s| !s.teaches.is_empty());
-        if teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number {
-            prepared.described_in.set(self.cycle.number);
-            put(build::describe(out.as_bytes_mut(), b'P', name));
-            self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
-        }
-        let seq = self.next_seq();
-        let detail = ExecuteDetail { seq, portal: portal.clone(), learner: None };
-        self.expect(Kind::Execute, Detail::Execute(Box::new(detail)));
-        if portal.prepared.hidden_result {
-            // A limit on rows that the client does not know of would suspend the portal.
-            put(build::execute(out.as_bytes_mut(), name, 0));
-            return Lane::Done;
-        }
-        Lane::Raw
-    }
-
-    /// The client's stream has ended: what is held must still reach the server.
-    pub fn client_ended(&mut self, out: &mut Out) {
-        if self.hold.is_some() {
-            self.release(Err(Reason::Batch), out);
-        }
-    }
 }
 
-fn undo_detail(undo: Undo) -> Detail {
+pub(super) fn undo_detail(undo: Undo) -> Detail {
     match undo {
         Undo::None => Detail::Plain,
         undo => Detail::Undo(undo),
-    }
-}
-
-fn version_bytes(ty: crate::catalog::VersionType, version: i64) -> Vec<u8> {
-    use crate::catalog::VersionType::{Int2, Int4, Int8};
-    match ty {
-        Int2 => i16::try_from(version).unwrap_or(0).to_be_bytes().to_vec(),
-        Int4 => i32::try_from(version).unwrap_or(0).to_be_bytes().to_vec(),
-        Int8 => version.to_be_bytes().to_vec(),
     }
 }

@@ -15,6 +15,8 @@ use crate::wire::buffer::Out;
 use crate::wire::build;
 
 mod client;
+mod extended;
+mod hold;
 mod learn;
 mod look;
 mod own;
