@@ -6,6 +6,7 @@
 
 mod clients;
 mod common;
+mod differential;
 mod hidden_columns;
 mod keys;
 mod lifecycle;
