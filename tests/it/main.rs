@@ -12,6 +12,7 @@ mod observations;
 mod positions;
 mod protocol;
 mod relay;
+mod review;
 mod startup;
 mod two_users;
 mod zero_rows;
