@@ -370,6 +370,10 @@ impl Session {
             own_over |= matches!(entry.detail, Detail::OwnEnd);
             self.undo(entry.detail);
         }
+        if self.queue.skipping() {
+            // A Bind that was not sent yet is among what the server would discard.
+            self.hold = None;
+        }
         if own_over {
             self.own_done(client, server);
         }

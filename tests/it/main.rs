@@ -17,6 +17,7 @@ mod protocol;
 mod refused;
 mod relay;
 mod replay;
+mod review;
 mod startup;
 mod two_users;
 mod unchecked;
