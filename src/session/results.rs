@@ -104,6 +104,10 @@ impl Session {
         server: &mut Out,
     ) -> Fate {
         let error = query.refused.clone().unwrap_or_default();
+        if query.guarded {
+            // No verdict is to come.
+            self.wait = None;
+        }
         // Behind requests that are already on their way it would come out of order.
         if self.status == b'I' && self.queue.is_empty() {
             let sqlstate =
