@@ -85,7 +85,7 @@ impl Session {
                     return Fate::Gone;
                 }
                 self.errored = true;
-                self.error_out(back::ERROR, body, &query.text, query.rendered.as_ref(), None, client)
+                self.error_out(back::ERROR, body, &query.text, query.rendered.as_ref(), client)
             }
             _ => {
                 query.answered = true;
@@ -117,8 +117,7 @@ impl Session {
             return Fate::Gone;
         }
         self.errored = true;
-        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), None, client)
-            == Fate::Forward
+        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), client) == Fate::Forward
         {
             super::frame_out(client, back::ERROR, &error);
         }
@@ -182,7 +181,7 @@ impl Session {
             back::ERROR => {
                 self.errored = true;
                 let prepared = &portal.prepared;
-                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), None, client)
+                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
             _ => Fate::Forward,
         }

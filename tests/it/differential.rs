@@ -172,7 +172,8 @@ impl Bench {
             }
         }
         for table in TABLES {
-            let [expected, got] = judges.each_mut().map(|j| j.rows(&format!("select * from {table} t order by t")));
+            let [expected, got] =
+                judges.each_mut().map(|j| j.rows(&format!("select * from {table} t order by t")));
             if expected != got {
                 return Err(format!("{table} differs\n direct: {expected:#?}\nproxied: {got:#?}"));
             }
@@ -250,7 +251,8 @@ impl Side {
             self.skipping = false;
             loop {
                 let frame = self.raw.try_frame();
-                let frame = frame.map_err(|e| format!("{e}, waiting for the reply to {message:?} after {out:#?}"))?;
+                let frame =
+                    frame.map_err(|e| format!("{e}, waiting for the reply to {message:?} after {out:#?}"))?;
                 let tag = frame.tag;
                 out.push(frame);
                 let over = match message {

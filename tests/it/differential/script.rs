@@ -15,7 +15,13 @@ pub enum Msg {
     /// Name, text, declared types.
     Parse(String, String, Vec<u32>),
     /// Bind.
-    Bind { portal: String, statement: String, formats: Vec<u16>, values: Vec<Option<Vec<u8>>>, results: Vec<u16> },
+    Bind {
+        portal: String,
+        statement: String,
+        formats: Vec<u16>,
+        values: Vec<Option<Vec<u8>>>,
+        results: Vec<u16>,
+    },
     /// Describe of a statement (`S`) or portal (`P`).
     Describe(char, String),
     /// Portal, most rows.
@@ -141,8 +147,12 @@ impl Script {
             0..=7 => self
                 .rng
                 .pick(&[
-                    "BEGIN", "START TRANSACTION", "BEGIN ISOLATION LEVEL REPEATABLE READ", "begin read only",
-                    "BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE", "BEGIN WORK",
+                    "BEGIN",
+                    "START TRANSACTION",
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ",
+                    "begin read only",
+                    "BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE",
+                    "BEGIN WORK",
                 ])
                 .into(),
             8..=10 => format!("SAVEPOINT {name}"),
@@ -157,17 +167,26 @@ impl Script {
             26 => self
                 .rng
                 .pick(&[
-                    "SET search_path = other, public", "SET search_path TO public", "SET LOCAL search_path = other",
-                    "SELECT set_config('search_path', 'other, public', true)", "RESET search_path",
+                    "SET search_path = other, public",
+                    "SET search_path TO public",
+                    "SET LOCAL search_path = other",
+                    "SELECT set_config('search_path', 'other, public', true)",
+                    "RESET search_path",
                 ])
                 .into(),
-            27 => self.rng.pick(&["SET ROLE app", "RESET ROLE", "SET ROLE none", "SET LOCAL ROLE app"]).into(),
+            27 => {
+                self.rng.pick(&["SET ROLE app", "RESET ROLE", "SET ROLE none", "SET LOCAL ROLE app"]).into()
+            }
             28 => self
                 .rng
                 .pick(&[
-                    "SET standard_conforming_strings = off", "SET standard_conforming_strings = on",
-                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SET CONSTRAINTS ALL IMMEDIATE",
-                    "SHOW search_path", "SET datestyle = 'german'", "SET extra_float_digits = 0",
+                    "SET standard_conforming_strings = off",
+                    "SET standard_conforming_strings = on",
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+                    "SET CONSTRAINTS ALL IMMEDIATE",
+                    "SHOW search_path",
+                    "SET datestyle = 'german'",
+                    "SET extra_float_digits = 0",
                 ])
                 .into(),
             29..=31 => self.prepare(),
@@ -177,14 +196,22 @@ impl Script {
                 format!("DEALLOCATE {name}")
             }
             37 | 38 => {
-                let how = self.rng.pick(&["EXPLAIN", "EXPLAIN ANALYZE", "EXPLAIN (COSTS OFF)", "EXPLAIN (ANALYZE, VERBOSE)"]);
+                let how = self.rng.pick(&[
+                    "EXPLAIN",
+                    "EXPLAIN ANALYZE",
+                    "EXPLAIN (COSTS OFF)",
+                    "EXPLAIN (ANALYZE, VERBOSE)",
+                ]);
                 format!("{how} {}", statements::any(&mut self.rng, false).text)
             }
             39 => "TRUNCATE notes".into(),
             40 => "LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE".into(),
             41 => "TRUNCATE rates".into(),
             42 => "COPY (SELECT name FROM projects ORDER BY id) TO STDOUT".into(),
-            _ => self.rng.pick(&["", ";", "-- nothing", "SELECT 1 / 0", "selec", "NOTIFY x", "DO $$ BEGIN END $$"]).into(),
+            _ => self
+                .rng
+                .pick(&["", ";", "-- nothing", "SELECT 1 / 0", "selec", "NOTIFY x", "DO $$ BEGIN END $$"])
+                .into(),
         };
         if text.starts_with("COPY") || self.rng.chance(80) { text } else { styled(&mut self.rng, &text) }
     }
@@ -227,7 +254,15 @@ impl Script {
         for _ in 0..1 + self.rng.below(4) {
             let sql = match self.rng.below(10) {
                 0..=3 => {
-                    let how = self.rng.pick(&["", "NEXT FROM ", "2 FROM ", "ALL IN ", "FORWARD 2 FROM ", "BACKWARD FROM ", "ABSOLUTE 1 "]);
+                    let how = self.rng.pick(&[
+                        "",
+                        "NEXT FROM ",
+                        "2 FROM ",
+                        "ALL IN ",
+                        "FORWARD 2 FROM ",
+                        "BACKWARD FROM ",
+                        "ABSOLUTE 1 ",
+                    ]);
                     format!("FETCH {how}{name}")
                 }
                 4 => format!("MOVE FORWARD 1 IN {name}"),
@@ -403,6 +438,9 @@ impl Script {
         if self.rng.chance(2) {
             values.push(Some(b"1".to_vec()));
         }
+        if self.rng.chance(1) {
+            formats.push(0);
+        }
         let mut code = || u16::from(self.rng.chance(50));
         let mut results = match sql.columns {
             Some(n) => (0..n).map(|_| code()).collect(),
@@ -455,4 +493,3 @@ fn cycle(sql: &str) -> Vec<Msg> {
         Msg::Execute(String::new(), 0),
     ]
 }
-

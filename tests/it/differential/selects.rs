@@ -59,11 +59,27 @@ fn simple(m: &mut Maker<'_>) -> String {
         _ => qualified(&own, &keys),
     };
     let tail = m.pick(&[
-        "", "", "", "", "", " LIMIT 2", " OFFSET 1", " LIMIT 1 OFFSET 0", " FETCH FIRST 2 ROWS ONLY", " LIMIT ALL",
-        " FOR UPDATE", " FOR NO KEY UPDATE", " FOR SHARE NOWAIT", " LIMIT 1 FOR UPDATE SKIP LOCKED",
+        "",
+        "",
+        "",
+        "",
+        "",
+        " LIMIT 2",
+        " OFFSET 1",
+        " LIMIT 1 OFFSET 0",
+        " FETCH FIRST 2 ROWS ONLY",
+        " LIMIT ALL",
+        " FOR UPDATE",
+        " FOR NO KEY UPDATE",
+        " FOR SHARE NOWAIT",
+        " LIMIT 1 FOR UPDATE SKIP LOCKED",
     ]);
     // Window functions do not go with row locks: an error, the same on both sides.
-    let limit = if m.chance(5) { format!(" LIMIT {}", m.v.spell(super::values::Kind::Int8, "2")) } else { tail.into() };
+    let limit = if m.chance(5) {
+        format!(" LIMIT {}", m.v.spell(super::values::Kind::Int8, "2"))
+    } else {
+        tail.into()
+    };
     format!("SELECT {list} FROM {from}{condition} ORDER BY {order}{limit}")
 }
 
@@ -74,8 +90,19 @@ fn qualified(own: &str, keys: &[&str]) -> String {
 fn join(m: &mut Maker<'_>) -> String {
     m.columns = None;
     let list = m.pick(&[
-        "*", "p.*", "p.name, f.name", "p.name", "f.*, p.id", "p.id, f.version", "p.version, f.version", "f.name AS n",
-        "p.name || f.name", "p.budget, f.notes, p.id, p.version", "count(*) OVER (), f.name", "p, f", "1",
+        "*",
+        "p.*",
+        "p.name, f.name",
+        "p.name",
+        "f.*, p.id",
+        "p.id, f.version",
+        "p.version, f.version",
+        "f.name AS n",
+        "p.name || f.name",
+        "p.budget, f.notes, p.id, p.version",
+        "count(*) OVER (), f.name",
+        "p, f",
+        "1",
     ]);
     let kind = m.pick(&["JOIN", "LEFT JOIN", "RIGHT OUTER JOIN", "FULL JOIN", "INNER JOIN"]);
     let tail = m.pick(&["", "", " LIMIT 3", " FOR UPDATE OF p", " WHERE p.id = 1", " WHERE f.id IS NULL"]);
@@ -100,18 +127,30 @@ fn nested(m: &mut Maker<'_>) -> String {
     let keys = keys.join(", ");
     let (other, kind) = m.other();
     match m.v.rng.below(12) {
-        0 => format!("SELECT s.{other} FROM (SELECT {keys}, {other} FROM {name}) s ORDER BY {}", qualified("s", &[m.table.key[0].0])),
+        0 => format!(
+            "SELECT s.{other} FROM (SELECT {keys}, {other} FROM {name}) s ORDER BY {}",
+            qualified("s", &[m.table.key[0].0])
+        ),
         1 => format!("WITH x AS (SELECT * FROM {name}) SELECT {other} FROM x ORDER BY {keys}"),
-        2 => format!("WITH x AS MATERIALIZED (SELECT {other}, {keys} FROM {name}) SELECT * FROM x ORDER BY {keys}"),
+        2 => format!(
+            "WITH x AS MATERIALIZED (SELECT {other}, {keys} FROM {name}) SELECT * FROM x ORDER BY {keys}"
+        ),
         3 => format!("WITH {name} AS (SELECT 1 AS id, 'cte' AS name) SELECT * FROM {name} ORDER BY 1"),
-        4 => format!("SELECT {other} FROM {name} WHERE {other}::text IN (SELECT body FROM notes) ORDER BY {keys}"),
+        4 => format!(
+            "SELECT {other} FROM {name} WHERE {other}::text IN (SELECT body FROM notes) ORDER BY {keys}"
+        ),
         5 => format!("(SELECT {other} FROM {name} ORDER BY {keys} LIMIT 1)"),
         6 => format!("SELECT (SELECT max({other}::text) FROM {name}), 1"),
-        7 => format!("SELECT n.body, (SELECT max(x.{other}::text) FROM {name} x WHERE x.{other}::text <> n.body) FROM notes n ORDER BY n.id"),
+        7 => format!(
+            "SELECT n.body, (SELECT max(x.{other}::text) FROM {name} x WHERE x.{other}::text <> n.body) FROM notes n ORDER BY n.id"
+        ),
         8 => format!("VALUES (1, {}), (2, NULL)", m.v.any(kind)),
         9 => format!("TABLE {name} ORDER BY 1, 2"),
         10 => "SELECT name FROM project_names ORDER BY name".into(),
-        _ => format!("SELECT * FROM (SELECT a.* FROM {name} a) b ORDER BY {}", qualified("b", &[m.table.key[0].0])),
+        _ => format!(
+            "SELECT * FROM (SELECT a.* FROM {name} a) b ORDER BY {}",
+            qualified("b", &[m.table.key[0].0])
+        ),
     }
 }
 
@@ -128,9 +167,13 @@ fn grouped(m: &mut Maker<'_>) -> String {
         4 => format!("SELECT count(*), max({key}::text) FROM {name}"),
         5 => format!("SELECT {other}::text FROM {name} UNION SELECT body FROM notes ORDER BY 1"),
         6 => format!("SELECT {key}::text FROM {name} EXCEPT ALL SELECT '1' ORDER BY {key}"),
-        7 => format!("SELECT array_agg({other}::text ORDER BY {other}) FILTER (WHERE {other} IS NOT NULL) FROM {name}"),
+        7 => format!(
+            "SELECT array_agg({other}::text ORDER BY {other}) FILTER (WHERE {other} IS NOT NULL) FROM {name}"
+        ),
         8 => format!("SELECT string_agg({other}::text, ',' ORDER BY {key}) AS version FROM {name}"),
-        9 => format!("SELECT {key} FROM {name} WHERE {key} IS NOT NULL INTERSECT SELECT {key} FROM {name} ORDER BY {key}"),
+        9 => format!(
+            "SELECT {key} FROM {name} WHERE {key} IS NOT NULL INTERSECT SELECT {key} FROM {name} ORDER BY {key}"
+        ),
         10 => format!("SELECT {other} FROM {name} GROUP BY ROLLUP ({other}) ORDER BY 1"),
         _ => format!("SELECT json_agg(x) FROM (SELECT {other} FROM {name} ORDER BY {key}, {other}) x"),
     }

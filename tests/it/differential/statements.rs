@@ -177,7 +177,11 @@ impl Maker<'_> {
             2 => format!("{column} = {} OR {}", self.v.key(kind, values), self.further()),
             3 => format!("{column} >= {}", self.v.key(kind, values)),
             4 => format!("{column} <> {}", self.v.key(kind, values)),
-            5 => format!("{column} IN (SELECT {name} FROM {} WHERE {})", self.table.name, self.further_of_table()),
+            5 => format!(
+                "{column} IN (SELECT {name} FROM {} WHERE {})",
+                self.table.name,
+                self.further_of_table()
+            ),
             6 => format!("{column} BETWEEN {} AND {}", self.v.key(kind, values), self.v.key(kind, values)),
             _ => self.further(),
         }
@@ -309,7 +313,8 @@ impl Maker<'_> {
                 let (k, o) = (self.v.key(kind, values), self.v.any(other_kind));
                 let (k, o) = (cast(kind, &k), cast(other_kind, &o));
                 let reference = self.reference.clone();
-                let returning = self.pick(&["", " RETURNING v.o", " RETURNING *", " RETURNING v.k AS version, 1"]);
+                let returning =
+                    self.pick(&["", " RETURNING v.o", " RETURNING *", " RETURNING v.k AS version, 1"]);
                 self.columns = None;
                 format!(
                     "UPDATE {target} SET {other} = v.o FROM (VALUES ({k}, {o})) v(k, o) \
@@ -336,7 +341,11 @@ impl Maker<'_> {
             for (_, kind, samples) in self.table.key {
                 // Mostly the one that is not there.
                 let missing = samples[samples.len() - 1];
-                row.push(if self.chance(40) { self.v.spell(*kind, missing) } else { self.v.key(*kind, samples) });
+                row.push(if self.chance(40) {
+                    self.v.spell(*kind, missing)
+                } else {
+                    self.v.key(*kind, samples)
+                });
             }
             for (_, kind) in self.table.columns {
                 row.push(if self.chance(10) { "DEFAULT".into() } else { self.v.any(*kind) });
@@ -354,7 +363,10 @@ impl Maker<'_> {
             1 => {
                 let keys: Vec<_> = self.table.key.iter().map(|k| k.0).collect();
                 let (name, from, other) = (keys.join(", "), self.table.name, self.other().0);
-                format!("({name}, {other}) SELECT {name}, {other} FROM {from} WHERE {name_} IS NOT NULL", name_ = keys[0])
+                format!(
+                    "({name}, {other}) SELECT {name}, {other} FROM {from} WHERE {name_} IS NOT NULL",
+                    name_ = keys[0]
+                )
             }
             _ => format!("({}) VALUES {}", names.join(", "), values.join(", ")),
         };
@@ -377,7 +389,8 @@ impl Maker<'_> {
             _ => return String::new(),
         };
         let target = if self.chance(25) { format!("ON CONSTRAINT {name}_pkey") } else { format!("({key})") };
-        let further = if self.chance(15) { format!(" WHERE {own}.{other} IS NOT NULL") } else { String::new() };
+        let further =
+            if self.chance(15) { format!(" WHERE {own}.{other} IS NOT NULL") } else { String::new() };
         format!(" ON CONFLICT {target} DO UPDATE SET {what}{further}")
     }
 
@@ -472,7 +485,10 @@ pub fn mutated(rng: &mut Rng, text: &str) -> String {
             words.remove(i);
         }
         1 => words.insert(i, words[i]),
-        2 => words.insert(i, rng.pick(&["nowhere", "1 / 0", ")", "(", "FROM", "SET", ",", "'open", "\"", "t.", "/*"])),
+        2 => words.insert(
+            i,
+            rng.pick(&["nowhere", "1 / 0", ")", "(", "FROM", "SET", ",", "'open", "\"", "t.", "/*"]),
+        ),
         3 => words[i] = rng.pick(&["nowhere", "nowhere.id", "1", "'x'", "version", "NULL", "$1", "$7"]),
         4 => words.truncate(i),
         _ => {
@@ -508,8 +524,16 @@ pub fn styled(rng: &mut Rng, text: &str) -> String {
                         " "
                     } else {
                         rng.pick(&[
-                            "  ", "\n", "\t", " /* c */ ", "/**/", " -- it's\n", " /* a /* ' */ \" */ ", "\r\n",
-                            " /* größe = 1 */ ", "\n-- WHERE id = 1\n",
+                            "  ",
+                            "\n",
+                            "\t",
+                            " /* c */ ",
+                            "/**/",
+                            " -- it's\n",
+                            " /* a /* ' */ \" */ ",
+                            "\r\n",
+                            " /* größe = 1 */ ",
+                            "\n-- WHERE id = 1\n",
                         ])
                     });
                 }

@@ -184,7 +184,11 @@ impl Values<'_> {
 
     /// A value (`'` doubled already) in one of its spellings.
     pub fn spell(&mut self, kind: Kind, value: &str) -> String {
-        if self.params.is_some() && self.rng.chance(70) { self.param(kind, value) } else { self.literal(kind, value) }
+        if self.params.is_some() && self.rng.chance(70) {
+            self.param(kind, value)
+        } else {
+            self.literal(kind, value)
+        }
     }
 
     fn param(&mut self, kind: Kind, value: &str) -> String {
