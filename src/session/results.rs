@@ -103,6 +103,9 @@ impl Session {
         client: &mut Out,
         server: &mut Out,
     ) -> Fate {
+        if query.guarded {
+            self.wait = None;
+        }
         let error = query.refused.clone().unwrap_or_default();
         if query.guarded {
             // No verdict is to come.
@@ -410,6 +413,6 @@ fn returned_version(body: &[u8], format: i16) -> Option<i64> {
 
 /// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or
 /// that the server words otherwise for it (a syntax error at the very end).
-fn may_be_ours(sqlstate: &[u8]) -> bool {
+pub(super) fn may_be_ours(sqlstate: &[u8]) -> bool {
     matches!(sqlstate, b"42703" | b"42501" | b"42601")
 }

@@ -1,12 +1,14 @@
 //! A table comes under protection when its version column appears, without a restart of anything.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::common::LIMIT;
+use crate::common::cluster::cluster;
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, describe, execute, parse, sync};
-use crate::common::proxy::{staleguard, to_end};
-use crate::common::raw::{commands, rows, shape, sqlstate};
+use crate::common::proxy::{Proxy, staleguard, to_end};
+use crate::common::raw::{commands, error, rows, shape, sqlstate};
 use crate::common::twin::{Stage, stage};
 
 fn migrate(stage: &Stage, direction: &str, database: &str) {
@@ -65,4 +67,60 @@ fn sessions_and_statements_from_before_the_migration_go_on_through_it() {
     on_project("1", 2, Some(3)).check(&reply, 'I');
     assert_eq!(rows(&twin.proxied.exchange(&run("narrow", &["1"]))), [["theirs"]]);
     assert_eq!(commands(&twin.proxied.exchange(&run("write", &["mine", "1"]))), ["UPDATE 1"]);
+}
+
+#[test]
+fn no_statement_fails_while_the_column_goes_and_comes() {
+    let cluster = cluster();
+    let proxy = Proxy::start(&cluster, &["--catalog-max-age", "200ms"]);
+    let stage = Stage { proxy, cluster };
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[catalog]\nmax_age = \"200ms\"\n").unwrap();
+    let dsn = format!("postgres://postgres@{}/proxied", stage.cluster.address());
+    let done = AtomicBool::new(false);
+    let work = &|id: &str| {
+        let mut mine = stage.session();
+        let write = "update projects set name = $1 where id = $2";
+        mine.exchange(&[
+            parse("r", "select name from projects where id = $1", &[]),
+            parse("w", write, &[]),
+            sync(),
+        ]);
+        let mut rounds = 0;
+        while !done.load(Ordering::Relaxed) {
+            rounds += 1;
+            for reply in [
+                mine.exchange(&[bind("r", &[id]), describe('P', ""), execute("", 0), sync()]),
+                mine.exchange(&[bind("w", &["prepared", id]), execute("", 0), sync()]),
+                mine.query(&format!("select name from projects where id = {id}")),
+                mine.query(&format!("update projects set name = 'simple' where id = {id}")),
+                mine.extended(write, &["unnamed", id]),
+                mine.query(&format!("begin; update projects set name = 'block' where id = {id}; commit")),
+            ] {
+                assert!(error(&reply).is_none(), "round {rounds}: {reply:?}");
+            }
+        }
+        rounds
+    };
+    std::thread::scope(|scope| {
+        let workers = ["1", "2"].map(|id| scope.spawn(move || work(id)));
+        for direction in ["down", "up", "down"] {
+            let mut command = staleguard();
+            command
+                .args(["migrate", direction, "--table", "projects", "--dsn", &dsn, "--config"])
+                .arg(config.path());
+            let (status, text) = to_end(&mut command);
+            if !status.success() {
+                done.store(true, Ordering::Relaxed);
+            }
+            assert!(status.success(), "{direction}: {text}");
+        }
+        done.store(true, Ordering::Relaxed);
+        for worker in workers {
+            assert!(worker.join().unwrap() > 10);
+        }
+    });
+    let columns =
+        "select count(*) from pg_attribute where attrelid = 'projects'::regclass and attname = 'version'";
+    assert_eq!(stage.behind().value(columns), "0");
 }
