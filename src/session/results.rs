@@ -85,7 +85,7 @@ impl Session {
                     return Fate::Gone;
                 }
                 self.errored = true;
-                self.error_out(back::ERROR, body, &query.text, query.rendered.as_ref(), None, client)
+                self.error_out(back::ERROR, body, &query.text, query.rendered.as_ref(), client)
             }
             _ => {
                 query.answered = true;
@@ -107,6 +107,10 @@ impl Session {
             self.wait = None;
         }
         let error = query.refused.clone().unwrap_or_default();
+        if query.guarded {
+            // No verdict is to come.
+            self.wait = None;
+        }
         // Behind requests that are already on their way it would come out of order.
         if self.status == b'I' && self.queue.is_empty() {
             let sqlstate =
@@ -116,8 +120,7 @@ impl Session {
             return Fate::Gone;
         }
         self.errored = true;
-        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), None, client)
-            == Fate::Forward
+        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), client) == Fate::Forward
         {
             super::frame_out(client, back::ERROR, &error);
         }
@@ -181,7 +184,7 @@ impl Session {
             back::ERROR => {
                 self.errored = true;
                 let prepared = &portal.prepared;
-                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), None, client)
+                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
             _ => Fate::Forward,
         }
