@@ -233,6 +233,9 @@ impl Session {
             if let Some(lane) = self.behind_bind(tag, frame, out) {
                 return lane;
             }
+            if self.is_raw(tag, frame) {
+                return Lane::Raw;
+            }
         }
         let Some(body) = frame.get(5..) else { return Lane::Raw };
         match tag {
@@ -241,14 +244,6 @@ impl Session {
             front::BIND => self.on_bind(frame, body, out),
             front::DESCRIBE => self.on_describe(body),
             front::EXECUTE => self.on_execute(body, out),
-            front::CLOSE | front::SYNC | front::FLUSH => {
-                if tag == front::CLOSE {
-                    self.is_raw(tag, frame);
-                } else {
-                    self.passing(tag);
-                }
-                Lane::Raw
-            }
             _ => {
                 self.passing(tag);
                 Lane::Raw

@@ -1,7 +1,7 @@
 //! Orders of messages and of ends of transactions that a proxy is easily wrong about.
 
 use crate::common::conflict::on_project;
-use crate::common::frames::{bind, describe, execute, flush, parse, query, sync};
+use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, message, parse, query, sync};
 use crate::common::raw::shape;
 use crate::common::twin::{same, stage};
 
@@ -28,4 +28,35 @@ fn a_write_bound_in_a_cycle_that_has_failed_is_skipped_with_it() {
     same(&twin.direct.until('Z'), &twin.proxied.until('Z'));
     assert_eq!(shape(&twin.query("select 1")), "TDCZ");
     assert_eq!(shape(&twin.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
+}
+
+#[test]
+fn whatever_follows_a_write_in_its_cycle_is_answered() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    let statements = [parse("w", WRITE, &[]), parse("n", "select body from notes", &[]), sync()];
+    twin.exchange(&statements);
+    let write = [bind("w", &["x", "1"]), execute("", 0)];
+    for behind in [
+        vec![describe('S', "n")],
+        vec![describe('S', "missing")],
+        vec![describe('P', "missing")],
+        vec![execute("missing", 0)],
+        vec![bind_raw("p", "n", &[], &[], &[]), execute("p", 1), execute("p", 0)],
+        vec![close('S', "n"), parse("n", "select body from notes", &[])],
+        vec![message(b'P', b"no zero")],
+        vec![message(b'B', &[0])],
+        vec![message(b'E', b"x")],
+        vec![message(b'D', b"X\0")],
+        vec![message(b'C', b"X\0")],
+    ] {
+        for parts in [&write[..], &write[..1]] {
+            let messages = [parts, &behind[..], &[sync()]].concat();
+            twin.exchange(&messages);
+            assert_eq!(shape(&twin.query("select 1")), "TDCZ");
+        }
+    }
+    twin.exchange(&[bind("w", &["x", "1"]), execute("", 0), query("select 1"), sync()]);
+    twin.exchange(&[bind("w", &["x", "1"]), query("select 1"), sync()]);
+    twin.exchange(&[bind("w", &["x", "1"]), message(b'Q', b"no zero"), sync()]);
 }
