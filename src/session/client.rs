@@ -8,7 +8,7 @@ use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values};
-use crate::rewrite::plan::Plan;
+use crate::rewrite::plan::{Plan, Reason};
 use crate::rewrite::render::{Check, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
@@ -301,8 +301,10 @@ impl Session {
         let now = self.now();
         let values = Values { bind: None, oids: &[], encoding: self.lex.encoding };
         let single = plan.statements.len() == 1;
+        // It ends the implicit transaction of messages before it that no Sync has ended, and would commit them.
+        let allowed = if self.cycle.executes == 0 { Ok(()) } else { Err(Reason::Batch) };
         let write =
-            if single { writes::decide(&plan, &values, Ok(()), &mut self.observations, now) } else { None };
+            if single { writes::decide(&plan, &values, allowed, &mut self.observations, now) } else { None };
         let mut checks: smallvec::SmallVec<[Check; 4]> =
             plan.statements.iter().map(|_| Check::None).collect();
         let mut guarded = false;

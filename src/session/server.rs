@@ -355,6 +355,9 @@ impl Session {
         let mut own_over = false;
         for entry in entries.into_iter().rev() {
             own_over |= matches!(entry.detail, Detail::OwnEnd);
+            if matches!(&entry.detail, Detail::Query(query) if query.guarded) {
+                self.wait = None;
+            }
             self.undo(entry.detail);
         }
         if self.queue.skipping() {

@@ -60,3 +60,31 @@ fn whatever_follows_a_write_in_its_cycle_is_answered() {
     twin.exchange(&[bind("w", &["x", "1"]), query("select 1"), sync()]);
     twin.exchange(&[bind("w", &["x", "1"]), message(b'Q', b"no zero"), sync()]);
 }
+
+#[test]
+fn a_query_behind_messages_without_sync() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query("select * from projects where id = 1");
+    // The server skips the Query as well.
+    both(
+        &mut twin,
+        &[parse("", "selec", &[]), query("update projects set name = 'x' where id = 1")].concat(),
+    );
+    assert_eq!(shape(&twin.exchange(&[sync()])), "EZ");
+    assert_eq!(shape(&twin.query("select 1")), "TDCZ");
+}
+
+#[test]
+fn a_query_that_would_commit_messages_before_it_is_not_refused_alone() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id = 1");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    let insert = [parse("", "insert into notes values (70, 'x')", &[]), bind("", &[]), execute("", 0)];
+    let reply =
+        mine.exchange(&[&insert[..], &[query("update projects set name = 'mine' where id = 1")]].concat());
+    // Refused it would have to take the insert with it.
+    let inserted = stage.behind().value("select count(*) from notes where id = 70");
+    assert_eq!((shape(&reply), inserted), ("12CCZ".into(), "1".into()), "{reply:?}");
+}
