@@ -171,7 +171,12 @@ impl Session {
                 return Fate::Gone;
             }
             Detail::Query(query) if query.refused.is_some() => {
-                return self.refused_text(*query, frame, client, server);
+                if guarded {
+                    self.wait = None;
+                }
+                let fate = self.refused_text(*query, frame, client, server);
+                self.drained();
+                return fate;
             }
             _ => {}
         }

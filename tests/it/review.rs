@@ -62,6 +62,39 @@ fn whatever_follows_a_write_in_its_cycle_is_answered() {
 }
 
 #[test]
+fn a_checked_query_that_fails_leaves_the_session_in_step() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query("select * from projects where id = 1");
+    for begin in ["begin", "select 1"] {
+        for broken in [
+            "update projects set name = 'x' where id = 1 and nowhere = 2",
+            "update projects set name = nowhere where id = 1",
+            "update projects set name = 'x' where id = 1 and",
+            "update projects set name = 1 / 0 where id = 1",
+        ] {
+            twin.query(begin);
+            twin.query(broken);
+            assert_eq!(
+                shape(&twin.exchange(&[query("rollback"), query("select 1")])).replace('N', ""),
+                "CZTDCZ"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_checked_query_whose_version_column_is_gone_is_run_as_it_is() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id = 1");
+    stage.behind().ok("alter table projects drop column version");
+    let reply = mine.exchange(&[query("update projects set name = 'x' where id = 1"), query("select 1")]);
+    assert_eq!(shape(&reply), "CZTDCZ", "{reply:?}");
+    assert_eq!(mine.ok("update projects set name = 'y' where id = 1"), "UPDATE 1");
+}
+
+#[test]
 fn a_query_behind_messages_without_sync() {
     let stage = stage();
     let mut twin = stage.twin();
