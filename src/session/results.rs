@@ -37,11 +37,12 @@ impl Session {
                 if statement.hidden_result {
                     return Fate::Gone;
                 }
-                let (Some(fields), Some(seen)) = (read_row_description(body), self.view.as_ref()) else {
-                    return Fate::Forward;
-                };
                 let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
-                let mut learner = Learner::new(statement, &seen.view, &fields, |_| 0);
+                // The view may be gone since the text was sent (DISCARD ALL before it).
+                let mut learner = match (read_row_description(body), self.view.as_ref()) {
+                    (Some(fields), Some(seen)) => Learner::new(statement, &seen.view, &fields, |_| 0),
+                    _ => Learner::default(),
+                };
                 learner.hidden = hidden;
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)

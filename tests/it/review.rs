@@ -121,3 +121,19 @@ fn a_query_that_would_commit_messages_before_it_is_not_refused_alone() {
     let inserted = stage.behind().value("select count(*) from notes where id = 70");
     assert_eq!((shape(&reply), inserted), ("12CCZ".into(), "1".into()), "{reply:?}");
 }
+
+#[test]
+fn what_is_sent_behind_discard_all_hides_its_hidden_columns() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query("select name from projects where id = 1");
+    twin.exchange(&[query("discard all"), query("select name from projects where id = 1")]);
+    twin.exchange(&[
+        query("discard all"),
+        query("update projects set name = 'x' where id = 1 returning name"),
+    ]);
+    twin.exchange(&[query("discard all"), query("update projects set budget = budget + 1 where id = 1")]);
+    let mut messages = vec![query("discard all")];
+    messages.extend(cycle("select name from projects where id = $1", &["1"]));
+    twin.exchange(&messages);
+}
