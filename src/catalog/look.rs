@@ -169,7 +169,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
             view.views.push((schema.into(), name.into(), root_name.clone()));
         }
     }
-    view.prefilter = prefilter(&view);
+    view.prefilter = prefilter(&view, settings);
     Ok(Look {
         view,
         tables: statuses,
@@ -183,8 +183,11 @@ fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T, LookError> {
     serde_json::from_str(json).map_err(|e| LookError::Row(e.to_string()))
 }
 
-fn prefilter(view: &View) -> Prefilter {
-    let mut words: Vec<String> = view.tables.iter().map(|t| t.name.to_string()).collect();
+/// The configured names count also where they are not protected: a statement prepared now may name a table that
+/// comes under protection later.
+fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
+    let mut words: Vec<String> = settings.iter().map(|t| t.name.clone()).collect();
+    words.extend(view.tables.iter().map(|t| t.name.to_string()));
     words.extend(view.views.iter().map(|(_, name, _)| name.to_string()));
     words.sort();
     words.dedup();

@@ -1,5 +1,7 @@
 //! Frames from the client: which stay on the raw lane, and what becomes of the others.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::look::Viewed;
@@ -73,6 +75,7 @@ impl Session {
             if self.needs_whole(tag) {
                 let Some(frame) = whole else { break };
                 if self.is_raw(tag, frame) {
+                    self.keep_frame(tag, frame);
                     run += len;
                     continue;
                 }
@@ -80,7 +83,11 @@ impl Session {
                 run = 0;
                 let Buffers { client_in, client_out, server_out, .. } = io;
                 let Some(frame) = client_in.data().get(..len) else { break };
-                match self.typed(tag, frame, server_out, client_out) {
+                let lane = self.typed(tag, frame, server_out, client_out);
+                if lane != Lane::Later {
+                    self.keep_frame(tag, frame);
+                }
+                match lane {
                     Lane::Raw => run = len,
                     Lane::Done => client_in.consume(len),
                     Lane::Later => break,
@@ -106,8 +113,7 @@ impl Session {
             front::QUERY | front::PARSE | front::BIND | front::DESCRIBE | front::EXECUTE | front::CLOSE => {
                 true
             }
-            front::SYNC | front::FLUSH => self.hold.is_some() || self.local_skip,
-            _ => self.hold.is_some() || self.local_skip,
+            _ => self.hold.is_some() || self.local_skip || self.again.is_some(),
         }
     }
 
@@ -279,13 +285,24 @@ impl Session {
     }
 
     /// The plan of a text under the present view, where there is anything to it.
-    pub(super) fn plan(&mut self, text: &[u8]) -> Option<std::sync::Arc<Plan>> {
-        let view = self.view_arc()?;
-        if view.prefilter.interest(text) == Interest::None {
-            return None;
-        }
-        let plan = self.shared.plans.plan(text, &view, self.lex);
+    pub(super) fn plan(&mut self, text: &[u8]) -> Option<Arc<Plan>> {
+        let (plan, _) = self.any_plan(text)?;
         (!plan.is_idle()).then_some(plan)
+    }
+
+    /// The plan of a text that is prepared: also where there is nothing to it under the present view, but a
+    /// later one may protect a table that it names.
+    pub(super) fn lasting_plan(&mut self, text: &[u8]) -> Option<Arc<Plan>> {
+        let (plan, interest) = self.any_plan(text)?;
+        (interest == Interest::Protected || !plan.is_idle()).then_some(plan)
+    }
+
+    fn any_plan(&mut self, text: &[u8]) -> Option<(Arc<Plan>, Interest)> {
+        let view = self.view_arc()?;
+        match view.prefilter.interest(text) {
+            Interest::None => None,
+            interest => Some((self.shared.plans.plan(text, &view, self.lex), interest)),
+        }
     }
 
     fn on_query(&mut self, body: &[u8], out: &mut Out) -> Lane {

@@ -25,13 +25,16 @@ impl Session {
         if self.ensure_view(Some(parse.text), out) == Viewed::Later {
             return Lane::Later;
         }
-        let Some(plan) = self.plan(parse.text) else {
+        let Some(plan) = self.lasting_plan(parse.text) else {
             let undo = self.names.set_statement(parse.name, None);
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
         let prepared =
             self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
+        if prepared.is_rewritten() {
+            self.keep_cycle(None);
+        }
         let sent = match &prepared.rendered {
             Some(rendered) => edit::parse_with_text(out.as_bytes_mut(), &parse, &rendered.text),
             None => edit::parse_with_text(out.as_bytes_mut(), &parse, parse.text),
@@ -79,19 +82,37 @@ impl Session {
         })
     }
 
-    /// Parses a statement again under its name: in its original form where `plan` is none of ours any more.
-    fn parse_again(&mut self, old: &Rc<Prepared>, rewritten: bool, out: &mut Out) -> Option<Rc<Prepared>> {
+    /// Brings a statement whose plan is out of date up to the present view: the server gets a new text only
+    /// where that differs, and never where the client would find a result of another shape (a `*` that has grown:
+    /// the server itself says so, 0A000).
+    fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Option<Rc<Prepared>> {
+        let Some(plan) = self.lasting_plan(&old.text) else { return self.parse_again(old, None, out) };
+        let new = self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan);
+        if new.server_text() == old.server_text() {
+            *new.layout.borrow_mut() = old.layout.borrow().clone();
+            *new.param_types.borrow_mut() = old.param_types.borrow().clone();
+            self.names.set_statement(&old.name, Some(new.clone()));
+            return Some(new);
+        }
+        if old.statement().is_some_and(|s| s.has_wildcard) {
+            return Some(old.clone());
+        }
+        self.parse_again(old, Some(new), out)
+    }
+
+    /// Parses a statement again under its name: in its original form where there is no `new` one.
+    pub(super) fn parse_again(
+        &mut self,
+        old: &Rc<Prepared>,
+        new: Option<Rc<Prepared>>,
+        out: &mut Out,
+    ) -> Option<Rc<Prepared>> {
         let bytes = out.as_bytes_mut();
-        let plan = if rewritten { self.plan(&old.text) } else { None };
-        let new = plan.map(|plan| self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan));
         if !old.name.is_empty() {
             put(build::close(bytes, b'S', &old.name));
             self.expect(Kind::Close, Detail::Own);
         }
-        let text: &[u8] = match new.as_ref().and_then(|n| n.rendered.as_ref()) {
-            Some(rendered) => &rendered.text,
-            None => &old.text,
-        };
+        let text = new.as_ref().map_or(&old.text[..], |n| n.server_text());
         put(build::parse(bytes, &old.name, text, &old.oids));
         let undo = self.names.set_statement(&old.name, new.clone());
         self.expect(Kind::Parse, Detail::OwnUndo(undo));
@@ -109,17 +130,16 @@ impl Session {
             return Lane::Raw;
         };
         let generation = self.view.as_ref().map_or(0, |v| v.view.generation);
-        let wildcard = prepared.statement().is_some_and(|s| s.has_wildcard);
         let wrong_count = prepared.hidden_param > 0 && bind.param_count() != prepared.own_params();
         if wrong_count && prepared.is_rewritten() {
             // The server's complaint must name the client's own number of parameters.
-            self.parse_again(&prepared, false, out);
+            self.parse_again(&prepared, None, out);
             let undo = self.names.set_portal(bind.portal, None);
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         }
-        if prepared.generation != generation && self.status != b'E' && !wildcard {
-            match self.parse_again(&prepared, true, out) {
+        if prepared.generation != generation && self.status != b'E' {
+            match self.plan_again(&prepared, out) {
                 Some(new) => prepared = new,
                 None => {
                     let undo = self.names.set_portal(bind.portal, None);
@@ -127,6 +147,9 @@ impl Session {
                     return Lane::Raw;
                 }
             }
+        }
+        if prepared.is_rewritten() {
+            self.keep_cycle(Some(&prepared));
         }
         let portal = Rc::new(Portal {
             result_formats: bind.result_formats.iter().collect(),

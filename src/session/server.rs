@@ -170,6 +170,10 @@ impl Session {
                 self.drained();
                 return Fate::Gone;
             }
+            Detail::Again => {
+                self.send_again(server);
+                return Fate::Gone;
+            }
             Detail::Query(query) if query.refused.is_some() => {
                 if guarded {
                     self.wait = None;
@@ -273,7 +277,7 @@ impl Session {
                 Fate::Forward
             }
             Detail::Rerun(sqlstate) => {
-                if tag == back::COMMAND_COMPLETE {
+                if matches!(tag, back::COMMAND_COMPLETE | back::PARSE_COMPLETE | back::BIND_COMPLETE) {
                     // The original passes: the rewrite was wrong, or what it was made from is out of date.
                     self.rewrite_rejected(&sqlstate);
                     self.view_outdated = true;
@@ -316,6 +320,15 @@ impl Session {
             }
         };
         match tag {
+            back::PARSE_COMPLETE | back::BIND_COMPLETE => {
+                self.again = None;
+                Fate::Forward
+            }
+            back::ERROR
+                if matches!(detail, Detail::Parse(..) | Detail::Bind(..)) && self.refused_first(body) =>
+            {
+                Fate::Gone
+            }
             back::ERROR => {
                 self.errored = true;
                 let hidden = match detail {
@@ -372,6 +385,7 @@ impl Session {
         if own_over {
             self.own_done(client, server);
         }
+        self.await_ready(server);
     }
 
     fn notice(&mut self, frame: &[u8], body: &[u8], client: &mut Out) -> Fate {

@@ -4,15 +4,21 @@
 //! of its own where the runner gives it a process of its own (nextest does).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clients;
 mod common;
+mod differential;
 mod hidden_columns;
 mod keys;
 mod lifecycle;
+mod migration;
 mod observations;
 mod positions;
 mod protocol;
+mod refused;
 mod relay;
+mod replay;
 mod review;
 mod startup;
 mod two_users;
+mod unchecked;
 mod zero_rows;

@@ -239,7 +239,7 @@ fn template() -> PathBuf {
 }
 
 /// Where `postgres` and `initdb` are: `STALEGUARD_TEST_PGBIN`, else Debian's newest, else what the PATH has.
-fn bin_dir() -> PathBuf {
+pub fn bin_dir() -> PathBuf {
     if let Some(dir) = std::env::var_os("STALEGUARD_TEST_PGBIN") {
         return dir.into();
     }

@@ -125,6 +125,15 @@ pub fn masked(reply: &[Frame]) -> Vec<Frame> {
             b'T' => {
                 versions = frame.columns().iter().map(|(n, origin)| n == "version" && origin.0 != 0).collect()
             }
+            // Where in its own source the server noticed a syntax error tells nothing of the client's text.
+            b'E' if frame.field('R').as_deref() == Some("scanner_yyerror") => {
+                frame.body = frame
+                    .body
+                    .split(|b| *b == 0)
+                    .filter(|f| !f.starts_with(b"L"))
+                    .collect::<Vec<_>>()
+                    .join(&0);
+            }
             // NotificationResponse begins with the sender's process id.
             b'A' => frame.body[..4].fill(0),
             b'D' if versions.contains(&true) => blank(&mut frame, &versions),

@@ -1,0 +1,310 @@
+//! Writes that are not checked: they work as ever, bump where their clauses are certain, and are counted with the
+//! reason. Silence is never protection.
+
+use crate::common::frames::{bind, execute, flush, parse, query, sync};
+use crate::common::raw::{Raw, commands, rows, shape, sqlstate};
+use crate::common::twin::{Stage, stage, stage_with};
+
+/// Runs the statements through a session that knows a stale version of row 1; the counts that grew by them.
+fn grown(stage: &Stage, table: &str, reason: &str, act: impl FnOnce(&mut Raw)) -> f64 {
+    let labels = [("table", table), ("reason", reason)];
+    let before = stage.proxy.metric("staleguard_unchecked_writes_total", &labels);
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    stage.other_writes("update projects set budget = 0 where id = 1");
+    act(&mut mine);
+    stage.proxy.metric("staleguard_unchecked_writes_total", &labels) - before
+}
+
+#[test]
+fn each_kind_of_write_lands_bumps_and_is_counted_by_reason() {
+    let stage = stage();
+    for (sql, tag, reason, writes) in [
+        ("update projects set name = 'a' where status = 'open'", "UPDATE 9", "set_write", 1.0),
+        ("update projects set name = 'b' where id < 2", "UPDATE 1", "set_write", 1.0),
+        ("update projects set name = 'c' where id in (1, 2)", "UPDATE 2", "several_rows", 1.0),
+        ("update projects set name = 'd' where id = any (array[1, 2])", "UPDATE 2", "several_rows", 1.0),
+        (
+            "update projects set name = 'e' where id = 1; update projects set name = 'f' where id = 2",
+            "UPDATE 1",
+            "batch",
+            2.0,
+        ),
+        ("begin; update projects set name = 'g' where id = 1; commit", "COMMIT", "batch", 1.0),
+        (
+            "insert into projects (id) values (1) on conflict (id) do update set name = 'h'",
+            "INSERT 0 1",
+            "on_conflict",
+            1.0,
+        ),
+        (
+            "merge into projects p using (values (1)) v(id) on p.id = v.id when matched then update set name = 'i'",
+            "MERGE 1",
+            "merge",
+            1.0,
+        ),
+        (
+            "with w as (update projects set name = 'j' where id = 1 returning id) select id from w",
+            "SELECT 1",
+            "cte",
+            1.0,
+        ),
+        (
+            "update projects p set name = v.n from (values (1, 'k')) v(id, n) where p.id = v.id",
+            "UPDATE 1",
+            "update_from",
+            1.0,
+        ),
+        (
+            "explain (analyze, costs off, timing off, summary off) update projects set name = 'l' where id = 1",
+            "EXPLAIN",
+            "nested",
+            1.0,
+        ),
+        ("update projects set name = 'm' where id = 1 + 0", "UPDATE 1", "unknown_key", 1.0),
+    ] {
+        let mut before = String::new();
+        let grew = grown(&stage, "projects", reason, |mine| {
+            before = stage.version("projects", "id = 1");
+            assert_eq!(mine.ok(sql), tag, "{sql}");
+        });
+        let unknown_as_set = if reason == "unknown_key" { grew.max(writes) } else { grew };
+        assert_eq!(unknown_as_set, writes, "{sql}");
+        let after: i64 = stage.version("projects", "id = 1").parse().unwrap();
+        assert_eq!(after, before.parse::<i64>().unwrap() + 1, "{sql}");
+    }
+    assert_eq!(stage.conflicts(), 0.0);
+}
+
+#[test]
+fn deletes_pass_and_are_counted() {
+    let stage = stage();
+    let grew = grown(&stage, "projects", "delete", |mine| {
+        assert_eq!(mine.ok("delete from projects where id = 1"), "DELETE 1");
+        assert_eq!(mine.ok("delete from projects where id in (2, 3)"), "DELETE 2");
+        assert_eq!(
+            commands(&mine.extended("delete from projects where id = $1 returning name", &["4"])),
+            ["DELETE 1"]
+        );
+    });
+    assert_eq!(grew, 3.0);
+}
+
+#[test]
+fn prepared_in_sql_a_write_bumps_each_time_it_runs() {
+    let stage = stage();
+    let grew = grown(&stage, "projects", "nested", |mine| {
+        mine.ok("prepare w (text, int) as update projects set name = $1 where id = $2");
+        for _ in 0..3 {
+            assert_eq!(mine.ok("execute w ('x', 1)"), "UPDATE 1");
+        }
+        mine.ok("deallocate w");
+    });
+    assert!(grew >= 1.0, "{grew}");
+    assert_eq!(stage.version("projects", "id = 1"), "5");
+}
+
+#[test]
+fn where_current_of_a_cursor_bumps() {
+    let stage = stage();
+    let grew = grown(&stage, "projects", "current_of", |mine| {
+        mine.ok("begin");
+        mine.ok("declare c cursor for select * from projects where id = 1 for update");
+        assert_eq!(mine.rows("fetch c").len(), 1);
+        assert_eq!(mine.ok("update projects set name = 'x' where current of c"), "UPDATE 1");
+        mine.ok("commit");
+    });
+    assert_eq!((grew, stage.version("projects", "id = 1")), (1.0, "3".into()));
+}
+
+#[test]
+fn batches_of_the_extended_protocol_land_whole_and_are_counted() {
+    let stage = stage();
+    let write = "update projects set name = $1 where id = $2";
+    // JDBC's executeBatch: one statement, many Binds, one Sync.
+    let grew = grown(&stage, "projects", "batch", |mine| {
+        let mut messages = vec![parse("w", write, &[])];
+        for id in ["1", "2", "3"] {
+            messages.extend([bind("w", &["batch", id]), execute("", 0)]);
+        }
+        messages.push(sync());
+        assert_eq!(shape(&mine.exchange(&messages)), "12C2C2CZ");
+    });
+    // The last one stands alone before the Sync, but behind others whose effects it could not undo.
+    assert_eq!(grew, 3.0);
+    assert_eq!(stage.version("projects", "id = 1"), "3");
+    // BEGIN in the same batch, as pgjdbc sends it.
+    let grew = grown(&stage, "projects", "batch", |mine| {
+        let messages = [
+            parse("", "BEGIN", &[]),
+            bind("", &[]),
+            execute("", 0),
+            parse("w", write, &[]),
+            bind("w", &["x", "1"]),
+            execute("", 1),
+            sync(),
+        ];
+        assert_eq!(shape(&mine.exchange(&messages)), "12C12CZ");
+        assert_eq!(mine.ok("commit"), "COMMIT");
+    });
+    assert!(grew <= 1.0, "{grew}");
+    let grew = grown(&stage, "projects", "flush", |mine| {
+        mine.send(&[parse("", write, &[]), bind("", &["x", "1"]), execute("", 0), flush()].concat());
+        assert_eq!(shape(&mine.until('C')), "12C");
+        assert_eq!(shape(&mine.exchange(&[sync()])), "Z");
+    });
+    assert_eq!(grew, 1.0);
+}
+
+#[test]
+fn a_failing_batch_undoes_all_of_it() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    let write = "update projects set name = $1 where id = $2";
+    let messages = [
+        parse("w", write, &[]),
+        bind("w", &["x", "1"]),
+        execute("", 0),
+        bind("w", &["x", "not a number"]),
+        execute("", 0),
+        bind("w", &["x", "2"]),
+        execute("", 0),
+        sync(),
+    ];
+    assert_eq!(shape(&twin.exchange(&messages)), "12CEZ");
+    assert_eq!(stage.version("projects", "id = 1"), "1");
+    assert_eq!(
+        rows(&twin.query("select name from projects where id < 3 order by id")),
+        [["project 1"], ["project 2"]]
+    );
+}
+
+#[test]
+fn through_a_view_a_write_passes_and_is_counted() {
+    let stage = stage();
+    stage
+        .behind()
+        .ok("create view open_projects as select id, name, version from projects where status = 'open'");
+    let grew = grown(&stage, "projects", "view", |mine| {
+        assert_eq!(mine.ok("update open_projects set name = 'v' where id = 1"), "UPDATE 1");
+    });
+    assert_eq!(grew, 1.0);
+}
+
+#[test]
+fn a_table_with_a_statement_trigger_is_bumped_and_counted() {
+    let stage = stage();
+    stage.behind().ok("create function audit() returns trigger language plpgsql as
+         $$ begin insert into notes values (1000 + (select count(*) from notes), 'seen'); return null; end $$;
+         create trigger audit after update on projects for each statement execute function audit()");
+    let grew = grown(&stage, "projects", "statement_trigger", |mine| {
+        assert_eq!(mine.ok("update projects set name = 'x' where id = 1"), "UPDATE 1");
+    });
+    // The other user's write counts as well.
+    assert_eq!((grew, stage.version("projects", "id = 1")), (2.0, "3".into()));
+    // Once for each statement, also for one that finds no row.
+    assert_eq!(stage.behind().value("select count(*) from notes where body = 'seen'"), "2");
+}
+
+#[test]
+fn a_role_without_the_right_to_the_version_keeps_working() {
+    let stage = stage();
+    stage.behind().ok("create role narrow login;
+         grant select (id, name), update (name) on projects to narrow;
+         grant select on notes to narrow");
+    let mut twin = stage.twin_of("postgres");
+    twin.direct = Raw::connect(&stage.cluster.address(), "narrow", "proxied");
+    twin.proxied = stage.proxy.session_of("narrow", "proxied");
+    for sql in [
+        "select id, name from projects where id = 1",
+        "select name from projects where id = 1",
+        "update projects set name = 'n' where id = 1",
+        "update projects set name = 'n' where id = 1 returning name",
+    ] {
+        assert!(sqlstate(&twin.query(sql)).is_empty(), "{sql}");
+        assert!(sqlstate(&twin.extended(sql, &[])).is_empty(), "{sql}");
+    }
+    for sql in [
+        "select * from projects",
+        "update projects set budget = 1 where id = 1",
+        "select budget from projects",
+    ] {
+        assert_eq!(sqlstate(&twin.query(sql)), "42501", "{sql}");
+        assert_eq!(sqlstate(&twin.extended(sql, &[])), "42501", "{sql}");
+    }
+    let labels = [("table", "projects"), ("reason", "privilege")];
+    assert!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels) >= 4.0);
+}
+
+#[test]
+fn business_columns_called_version_are_left_alone() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    for (table, column, version) in
+        [("actuals", "note", "draft"), ("workers", "name", "7"), ("scope_assignments", "name", "0")]
+    {
+        for sql in [
+            format!("select {column}, version from {table} where id = 1"),
+            format!("update {table} set {column} = 'x' where id = 1"),
+            format!("update {table} set {column} = 'x', version = '{version}' where id = 1"),
+            format!("select * from {table}"),
+        ] {
+            twin.query(&sql);
+            twin.extended(&sql, &[]);
+        }
+        assert_eq!(stage.version(table, "id = 1"), version, "{table}");
+        let said = stage
+            .proxy
+            .log()
+            .wait(|l| l.contains(table) && !l.contains("listening") && !l.contains("starting"));
+        assert!(said.is_some(), "no word on {table}");
+    }
+    let sent = stage
+        .behind()
+        .value(&format!("select query from pg_stat_activity where pid = {}", twin.proxied.pid()));
+    assert_eq!(sent, "select * from scope_assignments");
+}
+
+#[test]
+fn tables_of_the_same_name_elsewhere_are_left_alone() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("create schema other; create table other.projects (like projects including all); insert into other.projects (id) values (1)");
+    assert_eq!(mine.ok("update other.projects set name = 'x' where id = 1"), "UPDATE 1");
+    assert_eq!(stage.version("other.projects", "id = 1"), "1");
+    mine.ok("create temp table portfolios (id int, name text, version int); insert into portfolios values (1, 'a', 1)");
+    assert_eq!(mine.ok("update portfolios set name = 'x' where id = 1"), "UPDATE 1");
+    assert_eq!(mine.value("select version from pg_temp.portfolios"), "1");
+    mine.ok("drop table portfolios");
+    assert_eq!(
+        mine.ok("update portfolios set name = 'x' where id = '2531439d-3075-46d6-9c19-63e3342fc43e'"),
+        "UPDATE 1"
+    );
+    assert_eq!(stage.version("portfolios", "id = '2531439d-3075-46d6-9c19-63e3342fc43e'"), "2");
+    mine.ok("begin; set local search_path = other");
+    assert_eq!(mine.ok("update projects set name = 'y' where id = 1"), "UPDATE 1");
+    mine.ok("rollback");
+    assert_eq!(mine.ok("update projects set name = 'y' where id = 1"), "UPDATE 1");
+    assert_eq!(
+        (stage.version("other.projects", "id = 1"), stage.version("projects", "id = 1")),
+        ("1".into(), "2".into())
+    );
+}
+
+#[test]
+fn what_touches_no_protected_table_is_not_touched() {
+    let stage = stage_with(&[]);
+    let mut mine = stage.session();
+    mine.send(&query("select 1"));
+    mine.until_ready(1);
+    for sql in [
+        "select body from notes where id = 1",
+        "update notes set body = 'x' where id = 1",
+        "select 'projects'",
+    ] {
+        mine.ok(sql);
+        let sent =
+            stage.behind().value(&format!("select query from pg_stat_activity where pid = {}", mine.pid()));
+        assert_eq!(sent, sql);
+    }
+}
