@@ -310,8 +310,14 @@ impl Session {
         if self.ensure_view(Some(text), out) == Viewed::Later {
             return Lane::Later;
         }
+        let plan = self.plan(text);
+        let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.takes_check());
+        if checked && self.cycle.executes == 0 && self.is_unsettled() {
+            self.drain(out);
+            return Lane::Later;
+        }
         self.drop_unnamed();
-        let Some(plan) = self.plan(text) else {
+        let Some(plan) = plan else {
             self.expect(Kind::Query, Detail::Plain);
             return Lane::Raw;
         };

@@ -2,9 +2,10 @@
 
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, message, parse, query, sync};
-use crate::common::raw::shape;
+use crate::common::raw::{BOTH, shape, sqlstate};
 use crate::common::twin::{same, stage};
 
+const READ: &str = "select * from projects where id = $1";
 const WRITE: &str = "update projects set name = $1 where id = $2";
 
 /// One cycle of the unnamed statement, with Sync.
@@ -136,4 +137,38 @@ fn what_is_sent_behind_discard_all_hides_its_hidden_columns() {
     let mut messages = vec![query("discard all")];
     messages.extend(cycle("select name from projects where id = $1", &["1"]));
     twin.exchange(&messages);
+}
+
+#[test]
+fn a_write_behind_own_writes_in_flight_knows_of_them() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.say(protocol, READ, &[id]);
+        let extended = protocol == crate::common::raw::Protocol::Extended;
+        let one = |sql: &str| match extended {
+            true => cycle(&sql.replace('?', "$1"), &[id]),
+            false => vec![query(&sql.replace('?', id))],
+        };
+        for before in [
+            "update projects set budget = budget + 1 where id = ?",
+            "update projects set name = 'a' where id = ? returning name",
+            "update projects set name = 'a' where id = ?",
+            "update projects set name = 'a' where id = ? or id = 0",
+            "with a as (update projects set name = 'b' where id = ?) select 1",
+        ] {
+            let write = one("update projects set name = 'b' where id = ?");
+            let reply = mine.exchange(&[one(before), write].concat());
+            assert_eq!(sqlstate(&reply), "", "{before}: {reply:?}");
+            mine.say(protocol, READ, &[id]);
+        }
+        // What is undone in front of it is not what it is based on.
+        mine.ok("begin");
+        mine.ok(&format!("update projects set name = 'undone' where id = {id}"));
+        let mut messages = vec![query("rollback")];
+        messages.extend(one("update projects set name = 'b' where id = ?"));
+        let reply = mine.exchange(&messages);
+        assert_eq!(sqlstate(&reply), "", "{reply:?}");
+    }
+    assert_eq!(stage.conflicts(), 0.0);
 }
