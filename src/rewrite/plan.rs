@@ -49,7 +49,7 @@ impl Plan {
                     | Effect::Fetch(_)
                     | Effect::Prepare(_)
             );
-            by_effect || s.point.is_some() || !s.unchecked.is_empty() || s.result != ResultKind::Read
+            by_effect || s.writes()
         })
     }
 }
@@ -80,6 +80,13 @@ pub struct StatementPlan {
     pub point: Option<PointWrite>,
     /// Every other write of a protected table: bumped where its clauses are certain, not checked.
     pub unchecked: Vec<UncheckedWrite>,
+}
+
+impl StatementPlan {
+    /// It writes rows of a protected table.
+    pub fn writes(&self) -> bool {
+        self.result != ResultKind::Read || self.point.is_some() || !self.unchecked.is_empty()
+    }
 }
 
 /// What a statement's result rows are.

@@ -155,6 +155,8 @@ impl Session {
             result_formats: bind.result_formats.iter().collect(),
             param_count: bind.param_count(),
             returned: Cell::new(None),
+            opened: Cell::new(None),
+            suspended: Cell::new(false),
             write: RefCell::new(None),
             prepared,
         });

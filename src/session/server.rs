@@ -175,9 +175,6 @@ impl Session {
                 return Fate::Gone;
             }
             Detail::Query(query) if query.refused.is_some() => {
-                if guarded {
-                    self.wait = None;
-                }
                 let fate = self.refused_text(*query, frame, client, server);
                 self.drained();
                 return fate;
@@ -322,6 +319,9 @@ impl Session {
         match tag {
             back::PARSE_COMPLETE | back::BIND_COMPLETE => {
                 self.again = None;
+                if let Detail::Bind(portal, _) = detail {
+                    portal.opened.set(Some(self.observations.sequence()));
+                }
                 Fate::Forward
             }
             back::ERROR

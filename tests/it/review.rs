@@ -172,3 +172,44 @@ fn a_write_behind_own_writes_in_flight_knows_of_them() {
     }
     assert_eq!(stage.conflicts(), 0.0);
 }
+
+#[test]
+fn a_portal_opened_before_an_own_write_does_not_undo_what_that_taught() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("begin");
+    let open = [
+        parse("l", "select id, name from projects order by id", &[]),
+        bind_raw("p", "l", &[], &[], &[]),
+        execute("p", 1),
+        sync(),
+    ];
+    assert_eq!(shape(&mine.exchange(&open)), "12DsZ");
+    mine.ok("select * from projects where id = 2");
+    mine.ok("update projects set name = 'mine' where id = 2");
+    assert_eq!(shape(&mine.exchange(&[execute("p", 1), sync()])), "DsZ");
+    let reply = mine.query("update projects set name = 'again' where id = 2");
+    assert_eq!(shape(&reply), "CZ", "{reply:?}");
+    mine.ok("commit");
+    assert_eq!(stage.version("projects", "id = 2"), "3");
+}
+
+#[test]
+fn a_returning_fetched_in_parts_forgets_nothing() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id < 3");
+    mine.ok("begin");
+    let sql = "update projects set name = 'mine' where id = 1 returning name";
+    let reply = mine.exchange(&[
+        parse("", sql, &[]),
+        bind_raw("p", "", &[], &[], &[]),
+        execute("p", 1),
+        execute("p", 0),
+        sync(),
+    ]);
+    assert_eq!(shape(&reply), "12DsCZ", "{reply:?}");
+    mine.ok("commit");
+    stage.other_writes("update projects set name = 'theirs' where id = 2");
+    on_project("2", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 2"), 'I');
+}
