@@ -75,6 +75,7 @@ impl Session {
             if self.needs_whole(tag) {
                 let Some(frame) = whole else { break };
                 if self.is_raw(tag, frame) {
+                    self.keep_frame(tag, frame);
                     run += len;
                     continue;
                 }
@@ -82,7 +83,11 @@ impl Session {
                 run = 0;
                 let Buffers { client_in, client_out, server_out, .. } = io;
                 let Some(frame) = client_in.data().get(..len) else { break };
-                match self.typed(tag, frame, server_out, client_out) {
+                let lane = self.typed(tag, frame, server_out, client_out);
+                if lane != Lane::Later {
+                    self.keep_frame(tag, frame);
+                }
+                match lane {
                     Lane::Raw => run = len,
                     Lane::Done => client_in.consume(len),
                     Lane::Later => break,
@@ -108,8 +113,7 @@ impl Session {
             front::QUERY | front::PARSE | front::BIND | front::DESCRIBE | front::EXECUTE | front::CLOSE => {
                 true
             }
-            front::SYNC | front::FLUSH => self.hold.is_some() || self.local_skip,
-            _ => self.hold.is_some() || self.local_skip,
+            _ => self.hold.is_some() || self.local_skip || self.again.is_some(),
         }
     }
 

@@ -32,6 +32,9 @@ impl Session {
         };
         let prepared =
             self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
+        if prepared.is_rewritten() {
+            self.keep_cycle(None);
+        }
         let sent = match &prepared.rendered {
             Some(rendered) => edit::parse_with_text(out.as_bytes_mut(), &parse, &rendered.text),
             None => edit::parse_with_text(out.as_bytes_mut(), &parse, parse.text),
@@ -98,7 +101,7 @@ impl Session {
     }
 
     /// Parses a statement again under its name: in its original form where there is no `new` one.
-    fn parse_again(
+    pub(super) fn parse_again(
         &mut self,
         old: &Rc<Prepared>,
         new: Option<Rc<Prepared>>,
@@ -144,6 +147,9 @@ impl Session {
                     return Lane::Raw;
                 }
             }
+        }
+        if prepared.is_rewritten() {
+            self.keep_cycle(Some(&prepared));
         }
         let portal = Rc::new(Portal {
             result_formats: bind.result_formats.iter().collect(),

@@ -103,6 +103,9 @@ impl Session {
         client: &mut Out,
         server: &mut Out,
     ) -> Fate {
+        if query.guarded {
+            self.wait = None;
+        }
         let error = query.refused.clone().unwrap_or_default();
         // Behind requests that are already on their way it would come out of order.
         if self.status == b'I' && self.queue.is_empty() {
@@ -407,6 +410,6 @@ fn returned_version(body: &[u8], format: i16) -> Option<i64> {
 
 /// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or
 /// that the server words otherwise for it (a syntax error at the very end).
-fn may_be_ours(sqlstate: &[u8]) -> bool {
+pub(super) fn may_be_ours(sqlstate: &[u8]) -> bool {
     matches!(sqlstate, b"42703" | b"42501" | b"42601")
 }

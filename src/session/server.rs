@@ -170,6 +170,10 @@ impl Session {
                 self.drained();
                 return Fate::Gone;
             }
+            Detail::Again => {
+                self.send_again(server);
+                return Fate::Gone;
+            }
             Detail::Query(query) if query.refused.is_some() => {
                 return self.refused_text(*query, frame, client, server);
             }
@@ -268,7 +272,7 @@ impl Session {
                 Fate::Forward
             }
             Detail::Rerun(sqlstate) => {
-                if tag == back::COMMAND_COMPLETE {
+                if matches!(tag, back::COMMAND_COMPLETE | back::PARSE_COMPLETE | back::BIND_COMPLETE) {
                     // The original passes: the rewrite was wrong, or what it was made from is out of date.
                     self.rewrite_rejected(&sqlstate);
                     self.view_outdated = true;
@@ -311,6 +315,15 @@ impl Session {
             }
         };
         match tag {
+            back::PARSE_COMPLETE | back::BIND_COMPLETE => {
+                self.again = None;
+                Fate::Forward
+            }
+            back::ERROR
+                if matches!(detail, Detail::Parse(..) | Detail::Bind(..)) && self.refused_first(body) =>
+            {
+                Fate::Gone
+            }
             back::ERROR => {
                 self.errored = true;
                 let hidden = match detail {
@@ -357,9 +370,14 @@ impl Session {
             own_over |= matches!(entry.detail, Detail::OwnEnd);
             self.undo(entry.detail);
         }
+        if self.queue.skipping() {
+            // A Bind that was not sent yet is among what the server would discard.
+            self.hold = None;
+        }
         if own_over {
             self.own_done(client, server);
         }
+        self.await_ready(server);
     }
 
     fn notice(&mut self, frame: &[u8], body: &[u8], client: &mut Out) -> Fate {

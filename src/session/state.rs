@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::again::Again;
 use super::learn::Learner;
 use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
@@ -68,6 +69,8 @@ pub(crate) enum Detail {
     Guarded,
     /// The client's own text, run in place of a rewritten one that the server refused with this SQLSTATE.
     Rerun(Box<[u8]>),
+    /// The Sync whose ReadyForQuery lets a refused cycle be sent again.
+    Again,
     /// A Parse whose text was changed.
     Parse(Rc<Prepared>, Undo),
     /// Describe of a statement whose description is changed or wanted.
@@ -202,6 +205,8 @@ pub(crate) struct Session {
     pub local_error: Option<Bytes>,
     /// That statement was an extended-protocol message: drop the client's messages up to Sync.
     pub local_skip: bool,
+    /// The present cycle, while it may have to be sent again.
+    pub again: Option<Again>,
 }
 
 impl Session {
@@ -248,6 +253,7 @@ impl Session {
             key_data: None,
             local_error: None,
             local_skip: false,
+            again: None,
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod clients;
 mod common;
+mod differential;
 mod hidden_columns;
 mod keys;
 mod lifecycle;
@@ -13,8 +14,10 @@ mod migration;
 mod observations;
 mod positions;
 mod protocol;
+mod refused;
 mod relay;
 mod replay;
+mod review;
 mod startup;
 mod two_users;
 mod unchecked;

@@ -1,0 +1,557 @@
+//! Statements of every kind that the proxy looks at.
+
+use super::rng::Rng;
+use super::selects;
+use super::values::{Kind, Param, TABLES, Table, Values};
+
+/// A statement.
+#[derive(Debug, Clone)]
+pub struct Sql {
+    /// Its text.
+    pub text: String,
+    /// Its parameters.
+    pub params: Vec<Param>,
+    /// How many columns its result has, where that is known.
+    pub columns: Option<usize>,
+}
+
+/// Makes one statement over one table.
+#[derive(Debug)]
+pub struct Maker<'r> {
+    /// Values and choices.
+    pub v: Values<'r>,
+    /// The table.
+    pub table: &'static Table,
+    /// How columns are qualified.
+    pub reference: String,
+    /// Columns of the result.
+    pub columns: Option<usize>,
+}
+
+/// A statement of any kind; `params` where it may have parameters.
+pub fn any(rng: &mut Rng, params: bool) -> Sql {
+    let kind = rng.below(100);
+    let broken = rng.chance(6);
+    let plain = rng.chance(50);
+    let mut sql = with(rng, params, |m| match kind {
+        0..=37 => selects::select(m),
+        38..=64 => m.update(),
+        65..=74 => m.insert(),
+        75..=79 => m.delete(),
+        80..=84 => m.merge(),
+        85..=91 => m.with_writes(),
+        _ => m.point_update(),
+    });
+    if broken {
+        sql.text = mutated(rng, &sql.text);
+        sql.columns = None;
+    }
+    if !plain {
+        sql.text = styled(rng, &sql.text);
+    }
+    sql
+}
+
+/// A statement made by a function.
+pub fn with(rng: &mut Rng, params: bool, make: impl FnOnce(&mut Maker<'_>) -> String) -> Sql {
+    let table = &TABLES[rng.below(TABLES.len()).min(rng.below(TABLES.len()))];
+    of(rng, table, params, make)
+}
+
+/// A statement over a given table.
+pub fn of(
+    rng: &mut Rng,
+    table: &'static Table,
+    params: bool,
+    make: impl FnOnce(&mut Maker<'_>) -> String,
+) -> Sql {
+    let v = Values { rng, params: params.then(Vec::new) };
+    let mut maker = Maker { v, table, reference: table.name.into(), columns: Some(0) };
+    let text = make(&mut maker);
+    Sql { text, params: maker.v.params.unwrap_or_default(), columns: maker.columns }
+}
+
+impl Maker<'_> {
+    /// Shorthand.
+    pub fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        self.v.rng.pick(of)
+    }
+
+    /// Shorthand.
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.v.rng.chance(percent)
+    }
+
+    /// The table as a target or FROM item; sets how its columns are qualified.
+    pub fn target(&mut self) -> String {
+        let name = self.table.name;
+        self.reference = name.into();
+        match self.v.rng.below(10) {
+            0 => format!("public.{name}"),
+            1 => format!("\"{name}\""),
+            2 => format!("ONLY {name}"),
+            3 => self.aliased("t", &format!("{name} t")),
+            4 => self.aliased("p", &format!("public.{name} AS p")),
+            5 => self.aliased("\"T\"", &format!("{name} AS \"T\"")),
+            6 => format!("\"public\".\"{name}\""),
+            _ => name.to_owned(),
+        }
+    }
+
+    fn aliased(&mut self, alias: &str, text: &str) -> String {
+        self.reference = alias.into();
+        text.to_owned()
+    }
+
+    /// A column, perhaps quoted or qualified.
+    pub fn column(&mut self, name: &str) -> String {
+        match self.v.rng.below(6) {
+            0 => format!("\"{name}\""),
+            1 | 2 => format!("{}.{name}", self.reference),
+            3 => format!("{}.\"{name}\"", self.reference),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// Any column beside the key.
+    pub fn other(&mut self) -> (&'static str, Kind) {
+        let columns = self.table.columns;
+        columns[self.v.rng.below(columns.len()).min(self.v.rng.below(columns.len()))]
+    }
+
+    fn key_equals(&mut self) -> String {
+        let mut parts = Vec::new();
+        for (name, kind, values) in self.table.key {
+            let (column, value) = (self.column(name), self.v.key(*kind, values));
+            parts.push(match self.v.rng.below(8) {
+                0 => format!("{value} = {column}"),
+                1 => format!("({column} = {value})"),
+                2 => format!("{column} IN ({value})"),
+                3 => format!("{column}={value}"),
+                _ => format!("{column} = {value}"),
+            });
+        }
+        if self.chance(30) {
+            parts.reverse();
+        }
+        parts.join(" AND ")
+    }
+
+    fn further(&mut self) -> String {
+        let (name, kind) = self.other();
+        let column = self.column(name);
+        match self.v.rng.below(14) {
+            0 => format!("{column} IS NOT NULL"),
+            1 => "true".into(),
+            2 => "1 = 1".into(),
+            3 => format!("{column} IS DISTINCT FROM {}", self.v.any(kind)),
+            4 => "EXISTS (SELECT 1 FROM notes)".into(),
+            5 => format!("length({column}::text) < 50"),
+            6 => "1 / (SELECT 0) = 1".into(),
+            7 => format!("({column} = {} OR {column} IS NULL)", self.v.any(kind)),
+            8 => format!("NOT {column} = {}", self.v.any(kind)),
+            9 if self.table.protected => format!("version = {}", self.v.spell(Kind::Int4, "1")),
+            10 if self.table.protected => format!("{}.version < 3", self.reference),
+            _ => format!("{column} = {}", self.v.any(kind)),
+        }
+    }
+
+    /// A condition that names one row by its key.
+    pub fn point(&mut self) -> String {
+        let key = self.key_equals();
+        match self.v.rng.below(8) {
+            0 | 1 => format!("{key} AND {}", self.further()),
+            2 => format!("{} AND {key}", self.further()),
+            3 => format!("({key})"),
+            _ => key,
+        }
+    }
+
+    /// A condition that may name several rows, or none.
+    pub fn several(&mut self) -> String {
+        let (name, kind, values) = self.table.key[0];
+        let column = self.column(name);
+        match self.v.rng.below(9) {
+            0 => format!("{column} IN ({}, {})", self.v.key(kind, values), self.v.key(kind, values)),
+            1 => format!("{column} = ANY (ARRAY[{}])", self.v.key(kind, values)),
+            2 => format!("{column} = {} OR {}", self.v.key(kind, values), self.further()),
+            3 => format!("{column} >= {}", self.v.key(kind, values)),
+            4 => format!("{column} <> {}", self.v.key(kind, values)),
+            5 => format!(
+                "{column} IN (SELECT {name} FROM {} WHERE {})",
+                self.table.name,
+                self.further_of_table()
+            ),
+            6 => format!("{column} BETWEEN {} AND {}", self.v.key(kind, values), self.v.key(kind, values)),
+            _ => self.further(),
+        }
+    }
+
+    fn further_of_table(&mut self) -> String {
+        let reference = std::mem::replace(&mut self.reference, self.table.name.into());
+        let text = self.further();
+        self.reference = reference;
+        text
+    }
+
+    /// ` WHERE ..`, or nothing.
+    pub fn condition(&mut self) -> String {
+        match self.v.rng.below(10) {
+            0..=5 => format!(" WHERE {}", self.point()),
+            6..=8 => format!(" WHERE {}", self.several()),
+            _ => String::new(),
+        }
+    }
+
+    /// ` RETURNING ..`, or nothing.
+    pub fn returning(&mut self) -> String {
+        if self.chance(45) {
+            return String::new();
+        }
+        let key = self.table.key[0].0;
+        let (other, _) = self.other();
+        let (n, list) = match self.v.rng.below(12) {
+            0 => (None, "*".into()),
+            1 => (None, format!("{}.*", self.reference)),
+            2 => (Some(1), self.column(key)),
+            3 if self.table.protected => (Some(1), self.column("version")),
+            4 => (Some(2), format!("{key}, upper({other}::text)")),
+            5 => (Some(1), format!("{other} AS version")),
+            6 => (Some(1), "1".into()),
+            7 => (Some(2), format!("{} AS \"Größe\", (SELECT count(*) FROM notes)", self.column(other))),
+            8 => (None, format!("{key}, *")),
+            9 if self.table.protected => (Some(2), format!("version, {other}")),
+            _ => (Some(2), format!("{}, {}", self.column(other), self.column(key))),
+        };
+        self.columns = n;
+        format!(" RETURNING {list}")
+    }
+
+    /// One assignment, of the kinds that the table's columns allow.
+    pub fn assignment(&mut self) -> String {
+        let (name, kind) = self.other();
+        let value = self.v.any(kind);
+        let quoted = if self.chance(20) { format!("\"{name}\"") } else { name.to_owned() };
+        let own = format!("{}.{name}", self.reference);
+        match (self.v.rng.below(16), kind) {
+            (0..=4, Kind::Numeric | Kind::Int4) => {
+                let op = self.pick(&["+", "-", "*"]);
+                format!("{quoted} = {name} {op} {}", self.v.rng.number(&["1", "2", "0.5", "(1 + 1)"]))
+            }
+            (0, Kind::Bool) => format!("{quoted} = NOT {name}"),
+            (0, Kind::Timestamp) => format!("{quoted} = {own} + interval '1 day'"),
+            (0, _) => format!("{quoted} = DEFAULT"),
+            (1, _) => format!("{quoted} = NULL"),
+            (2, Kind::Text | Kind::Varchar) => format!("{quoted} = {own} || 'y'"),
+            (3, _) => format!("{quoted} = COALESCE({value}, {own})"),
+            (4, _) => format!("{quoted} = CASE WHEN {own} IS NULL THEN {value} ELSE {own} END"),
+            (5, _) => format!("({name}) = ROW ({value})"),
+            (6, Kind::Text | Kind::Varchar) => format!("{quoted} = (SELECT max(body) FROM notes)"),
+            (7, _) => format!("({quoted}) = (SELECT {value})"),
+            _ => format!("{quoted} = {value}"),
+        }
+    }
+
+    fn set_list(&mut self, point: bool) -> String {
+        let mut list = Vec::new();
+        if self.table.columns.len() > 1 && self.chance(10) {
+            let ((a, ka), (b, kb)) = (self.table.columns[0], self.table.columns[1]);
+            list.push(format!("({a}, {b}) = ({}, {})", self.v.any(ka), self.v.any(kb)));
+        } else {
+            list.push(self.assignment());
+            if self.chance(15) {
+                let second = self.assignment();
+                list.push(second);
+            }
+        }
+        if self.chance(3) {
+            let (name, kind, values) = self.table.key[0];
+            list.push(format!("{name} = {}", self.v.key(kind, values)));
+        }
+        if self.table.protected && self.chance(20) {
+            let own = self.reference.clone();
+            // A constant in a point write means "based on": those are made where the version is known.
+            let constant = if point { "version = version + 1" } else { "version = 5" };
+            list.push(match self.v.rng.below(7) {
+                0 => format!("version = {own}.version + 1"),
+                1 => "version = DEFAULT".into(),
+                2 => "version = version + 2".into(),
+                3 => "\"version\" = 1 + version".into(),
+                4 => constant.into(),
+                _ => "version = version + 1".into(),
+            });
+            if self.chance(30) {
+                list.reverse();
+            }
+        }
+        list.join(", ")
+    }
+
+    /// UPDATE of one row.
+    pub fn point_update(&mut self) -> String {
+        let target = self.target();
+        format!("UPDATE {target} SET {} WHERE {}{}", self.set_list(true), self.point(), self.returning())
+    }
+
+    /// UPDATE of any kind.
+    pub fn update(&mut self) -> String {
+        match self.v.rng.below(20) {
+            0..=11 => self.point_update(),
+            12..=17 => {
+                let target = self.target();
+                format!(
+                    "UPDATE {target} SET {}{}{}",
+                    self.set_list(false),
+                    self.condition_of_several(),
+                    self.returning()
+                )
+            }
+            _ => {
+                let target = self.target();
+                let (key, kind, values) = self.table.key[0];
+                let (other, other_kind) = self.other();
+                let (k, o) = (self.v.key(kind, values), self.v.any(other_kind));
+                let (k, o) = (cast(kind, &k), cast(other_kind, &o));
+                let reference = self.reference.clone();
+                let returning =
+                    self.pick(&["", " RETURNING v.o", " RETURNING *", " RETURNING v.k AS version, 1"]);
+                self.columns = None;
+                format!(
+                    "UPDATE {target} SET {other} = v.o FROM (VALUES ({k}, {o})) v(k, o) \
+                     WHERE {reference}.{key} = v.k{returning}"
+                )
+            }
+        }
+    }
+
+    fn condition_of_several(&mut self) -> String {
+        if self.chance(90) { format!(" WHERE {}", self.several()) } else { String::new() }
+    }
+
+    /// INSERT, with and without ON CONFLICT.
+    pub fn insert(&mut self) -> String {
+        let target = self.target().replace("ONLY ", "").replace(" t", " AS t");
+        let mut names: Vec<&str> = self.table.key.iter().map(|k| k.0).collect();
+        names.extend(self.table.columns.iter().map(|c| c.0));
+        let versioned = self.table.protected && self.chance(20);
+        let rows = if self.chance(20) { 2 } else { 1 };
+        let mut values = Vec::new();
+        for _ in 0..rows {
+            let mut row: Vec<String> = Vec::new();
+            for (_, kind, samples) in self.table.key {
+                // Mostly the one that is not there.
+                let missing = samples[samples.len() - 1];
+                row.push(if self.chance(40) {
+                    self.v.spell(*kind, missing)
+                } else {
+                    self.v.key(*kind, samples)
+                });
+            }
+            for (_, kind) in self.table.columns {
+                row.push(if self.chance(10) { "DEFAULT".into() } else { self.v.any(*kind) });
+            }
+            if versioned {
+                row.push("3".into());
+            }
+            values.push(format!("({})", row.join(", ")));
+        }
+        if versioned {
+            names.push("version");
+        }
+        let source = match self.v.rng.below(12) {
+            0 => "DEFAULT VALUES".into(),
+            1 => {
+                let keys: Vec<_> = self.table.key.iter().map(|k| k.0).collect();
+                let (name, from, other) = (keys.join(", "), self.table.name, self.other().0);
+                format!(
+                    "({name}, {other}) SELECT {name}, {other} FROM {from} WHERE {name_} IS NOT NULL",
+                    name_ = keys[0]
+                )
+            }
+            _ => format!("({}) VALUES {}", names.join(", "), values.join(", ")),
+        };
+        format!("INSERT INTO {target} {source}{}{}", self.on_conflict(), self.returning())
+    }
+
+    fn on_conflict(&mut self) -> String {
+        let keys: Vec<_> = self.table.key.iter().map(|k| k.0).collect();
+        let (key, name) = (keys.join(", "), self.table.name);
+        let (other, kind) = self.other();
+        let own = self.reference.clone();
+        let what = match self.v.rng.below(10) {
+            0 => return " ON CONFLICT DO NOTHING".into(),
+            1 => return format!(" ON CONFLICT ({key}) DO NOTHING"),
+            2 => format!("{other} = EXCLUDED.{other}"),
+            3 => format!("({other}) = ROW (EXCLUDED.{other})"),
+            4 if self.table.protected => format!("{other} = EXCLUDED.{other}, version = EXCLUDED.version"),
+            5 => format!("{} = EXCLUDED.{}, {other} = {}", keys[0], keys[0], self.v.any(kind)),
+            6 if self.table.protected => format!("{other} = EXCLUDED.{other}, version = {own}.version + 1"),
+            _ => return String::new(),
+        };
+        let target = if self.chance(25) { format!("ON CONSTRAINT {name}_pkey") } else { format!("({key})") };
+        let further =
+            if self.chance(15) { format!(" WHERE {own}.{other} IS NOT NULL") } else { String::new() };
+        format!(" ON CONFLICT {target} DO UPDATE SET {what}{further}")
+    }
+
+    /// DELETE.
+    pub fn delete(&mut self) -> String {
+        let target = self.target();
+        let condition = if self.chance(60) { self.point() } else { self.several() };
+        let using = if self.chance(10) { " USING (VALUES (1)) v(x)" } else { "" };
+        let returning = self.returning();
+        if !using.is_empty() {
+            self.columns = None;
+        }
+        format!("DELETE FROM {target}{using} WHERE {condition}{returning}")
+    }
+
+    /// MERGE of one row.
+    pub fn merge(&mut self) -> String {
+        let target = self.target();
+        let (key, kind, values) = self.table.key[0];
+        let (other, other_kind) = self.other();
+        let (k, o) = (self.v.key(kind, values), self.v.any(other_kind));
+        let (k, o) = (cast(kind, &k), cast(other_kind, &o));
+        let own = self.reference.clone();
+        let one = match self.table.key.get(1) {
+            Some((second, _, _)) => format!(" AND {own}.{second} = 'admin'"),
+            None => String::new(),
+        };
+        let matched = match self.v.rng.below(6) {
+            0 => "DELETE".into(),
+            1 => "DO NOTHING".into(),
+            2 if self.table.protected => format!("UPDATE SET {other} = v.o, version = 7"),
+            3 => format!("UPDATE SET ({other}) = ROW (v.o)"),
+            _ => format!("UPDATE SET {other} = v.o"),
+        };
+        let further = self.pick(&["", " AND true", " AND v.o IS NOT NULL"]);
+        let missing = match self.v.rng.below(3) {
+            0 => format!(" WHEN NOT MATCHED THEN INSERT ({key}, {other}) VALUES (v.k, v.o)"),
+            1 => " WHEN NOT MATCHED THEN DO NOTHING".into(),
+            _ => String::new(),
+        };
+        format!(
+            "MERGE INTO {target} USING (VALUES ({k}, {o})) v(k, o) ON {own}.{key} = v.k{one} \
+             WHEN MATCHED{further} THEN {matched}{missing}"
+        )
+    }
+
+    /// Data-modifying WITH queries; each table is written once.
+    pub fn with_writes(&mut self) -> String {
+        let inner = match self.v.rng.below(3) {
+            0 => self.point_update(),
+            1 => self.insert(),
+            _ => self.delete(),
+        };
+        let returns = inner.contains(" RETURNING ");
+        let main = match self.v.rng.below(5) {
+            0 if returns => "SELECT * FROM w ORDER BY 1".into(),
+            1 if returns => "SELECT count(*) FROM w, notes".into(),
+            2 => format!("SELECT {} FROM {} ORDER BY 1", self.other().0, self.table.name),
+            3 if self.table.name != "notes" => {
+                "UPDATE notes SET body = body || 'w' WHERE id = 1 RETURNING body".into()
+            }
+            _ if self.table.name != "worker_types" => {
+                "UPDATE worker_types SET name = 'w' WHERE code = 'dev' RETURNING name, version".into()
+            }
+            _ => "SELECT 1".to_owned(),
+        };
+        self.columns = None;
+        format!("WITH w AS ({inner}) {main}")
+    }
+}
+
+fn cast(kind: Kind, value: &str) -> String {
+    let name = match kind {
+        Kind::Int2 => "int2",
+        Kind::Int4 => "int4",
+        Kind::Int8 => "int8",
+        Kind::Uuid => "uuid",
+        Kind::Text | Kind::Varchar => "text",
+        Kind::Numeric => "numeric",
+        Kind::Timestamp => "timestamp",
+        Kind::Bool => "bool",
+    };
+    format!("({value})::{name}")
+}
+
+/// The text with one word lost, doubled, moved, or replaced by one that does not belong there.
+pub fn mutated(rng: &mut Rng, text: &str) -> String {
+    let mut words: Vec<&str> = text.split(' ').collect();
+    let i = rng.below(words.len());
+    match rng.below(6) {
+        0 => {
+            words.remove(i);
+        }
+        1 => words.insert(i, words[i]),
+        2 => words.insert(
+            i,
+            rng.pick(&["nowhere", "1 / 0", ")", "(", "FROM", "SET", ",", "'open", "\"", "t.", "/*"]),
+        ),
+        3 => words[i] = rng.pick(&["nowhere", "nowhere.id", "1", "'x'", "version", "NULL", "$1", "$7"]),
+        4 => words.truncate(i),
+        _ => {
+            let j = rng.below(words.len());
+            words.swap(i, j);
+        }
+    }
+    words.join(" ")
+}
+
+/// The text with comments, odd spacing and odd case between and in its words, outside of quotes.
+pub fn styled(rng: &mut Rng, text: &str) -> String {
+    let mut out = String::new();
+    let mut quote: Option<char> = None;
+    let mut upper = None;
+    let mut last = ' ';
+    for c in text.chars() {
+        match quote {
+            Some(q) => {
+                quote = (c != q).then_some(q);
+                out.push(c);
+            }
+            None => match c {
+                '\'' | '"' => {
+                    quote = Some(c);
+                    out.push(c);
+                }
+                // The only dollar quotes made here are `$q$..$q$`.
+                'q' if last == '$' => return text.to_owned(),
+                ' ' => {
+                    upper = rng.chance(20).then(|| rng.chance(50));
+                    out.push_str(if rng.chance(85) {
+                        " "
+                    } else {
+                        rng.pick(&[
+                            "  ",
+                            "\n",
+                            "\t",
+                            " /* c */ ",
+                            "/**/",
+                            " -- it's\n",
+                            " /* a /* ' */ \" */ ",
+                            "\r\n",
+                            " /* größe = 1 */ ",
+                            "\n-- WHERE id = 1\n",
+                        ])
+                    });
+                }
+                c if c.is_ascii_alphabetic() => out.push(match upper {
+                    Some(true) => c.to_ascii_uppercase(),
+                    Some(false) => c.to_ascii_lowercase(),
+                    None => c,
+                }),
+                c => out.push(c),
+            },
+        }
+        last = c;
+    }
+    match rng.below(12) {
+        0 => out + ";",
+        1 => out + " -- end",
+        2 => format!("/* {{'user': '1'}} */ {out}"),
+        3 => out + " ; ",
+        _ => out,
+    }
+}
