@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::learn::Learner;
+use super::prepared::Undo;
 use super::put;
 use super::queue::Kind;
 use super::server::{Fate, portal_learner, strip_description};
@@ -113,7 +114,7 @@ impl Session {
             let sqlstate =
                 read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
             put(edit::query_with_text(server.as_bytes_mut(), &query.text));
-            self.expect(Kind::Query, Detail::Rerun(sqlstate.into()));
+            self.expect(Kind::Query, Detail::Rerun(sqlstate.into(), Undo::None));
             return Fate::Gone;
         }
         self.errored = true;

@@ -1,9 +1,11 @@
 //! Orders of messages and of ends of transactions that a proxy is easily wrong about.
 
+use std::time::{Duration, Instant};
+
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, message, parse, query, sync};
-use crate::common::raw::{BOTH, shape, sqlstate};
-use crate::common::twin::{same, stage};
+use crate::common::raw::{BOTH, Raw, shape, sqlstate};
+use crate::common::twin::{same, stage, stage_with};
 
 const READ: &str = "select * from projects where id = $1";
 const WRITE: &str = "update projects set name = $1 where id = $2";
@@ -212,4 +214,47 @@ fn a_returning_fetched_in_parts_forgets_nothing() {
     mine.ok("commit");
     stage.other_writes("update projects set name = 'theirs' where id = 2");
     on_project("2", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 2"), 'I');
+}
+
+#[test]
+fn a_statement_bound_with_too_few_values_stays_protected() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.exchange(&[parse("w", WRITE, &[]), sync()]);
+    twin.exchange(&[bind("w", &["x"]), execute("", 0), sync()]);
+    assert_eq!(shape(&twin.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+}
+
+/// Sends `sql` until it does what is wanted: views of the catalog may be five seconds old.
+fn until(session: &mut Raw, sql: &str, mut wanted: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !wanted() {
+        assert!(Instant::now() < end, "{sql}");
+        session.query(sql);
+    }
+}
+
+#[test]
+fn a_statement_prepared_before_the_column_came_is_protected_from_then_on() {
+    let stage = stage_with(&["--catalog-max-age", "50ms"]);
+    stage.behind().ok("alter table projects drop column version");
+    let mut mine = stage.session();
+    mine.exchange(&[
+        parse("w", WRITE, &[]),
+        parse("r", "select name from projects where id = $1", &[]),
+        sync(),
+    ]);
+    assert_eq!(shape(&mine.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
+    stage.behind().ok("alter table projects add column version integer not null default 1");
+    let mut judge = stage.behind();
+    until(&mut mine, "update projects set name = 'x' where id = 2", || {
+        judge.value("select version from projects where id = 2") == "2"
+    });
+    assert_eq!(shape(&mine.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+    assert_eq!(shape(&mine.exchange(&[bind("r", &["1"]), execute("", 0), sync()])), "2DCZ");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    let reply = mine.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()]);
+    on_project("1", 2, Some(3)).check(&reply, 'I');
 }
