@@ -29,7 +29,7 @@ pub(crate) enum Viewed {
 impl Session {
     /// Takes the shared view in, where a newer one is there and this session has not gone its own way.
     fn adopt_shared(&mut self) {
-        if self.diverged || self.view_outdated {
+        if self.diverged || self.view_outdated || self.view_private {
             return;
         }
         if let Some(shared) = self.shared.views.get(&self.facts.view_key) {

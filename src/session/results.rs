@@ -351,9 +351,15 @@ impl Session {
                     self.observations.rollback(now);
                 }
                 self.errored = false;
+                // With AND CHAIN the next transaction has begun.
+                self.view_outdated |= std::mem::take(&mut self.view_private);
             }
             Effect::Savepoint(name) => self.observations.savepoint(name),
-            Effect::RollbackTo(name) => self.observations.rollback_to(name, now),
+            Effect::RollbackTo(name) => {
+                self.observations.rollback_to(name, now);
+                // What the transaction has done to names and tables may be undone.
+                self.view_outdated |= self.view_private;
+            }
             Effect::Release(name) => self.observations.release(name),
             Effect::PrepareTransaction => self.observations.forget_written(now),
             Effect::DiscardAll => {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, message, parse, query, sync};
-use crate::common::raw::{BOTH, Raw, shape, sqlstate};
+use crate::common::raw::{BOTH, Raw, commands, shape, sqlstate};
 use crate::common::twin::{same, stage, stage_with};
 
 const READ: &str = "select * from projects where id = $1";
@@ -257,4 +257,29 @@ fn a_statement_prepared_before_the_column_came_is_protected_from_then_on() {
     stage.other_writes("update projects set name = 'theirs' where id = 1");
     let reply = mine.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()]);
     on_project("1", 2, Some(3)).check(&reply, 'I');
+}
+
+#[test]
+fn names_set_in_a_transaction_go_with_what_undoes_them() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query("create schema other; create table other.projects (id int primary key, name text)");
+    twin.query("insert into other.projects values (1, 'other')");
+    for (set, undo) in [
+        ("set search_path = public", "rollback to a"),
+        ("set local search_path = public", "rollback to savepoint a"),
+        ("set search_path = public", "rollback and chain"),
+        ("set local search_path = public", "commit and chain"),
+    ] {
+        twin.query("set search_path = other");
+        twin.query("select name from projects where id = 1");
+        twin.query("begin");
+        twin.query("savepoint a");
+        twin.query(set);
+        twin.query("select name from projects where id = 1");
+        twin.query(undo);
+        let reply = twin.query("update projects set name = 'x' where id = 1");
+        assert_eq!(commands(&reply), ["UPDATE 1"], "{set}, {undo}: {reply:?}");
+        twin.query("rollback");
+    }
 }
