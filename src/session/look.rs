@@ -56,7 +56,9 @@ impl Session {
     /// Makes sure of a view before a statement that it matters to. `mid_cycle`: extended-protocol messages
     /// have been sent since the last Sync.
     pub fn ensure_view(&mut self, text: Option<&[u8]>, out: &mut Out) -> Viewed {
-        if self.view_is_fresh() {
+        // A statement that has waited for a look goes with what it found, however long that took.
+        let awaited = std::mem::take(&mut self.view_awaited) && !self.view_outdated;
+        if awaited || self.view_is_fresh() {
             return Viewed::Ready;
         }
         let usable = self.view.is_some() && !self.view_outdated;
@@ -75,6 +77,7 @@ impl Session {
             _ => return Viewed::Ready,
         }
         self.look(out, !mid_cycle);
+        self.view_awaited = true;
         Viewed::Later
     }
 

@@ -255,6 +255,7 @@ impl Session {
                     } else {
                         // The server skips to the client's Sync: so does the client, once it has seen why.
                         self.errored = true;
+                        self.view_awaited = false;
                         super::verdict::forward_error(client, &error);
                     }
                 }

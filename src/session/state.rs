@@ -182,6 +182,8 @@ pub(crate) struct Session {
     pub view_private: bool,
     /// This session's names or role differ from those it started with: its looks are its own.
     pub diverged: bool,
+    /// The look in flight, or just answered, is the client's next frame's.
+    pub view_awaited: bool,
     /// A statement without a protected word has passed under a view that was too old.
     pub look_after: bool,
     pub names: Names,
@@ -242,6 +244,7 @@ impl Session {
             view_outdated: false,
             view_private: false,
             diverged: false,
+            view_awaited: false,
             look_after: false,
             names: Names::default(),
             observations,

@@ -283,3 +283,36 @@ fn names_set_in_a_transaction_go_with_what_undoes_them() {
         twin.query("rollback");
     }
 }
+
+#[test]
+fn a_view_may_be_as_short_lived_as_it_likes() {
+    for age in ["0s", "1ms"] {
+        let stage = stage_with(&["--catalog-max-age", age]);
+        let mut twin = stage.twin();
+        for (protocol, id) in BOTH {
+            twin.say(protocol, "select name from projects where id = $1", &[id]);
+            twin.say(protocol, "select body from notes where id = $1", &[id]);
+            twin.say(protocol, WRITE, &["x", id]);
+        }
+        assert_eq!(stage.version("projects", "id = 1"), "2");
+    }
+}
+
+#[test]
+fn the_view_of_an_open_transaction_is_its_own() {
+    let stage = stage_with(&["--catalog-max-age", "1ms"]);
+    let mut twin = stage.twin();
+    twin.query("begin");
+    twin.query("drop table projects cascade");
+    twin.query("create table projects (id int primary key, name text)");
+    twin.query("insert into projects values (1, 'a')");
+    twin.query("select name from projects where id = 1");
+    let mut other = stage.session();
+    for _ in 0..3 {
+        other.ok("select name from programs where id = 1");
+        twin.query("update projects set name = 'x' where id = 1");
+    }
+    twin.query("rollback");
+    twin.query("update projects set name = 'x' where id = 1");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+}
