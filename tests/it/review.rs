@@ -260,6 +260,25 @@ fn a_statement_prepared_before_the_column_came_is_protected_from_then_on() {
 }
 
 #[test]
+fn a_temporary_table_shadows_in_its_own_session_only() {
+    let stage = stage();
+    for create in [
+        "create temp table projects (id int, name text)",
+        "create local temporary table projects (id int, name text)",
+        "create temporary table projects as select 1 as id, 'a' as name",
+        "select 1 as id, 'a' as name into temp projects",
+        "create temporary view projects as select 1 as id, 'a' as name",
+    ] {
+        let mut shadowing = stage.session();
+        shadowing.ok(create);
+        shadowing.ok("select name from projects");
+        let before: i32 = stage.version("projects", "id = 1").parse().unwrap();
+        stage.other_writes("update projects set name = 'x' where id = 1");
+        assert_eq!(stage.version("projects", "id = 1"), (before + 1).to_string(), "{create}");
+    }
+}
+
+#[test]
 fn names_set_in_a_transaction_go_with_what_undoes_them() {
     let stage = stage();
     let mut twin = stage.twin();
