@@ -2,6 +2,7 @@
 
 use super::own::{Exchange, Own, OwnStatement};
 use super::state::{Detail, Session, Wait};
+use crate::catalog::View;
 use crate::catalog::look::{self, Look};
 use crate::catalog::views::Seen;
 use crate::sql::prefilter::first_word;
@@ -34,7 +35,22 @@ impl Session {
         }
         if let Some(shared) = self.shared.views.get(&self.facts.view_key) {
             if self.view.as_ref().is_none_or(|mine| mine.at < shared.at) {
-                self.view = Some(shared);
+                self.take_view(shared);
+            }
+        }
+    }
+
+    /// Plans with this view from now on. Versions of a column that is gone, or was made anew, compare with none.
+    fn take_view(&mut self, seen: Seen) {
+        let before = self.view.replace(seen);
+        let (Some(before), Some(now)) = (before, &self.view) else { return };
+        if before.view.generation == now.view.generation {
+            return;
+        }
+        let version = |view: &View, oid: u32| Some(view.table_by_oid(oid)?.version_column()?.attnum);
+        for table in &before.view.tables {
+            if version(&before.view, table.oid) != version(&now.view, table.oid) {
+                self.observations.forget_table(table.root_oid);
             }
         }
     }
@@ -160,7 +176,7 @@ impl Session {
         };
         let changed = before != Some(seen.view.generation);
         shared.metrics.catalog_look(if changed { CatalogLook::Changed } else { CatalogLook::Unchanged });
-        self.view = Some(seen);
+        self.take_view(seen);
         self.view_outdated = false;
         if !in_transaction && shared.views.is_news(look.database.as_bytes(), &look.tables) {
             for table in &look.tables {

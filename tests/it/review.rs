@@ -335,3 +335,16 @@ fn the_view_of_an_open_transaction_is_its_own() {
     twin.query("update projects set name = 'x' where id = 1");
     assert_eq!(stage.version("projects", "id = 1"), "2");
 }
+
+#[test]
+fn a_version_column_made_anew_begins_anew() {
+    let stage = stage();
+    let mut mine = stage.session();
+    stage.other_writes("update projects set name = 'x' where id = 1");
+    mine.ok("select * from projects where id = 1");
+    mine.ok("alter table projects drop column version");
+    mine.ok("select name from projects where id = 1");
+    mine.ok("alter table projects add column version integer not null default 1");
+    assert_eq!(mine.ok("update projects set name = 'x' where id = 1"), "UPDATE 1");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+}
