@@ -361,6 +361,8 @@ impl Session {
                 self.view_outdated |= self.view_private;
             }
             Effect::Release(name) => self.observations.release(name),
+            // Of a failed transaction it answers ROLLBACK.
+            Effect::PrepareTransaction if tag == b"ROLLBACK" => self.observations.rollback(now),
             Effect::PrepareTransaction => self.observations.forget_written(now),
             Effect::DiscardAll => {
                 self.names.deallocate_all(seq);

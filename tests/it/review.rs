@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, message, parse, query, sync};
-use crate::common::raw::{BOTH, Raw, commands, shape, sqlstate};
+use crate::common::raw::{BOTH, Raw, commands, shape, sqlstate, status};
 use crate::common::twin::{same, stage, stage_with};
 
 const READ: &str = "select * from projects where id = $1";
@@ -347,4 +347,44 @@ fn a_version_column_made_anew_begins_anew() {
     mine.ok("alter table projects add column version integer not null default 1");
     assert_eq!(mine.ok("update projects set name = 'x' where id = 1"), "UPDATE 1");
     assert_eq!(stage.version("projects", "id = 1"), "2");
+}
+
+#[test]
+fn prepare_transaction_in_a_failed_block_rolls_back() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id = 1");
+    mine.ok("begin");
+    mine.ok("update projects set name = 'x' where id = 1");
+    mine.query("select 1 / 0");
+    assert_eq!(commands(&mine.query("prepare transaction 'p'")), ["ROLLBACK"]);
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 1"), 'I');
+}
+
+#[test]
+fn ends_of_transactions_inside_one_query() {
+    let stage = stage();
+    let mut mine = stage.session();
+    let seen = |mine: &mut Raw| mine.ok("select * from projects where id = 1");
+    seen(&mut mine);
+    // The first part is committed, the second is not.
+    mine.query("begin; update projects set name = 'a' where id = 1; commit; select 1 / 0");
+    seen(&mut mine);
+    mine.ok("begin");
+    mine.ok("update projects set name = 'b' where id = 1");
+    let reply = mine.query("commit and chain");
+    assert_eq!((commands(&reply), status(&reply)), (vec!["COMMIT".to_owned()], 'T'));
+    mine.ok("update projects set name = 'c' where id = 1");
+    mine.ok("rollback and chain");
+    assert_eq!(mine.ok("update projects set name = 'd' where id = 1"), "UPDATE 1");
+    mine.ok("commit");
+    // A deferred constraint fails at COMMIT.
+    mine.ok("create table parent (id int primary key); create table child (id int references parent deferrable initially deferred)");
+    mine.ok("begin");
+    mine.ok("update projects set name = 'e' where id = 1");
+    mine.ok("insert into child values (5)");
+    assert_eq!(sqlstate(&mine.query("commit")), "23503");
+    assert_eq!(mine.ok("update projects set name = 'f' where id = 1"), "UPDATE 1");
+    assert_eq!(stage.conflicts(), 0.0);
 }
