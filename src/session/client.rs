@@ -219,6 +219,7 @@ impl Session {
         if seen.view.prefilter.interest(text) != Interest::None {
             return false;
         }
+        self.view_awaited = false;
         if !fresh {
             self.look_after = true;
         }
@@ -261,6 +262,7 @@ impl Session {
     /// server would, nothing until Sync.
     fn answer_locally(&mut self, tag: u8, client: &mut Out) -> Lane {
         if let Some(error) = self.local_error.take() {
+            self.view_awaited = false;
             super::verdict::forward_error(client, &error);
             if tag == front::QUERY {
                 put(build::ready(client.as_bytes_mut(), self.status));
