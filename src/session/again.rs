@@ -96,10 +96,10 @@ impl Session {
         for (n, (tag, frame)) in again.frames.iter().enumerate() {
             let body = frame.get(5..).unwrap_or_default();
             let name_undo = match *tag {
-                front::PARSE => read_parse(body).map(|p| self.names.set_statement(p.name, None)),
+                front::PARSE => read_parse(body).map(|p| self.set_statement(p.name, None)),
                 front::BIND => read_bind(body).map(|b| self.names.set_portal(b.portal, None)),
                 front::CLOSE => read_close(body).map(|c| match c.kind {
-                    b'S' => self.names.set_statement(c.name, None),
+                    b'S' => self.set_statement(c.name, None),
                     _ => self.names.set_portal(c.name, None),
                 }),
                 _ => None,

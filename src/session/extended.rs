@@ -26,7 +26,7 @@ impl Session {
             return Lane::Later;
         }
         let Some(plan) = self.lasting_plan(parse.text) else {
-            let undo = self.names.set_statement(parse.name, None);
+            let undo = self.set_statement(parse.name, None);
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
@@ -40,11 +40,11 @@ impl Session {
             None => edit::parse_with_text(out.as_bytes_mut(), &parse, parse.text),
         };
         if !sent {
-            let undo = self.names.set_statement(parse.name, None);
+            let undo = self.set_statement(parse.name, None);
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         }
-        let undo = self.names.set_statement(parse.name, Some(prepared.clone()));
+        let undo = self.set_statement(parse.name, Some(prepared.clone()));
         self.expect(Kind::Parse, Detail::Parse(prepared, undo));
         Lane::Done
     }
@@ -91,7 +91,7 @@ impl Session {
         if new.server_text() == old.server_text() {
             *new.layout.borrow_mut() = old.layout.borrow().clone();
             *new.param_types.borrow_mut() = old.param_types.borrow().clone();
-            self.names.set_statement(&old.name, Some(new.clone()));
+            self.names.replan(&old.name, new.clone());
             return Some(new);
         }
         if old.statement().is_some_and(|s| s.has_wildcard) {
@@ -114,13 +114,16 @@ impl Session {
         }
         let text = new.as_ref().map_or(&old.text[..], |n| n.server_text());
         put(build::parse(bytes, &old.name, text, &old.oids));
-        let undo = self.names.set_statement(&old.name, new.clone());
+        let undo = self.set_statement(&old.name, new.clone());
         self.expect(Kind::Parse, Detail::OwnUndo(undo));
         new
     }
 
     pub(super) fn on_bind(&mut self, frame: &[u8], body: &[u8], out: &mut Out) -> Lane {
         let Some(bind) = read_bind(body) else { return Lane::Raw };
+        if self.is_unsettled(bind.statement, false, out) {
+            return Lane::Later;
+        }
         if self.ensure_view(None, out) == Viewed::Later {
             return Lane::Later;
         }
@@ -207,10 +210,16 @@ impl Session {
         guarded
     }
 
-    pub(super) fn on_describe(&mut self, body: &[u8]) -> Lane {
+    pub(super) fn on_describe(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(target) = read_describe(body) else { return Lane::Raw };
         if target.kind == b'S' {
-            let Some(prepared) = self.names.statement(target.name).cloned() else { return Lane::Raw };
+            if self.is_unsettled(target.name, false, out) {
+                return Lane::Later;
+            }
+            let Some(prepared) = self.names.statement(target.name).cloned() else {
+                self.expect(Kind::DescribeStatement, Detail::Plain);
+                return Lane::Raw;
+            };
             prepared.described_in.set(self.cycle.number);
             self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
         } else {

@@ -359,6 +359,7 @@ impl Session {
     fn answered(&mut self, entry: Entry<Detail>, client: &mut Out, server: &mut Out) {
         match entry.detail {
             Detail::OwnEnd => self.own_done(client, server),
+            Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) => self.names.settle(undo),
             _ => {}
         }
     }
