@@ -150,6 +150,8 @@ impl Session {
             result_formats: bind.result_formats.iter().collect(),
             surplus: prepared.surplus(&bind),
             returned: Cell::new(None),
+            opened: Cell::new(None),
+            suspended: Cell::new(false),
             write: RefCell::new(None),
             prepared,
         });

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
 use crate::rewrite::render::Rendered;
 use crate::wire::read::{Bind, Field};
@@ -97,11 +98,20 @@ pub(crate) struct Portal {
     pub surplus: usize,
     /// The version that its hidden result has shown.
     pub returned: Cell<Option<i64>>,
+    /// When the server opened it, in the order of own writes.
+    pub opened: Cell<Option<Sequence>>,
+    /// It has shown some of its rows and waits to be fetched further.
+    pub suspended: Cell<bool>,
     /// What the write behind it rests on.
     pub write: RefCell<Option<super::writes::Write>>,
 }
 
 impl Portal {
+    /// It writes rows of a protected table.
+    pub fn writes(&self) -> bool {
+        self.prepared.statement().is_some_and(StatementPlan::writes)
+    }
+
     /// Format of result column `i` (hidden columns count behind the visible ones).
     pub fn format(&self, i: usize) -> i16 {
         match self.result_formats.as_slice() {

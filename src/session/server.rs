@@ -174,7 +174,9 @@ impl Session {
                 return Fate::Gone;
             }
             Detail::Query(query) if query.refused.is_some() => {
-                return self.refused_text(*query, frame, client, server);
+                let fate = self.refused_text(*query, frame, client, server);
+                self.drained();
+                return fate;
             }
             _ => {}
         }
@@ -316,6 +318,9 @@ impl Session {
         match tag {
             back::PARSE_COMPLETE | back::BIND_COMPLETE => {
                 self.again = None;
+                if let Detail::Bind(portal, _) = detail {
+                    portal.opened.set(Some(self.observations.sequence()));
+                }
                 Fate::Forward
             }
             back::ERROR
@@ -369,6 +374,9 @@ impl Session {
         let mut own_over = false;
         for entry in entries.into_iter().rev() {
             own_over |= matches!(entry.detail, Detail::OwnEnd);
+            if matches!(&entry.detail, Detail::Query(query) if query.guarded) {
+                self.wait = None;
+            }
             self.undo(entry.detail);
         }
         if self.queue.skipping() {

@@ -72,7 +72,7 @@ async def statements_and_cursors(row):
         equal(len(await statement.fetchrow(row)), len(COLUMNS), "width")
         await write(mine, row, "again")
     async with mine.transaction():
-        cursor = await mine.cursor("SELECT id, name FROM projects ORDER BY id", prefetch=2)
+        cursor = await mine.cursor("SELECT id, name FROM projects ORDER BY id")
         equal([len(r) for r in await cursor.fetch(5)], [2] * 5, "widths")
     await mine.executemany("UPDATE projects SET budget = $1 WHERE id = $2", [(1, row), (2, row), (3, row)])
     equal(await mine.fetchval("UPDATE projects SET name = $1 WHERE id = $2 RETURNING name", "r", row), "r", "name")

@@ -102,12 +102,18 @@ fn tokio_postgres_in_autocommit_and_in_a_transaction() {
     assert_eq!(stage.conflicts(), 2.0);
 }
 
+fn psql_program() -> String {
+    let psql = bin_dir().join("psql");
+    if psql.exists() { psql.display().to_string() } else { "psql".into() }
+}
+
 /// Runs a script through psql; all that it prints.
 fn psql(port: u16, database: &str, input: &str) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), input).unwrap();
-    let psql = bin_dir().join("psql");
-    let mut command = Command::new(if psql.exists() { psql } else { "psql".into() });
+    // Both streams in one pipe, so that errors stand where they came.
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>&1", &psql_program()]);
     command.args(["-X", "-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres", "-d", database]);
     command.arg("-f").arg(file.path());
     let (status, text) = to_end(&mut command);
@@ -120,8 +126,7 @@ fn psql_in_autocommit_and_in_a_transaction() {
     let stage = stage();
     let port = stage.proxy.port();
     let other = |id: u8| {
-        let psql = bin_dir().join("psql");
-        let psql = if psql.exists() { psql.display().to_string() } else { "psql".into() };
+        let psql = psql_program();
         let sql = format!("update projects set name = 'theirs' where id = {id}");
         format!("\\! {psql} -X -q -h 127.0.0.1 -p {port} -U postgres -d proxied -c \"{sql}\"")
     };

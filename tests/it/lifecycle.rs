@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use crate::common::LIMIT;
+use crate::common::cluster::cluster;
 use crate::common::frames::{bind, cancel_request, execute, parse, query, sync, terminate};
+use crate::common::proxy::Proxy;
 use crate::common::raw::{Raw, commands, error, sqlstate, status};
 use crate::common::twin::{Stage, stage};
 
@@ -232,4 +234,25 @@ fn serializable_and_read_only_transactions_stay_what_they_are() {
     assert_eq!(stage.behind().ok("rollback prepared 'x'"), "ROLLBACK PREPARED");
     // What a prepared transaction wrote is nobody's knowledge.
     assert_eq!(mine.ok("update projects set name = 'x' where id = 4"), "UPDATE 1");
+}
+
+#[test]
+fn a_stopping_proxy_tells_its_clients_and_exits_cleanly() {
+    let cluster = cluster();
+    for signal in ["TERM", "INT"] {
+        let proxy = Proxy::start(&cluster, &[]);
+        let mut idle = proxy.session();
+        let mut block = proxy.session();
+        block.ok("begin");
+        block.ok("update projects set name = 'x' where id = 1");
+        let (idle_pid, block_pid) = (idle.pid(), block.pid());
+        assert!(proxy.signal(signal).success());
+        for raw in [&mut idle, &mut block] {
+            assert_eq!(sqlstate(&raw.until_closed()), "57P01");
+        }
+        let mut judge = cluster.direct("proxied");
+        until_true(&mut judge, &gone(idle_pid));
+        until_true(&mut judge, &gone(block_pid));
+        assert_eq!(judge.value("select version from projects where id = 1"), "1");
+    }
 }

@@ -12,6 +12,7 @@ fn position(reply: &[Frame]) -> Option<String> {
 fn errors_before_inside_and_behind_the_splices_point_where_they_would() {
     let stage = stage();
     let mut twin = stage.twin();
+    let mut reader = stage.twin();
     for sql in [
         // before the first splice, in the target and the SET list
         "update projects set nowhere = 1 where id = 1",
@@ -58,6 +59,16 @@ fn errors_before_inside_and_behind_the_splices_point_where_they_would() {
         assert!(position(&simple).is_some(), "{sql}: {simple:?}");
         if !sql.contains(';') {
             assert_eq!(position(&twin.extended(sql, &[])), position(&simple), "{sql}");
+        }
+        // The same in a session that knows the rows, so that the write is checked; alone and in a block.
+        reader.query("select * from projects");
+        assert_eq!(position(&reader.query(sql)), position(&simple), "{sql}");
+        reader.query("begin");
+        reader.query("select * from projects");
+        assert_eq!(position(&reader.query(sql)), position(&simple), "{sql}");
+        reader.query("rollback");
+        if !sql.contains(';') {
+            assert_eq!(position(&reader.extended(sql, &[])), position(&simple), "{sql}");
         }
     }
 }

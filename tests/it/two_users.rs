@@ -296,3 +296,27 @@ fn a_lock_wait_that_ends_in_the_others_rollback_lets_the_write_land() {
     assert_eq!(commands(&mine.until_ready(1)), ["UPDATE 1"]);
     assert_eq!((name(&stage, "1"), stage.version("projects", "id = 1")), ("mine".into(), "2".into()));
 }
+
+#[test]
+fn a_checked_write_that_the_server_refuses_holds_nobody_up() {
+    let stage = stage();
+    for block in [false, true] {
+        for sql in [
+            "update projects set name = 'x' where id = 1 and nowhere = 1",
+            "update projects set name = 'x' where id = 1 and",
+            "update projects set budget = 1 / 0 where id = 1",
+            "update projects set portfolio_id = '00000000-0000-0000-0000-000000000000' where id = 1",
+        ] {
+            let mut mine = stage.session();
+            mine.ok("select * from projects");
+            if block {
+                mine.ok("begin");
+            }
+            assert!(!sqlstate(&mine.query(sql)).is_empty(), "{sql}");
+            mine.ok("rollback");
+            assert_eq!(mine.value("select 1"), "1", "{sql}");
+            assert!(!sqlstate(&mine.extended(sql, &[])).is_empty(), "{sql}");
+            assert_eq!(mine.value("select 1"), "1", "{sql}");
+        }
+    }
+}

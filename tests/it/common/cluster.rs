@@ -34,7 +34,6 @@ const READY: &str = "database system is ready to accept connections";
 /// A running PostgreSQL.
 pub struct Cluster {
     port: u16,
-    log: Log,
     keeper: Mutex<(Child, Option<ChildStdin>)>,
     postmaster: Mutex<Child>,
 }
@@ -87,7 +86,6 @@ impl Cluster {
             let (keeper, stdin) = home.keep(postmaster.id());
             return Self {
                 port,
-                log,
                 keeper: Mutex::new((keeper, Some(stdin))),
                 postmaster: Mutex::new(postmaster),
             };
@@ -103,11 +101,6 @@ impl Cluster {
     /// `127.0.0.1:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-
-    /// What the server wrote to its log.
-    pub fn log(&self) -> &Log {
-        &self.log
     }
 
     /// A direct session of the superuser.
