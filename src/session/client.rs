@@ -238,7 +238,7 @@ impl Session {
 
     /// What a name stands for depends on messages of an earlier cycle that may yet fail, or (`mixed`) on messages
     /// of this one: wait for their replies. True if so.
-    pub(super) fn is_unsettled(&mut self, name: &[u8], mixed: bool, out: &mut Out) -> bool {
+    pub(super) fn waits_for_name(&mut self, name: &[u8], mixed: bool, out: &mut Out) -> bool {
         if self.queue.is_empty() {
             self.names.settle_all();
             return false;
@@ -340,7 +340,7 @@ impl Session {
 
     fn on_query(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(text) = read_query(body) else { return Lane::Raw };
-        if self.is_mixed() && self.is_unsettled(b"", true, out) {
+        if self.is_mixed() && self.waits_for_name(b"", true, out) {
             return Lane::Later;
         }
         if self.ensure_view(Some(text), out) == Viewed::Later {

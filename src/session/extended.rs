@@ -121,7 +121,7 @@ impl Session {
 
     pub(super) fn on_bind(&mut self, frame: &[u8], body: &[u8], out: &mut Out) -> Lane {
         let Some(bind) = read_bind(body) else { return Lane::Raw };
-        if self.is_unsettled(bind.statement, false, out) {
+        if self.waits_for_name(bind.statement, false, out) {
             return Lane::Later;
         }
         if self.ensure_view(None, out) == Viewed::Later {
@@ -215,7 +215,7 @@ impl Session {
     pub(super) fn on_describe(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(target) = read_describe(body) else { return Lane::Raw };
         if target.kind == b'S' {
-            if self.is_unsettled(target.name, false, out) {
+            if self.waits_for_name(target.name, false, out) {
                 return Lane::Later;
             }
             let Some(prepared) = self.names.statement(target.name).cloned() else {

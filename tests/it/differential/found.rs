@@ -70,6 +70,19 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
                 Step::Send(vec![bind_unnamed, execute, Msg::Sync]),
             ],
         ),
+        (
+            "what waited for the replies of a Query that was refused in a block waited for ever",
+            vec![
+                query("BEGIN"),
+                Step::Send(vec![
+                    update,
+                    bind(2, vec![]),
+                    Msg::Query("UPDATE projects SET name = 'a', name = 'b' WHERE id = 1".into()),
+                    bind(2, vec![]),
+                    Msg::Sync,
+                ]),
+            ],
+        ),
     ]
 }
 
