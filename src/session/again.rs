@@ -101,11 +101,11 @@ impl Session {
                     let (text, oids) = (Bytes::copy_from_slice(p.text), p.oids.iter().collect());
                     let generation = self.generation();
                     let as_it_is = self.as_it_is(p.name, text, oids, generation);
-                    self.names.set_statement(p.name, Some(as_it_is))
+                    self.set_statement(p.name, Some(as_it_is))
                 }),
                 front::BIND => read_bind(body).map(|b| self.names.set_portal(b.portal, None)),
                 front::CLOSE => read_close(body).map(|c| match c.kind {
-                    b'S' => self.names.set_statement(c.name, None),
+                    b'S' => self.set_statement(c.name, None),
                     _ => self.names.set_portal(c.name, None),
                 }),
                 _ => None,

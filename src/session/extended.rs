@@ -20,9 +20,6 @@ use crate::wire::edit::AddedParam;
 use crate::wire::read::{Bind, read_bind, read_describe, read_execute, read_parse};
 use crate::wire::{build, edit};
 
-/// The generation of a statement that is to be planned at its next Bind.
-const NO_VIEW: u64 = u64::MAX;
-
 impl Session {
     pub(super) fn on_parse(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(parse) = read_parse(body) else { return Lane::Raw };
@@ -30,7 +27,7 @@ impl Session {
             return Lane::Later;
         }
         let Some(plan) = self.lasting_plan(parse.text) else {
-            let undo = self.names.set_statement(parse.name, None);
+            let undo = self.set_statement(parse.name, None);
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
@@ -44,11 +41,11 @@ impl Session {
             None => edit::parse_with_text(out.as_bytes_mut(), &parse, parse.text),
         };
         if !sent {
-            let undo = self.names.set_statement(parse.name, None);
+            let undo = self.set_statement(parse.name, None);
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         }
-        let undo = self.names.set_statement(parse.name, Some(prepared.clone()));
+        let undo = self.set_statement(parse.name, Some(prepared.clone()));
         self.expect(Kind::Parse, Detail::Parse(prepared, undo));
         Lane::Done
     }
@@ -106,7 +103,7 @@ impl Session {
         if new.server_text() == old.server_text() {
             *new.layout.borrow_mut() = old.layout.borrow().clone();
             *new.param_types.borrow_mut() = old.param_types.borrow().clone();
-            self.names.set_statement(&old.name, Some(new.clone()));
+            self.names.replan(&old.name, new.clone());
             return new;
         }
         if old.statement().is_some_and(|s| s.has_wildcard) {
@@ -125,7 +122,7 @@ impl Session {
         }
         put(build::parse(bytes, &new.name, new.server_text(), &new.oids));
         let name = new.name.clone();
-        let undo = self.names.set_statement(&name, Some(new));
+        let undo = self.set_statement(&name, Some(new));
         self.expect(Kind::Parse, Detail::OwnUndo(undo));
     }
 
@@ -137,6 +134,9 @@ impl Session {
 
     pub(super) fn on_bind(&mut self, frame: &[u8], body: &[u8], out: &mut Out) -> Lane {
         let Some(bind) = read_bind(body) else { return Lane::Raw };
+        if self.waits_for_name(bind.statement, false, out) {
+            return Lane::Later;
+        }
         if self.ensure_view(None, out) == Viewed::Later {
             return Lane::Later;
         }
@@ -217,10 +217,16 @@ impl Session {
         guarded
     }
 
-    pub(super) fn on_describe(&mut self, body: &[u8]) -> Lane {
+    pub(super) fn on_describe(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(target) = read_describe(body) else { return Lane::Raw };
         if target.kind == b'S' {
-            let Some(prepared) = self.names.statement(target.name).cloned() else { return Lane::Raw };
+            if self.waits_for_name(target.name, false, out) {
+                return Lane::Later;
+            }
+            let Some(prepared) = self.names.statement(target.name).cloned() else {
+                self.expect(Kind::DescribeStatement, Detail::Plain);
+                return Lane::Raw;
+            };
             prepared.described_in.set(self.cycle.number);
             self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
         } else {

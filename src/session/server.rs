@@ -362,8 +362,10 @@ impl Session {
 
     /// The request has been answered in full.
     fn answered(&mut self, entry: Entry<Detail>, client: &mut Out, server: &mut Out) {
-        if let Detail::OwnEnd = entry.detail {
-            self.own_done(client, server)
+        match entry.detail {
+            Detail::OwnEnd => self.own_done(client, server),
+            Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) => self.names.settle(undo),
+            _ => {}
         }
     }
 
