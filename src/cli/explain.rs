@@ -89,7 +89,8 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
     for (number, statement) in plan.statements.iter().enumerate() {
         let prefix =
             if plan.statements.len() > 1 { format!("statement {}: ", number + 1) } else { String::new() };
-        for sentence in sentences(statement, look) {
+        let text = sql.get(statement.range.clone()).unwrap_or(sql);
+        for sentence in sentences(statement, text, look) {
             say(&format!("{prefix}{sentence}"));
         }
     }
@@ -143,7 +144,7 @@ fn hidden_parameter(plan: &Plan) -> u16 {
 }
 
 /// What happens to one statement, a sentence for each fact.
-fn sentences(statement: &StatementPlan, look: &Look) -> Vec<String> {
+fn sentences(statement: &StatementPlan, sql: &str, look: &Look) -> Vec<String> {
     let mut out = Vec::new();
     if let Some(point) = &statement.point {
         out.push(point_sentence(point));
@@ -170,11 +171,17 @@ fn sentences(statement: &StatementPlan, look: &Look) -> Vec<String> {
         let unprotected: Vec<String> = look
             .tables
             .iter()
+            .filter(|t| {
+                t.table.rsplit('.').next().is_some_and(|name| sql.to_ascii_lowercase().contains(name))
+            })
             .filter_map(|t| t.unprotected.as_ref().map(|why| format!("{} ({why})", t.table)))
             .collect();
         out.push("Left alone: it neither writes a protected table nor shows a row of one.".into());
         if !unprotected.is_empty() {
-            out.push(format!("Configured, but not protected in this database: {}.", unprotected.join(", ")));
+            out.push(format!(
+                "It names what is configured, but not protected in this database: {}.",
+                unprotected.join(", ")
+            ));
         }
     }
     out
@@ -184,7 +191,7 @@ fn point_sentence(point: &PointWrite) -> String {
     let table = &point.table.root_name;
     if point.self_relative {
         return format!(
-            "A write of one row of {table} that only counts up or down: bumped, not checked, as it cannot overwrite anyone's change."
+            "A write of one row of {table} that only counts up or down: bumped, not checked, as it cannot overwrite anyone's change. A RETURNING that the client does not see tells its outcome."
         );
     }
     let explicit = match point.table.settings.explicit_predicate {

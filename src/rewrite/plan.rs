@@ -28,6 +28,30 @@ impl Plan {
                 && s.unchecked.is_empty()
         })
     }
+
+    /// An expected version is to be added to its first statement.
+    pub fn takes_check(&self) -> bool {
+        self.statements.first().and_then(|s| s.point.as_ref()).is_some_and(PointWrite::takes_check)
+    }
+
+    /// Its outcome may change what a scope knows of rows otherwise than by a read.
+    pub fn moves_observations(&self) -> bool {
+        self.statements.iter().any(|s| {
+            let by_effect = !matches!(
+                s.effect,
+                Effect::None
+                    | Effect::Begin
+                    | Effect::Savepoint(_)
+                    | Effect::Release(_)
+                    | Effect::Names
+                    | Effect::Catalog
+                    | Effect::Declare(_)
+                    | Effect::Fetch(_)
+                    | Effect::Prepare(_)
+            );
+            by_effect || s.writes()
+        })
+    }
 }
 
 /// One statement.
@@ -56,6 +80,13 @@ pub struct StatementPlan {
     pub point: Option<PointWrite>,
     /// Every other write of a protected table: bumped where its clauses are certain, not checked.
     pub unchecked: Vec<UncheckedWrite>,
+}
+
+impl StatementPlan {
+    /// It writes rows of a protected table.
+    pub fn writes(&self) -> bool {
+        self.result != ResultKind::Read || self.point.is_some() || !self.unchecked.is_empty()
+    }
 }
 
 /// What a statement's result rows are.

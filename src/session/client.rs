@@ -10,7 +10,7 @@ use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values};
-use crate::rewrite::plan::Plan;
+use crate::rewrite::plan::{Plan, Reason};
 use crate::rewrite::render::{Check, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
@@ -239,6 +239,9 @@ impl Session {
             if let Some(lane) = self.behind_bind(tag, frame, out) {
                 return lane;
             }
+            if self.is_raw(tag, frame) {
+                return Lane::Raw;
+            }
         }
         let Some(body) = frame.get(5..) else { return Lane::Raw };
         match tag {
@@ -247,14 +250,6 @@ impl Session {
             front::BIND => self.on_bind(frame, body, out),
             front::DESCRIBE => self.on_describe(body),
             front::EXECUTE => self.on_execute(body, out),
-            front::CLOSE | front::SYNC | front::FLUSH => {
-                if tag == front::CLOSE {
-                    self.is_raw(tag, frame);
-                } else {
-                    self.passing(tag);
-                }
-                Lane::Raw
-            }
             _ => {
                 self.passing(tag);
                 Lane::Raw
@@ -315,16 +310,24 @@ impl Session {
         if self.ensure_view(Some(text), out) == Viewed::Later {
             return Lane::Later;
         }
+        let plan = self.plan(text);
+        let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.takes_check());
+        if checked && self.cycle.executes == 0 && self.is_unsettled() {
+            self.drain(out);
+            return Lane::Later;
+        }
         self.drop_unnamed();
-        let Some(plan) = self.plan(text) else {
+        let Some(plan) = plan else {
             self.expect(Kind::Query, Detail::Plain);
             return Lane::Raw;
         };
         let now = self.now();
         let values = Values { bind: None, oids: &[], encoding: self.lex.encoding };
         let single = plan.statements.len() == 1;
+        // It ends the implicit transaction of messages before it that no Sync has ended, and would commit them.
+        let allowed = if self.cycle.executes == 0 { Ok(()) } else { Err(Reason::Batch) };
         let write =
-            if single { writes::decide(&plan, &values, Ok(()), &mut self.observations, now) } else { None };
+            if single { writes::decide(&plan, &values, allowed, &mut self.observations, now) } else { None };
         let mut checks: smallvec::SmallVec<[Check; 4]> =
             plan.statements.iter().map(|_| Check::None).collect();
         let mut guarded = false;

@@ -130,14 +130,6 @@ impl Session {
             return Lane::Raw;
         };
         let generation = self.view.as_ref().map_or(0, |v| v.view.generation);
-        let wrong_count = prepared.hidden_param > 0 && bind.param_count() != prepared.own_params();
-        if wrong_count && prepared.is_rewritten() {
-            // The server's complaint must name the client's own number of parameters.
-            self.parse_again(&prepared, None, out);
-            let undo = self.names.set_portal(bind.portal, None);
-            self.expect(Kind::Bind, undo_detail(undo));
-            return Lane::Raw;
-        }
         if prepared.generation != generation && self.status != b'E' {
             match self.plan_again(&prepared, out) {
                 Some(new) => prepared = new,
@@ -153,8 +145,10 @@ impl Session {
         }
         let portal = Rc::new(Portal {
             result_formats: bind.result_formats.iter().collect(),
-            param_count: bind.param_count(),
+            surplus: prepared.surplus(&bind),
             returned: Cell::new(None),
+            opened: Cell::new(None),
+            suspended: Cell::new(false),
             write: RefCell::new(None),
             prepared,
         });

@@ -31,6 +31,10 @@ impl Session {
                 }
             }
             front::SYNC if hold.executed && self.cycle.executes == 0 => {
+                if hold.portal.prepared.plan.takes_check() && self.is_unsettled() {
+                    self.drain(out);
+                    return Some(Lane::Later);
+                }
                 if self.release(Ok(()), out) {
                     self.expect(Kind::Sync, Detail::Guarded);
                     self.wait = Some(Wait::Verdict);

@@ -1,7 +1,7 @@
 //! When the session looks at the catalog, and what it does with the answer.
 
 use super::own::{Exchange, Own, OwnStatement};
-use super::state::{Session, Wait};
+use super::state::{Detail, Session, Wait};
 use crate::catalog::look::{self, Look};
 use crate::catalog::views::Seen;
 use crate::sql::prefilter::first_word;
@@ -65,10 +65,7 @@ impl Session {
             return Viewed::Ready;
         }
         if !self.queue.is_empty() {
-            if mid_cycle {
-                build::flush(out.as_bytes_mut());
-            }
-            self.wait = Some(Wait::Drain);
+            self.drain(out);
             return Viewed::Later;
         }
         match self.status {
@@ -79,6 +76,19 @@ impl Session {
         }
         self.look(out, !mid_cycle);
         Viewed::Later
+    }
+
+    /// Leaves the client's next frame until every outstanding reply is in.
+    pub fn drain(&mut self, out: &mut Out) {
+        if self.cycle.messages > 0 {
+            build::flush(out.as_bytes_mut());
+        }
+        self.wait = Some(Wait::Drain);
+    }
+
+    /// What is known of the rows of a write is not settled: own writes, or what undoes them, are in flight.
+    pub fn is_unsettled(&self) -> bool {
+        self.queue.details().any(Detail::moves_observations)
     }
 
     /// Sends a look.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
 use crate::rewrite::render::Rendered;
-use crate::wire::read::Field;
+use crate::wire::read::{Bind, Field};
 
 /// A statement that a Parse made.
 #[derive(Debug)]
@@ -68,9 +69,14 @@ impl Prepared {
         self.rendered.as_ref().map_or(&self.text, |r| &r.text)
     }
 
-    /// The text on the server is not the client's.
-    pub fn is_rewritten(&self) -> bool {
-        self.rendered.is_some()
+    /// What [`Portal::surplus`] is for this Bind.
+    pub fn surplus(&self, bind: &Bind<'_>) -> usize {
+        let (formats, count) = (bind.param_formats.len(), bind.param_count());
+        if (formats > 1 && formats != count) || count != self.own_params() {
+            usize::from(self.hidden_param > 0)
+        } else {
+            self.hidden
+        }
     }
 }
 
@@ -81,15 +87,25 @@ pub(crate) struct Portal {
     pub prepared: Rc<Prepared>,
     /// Result formats as bound: none = text, one = all, else one per visible column.
     pub result_formats: Vec<i16>,
-    /// How many parameters it was bound with.
-    pub param_count: usize,
+    /// By how much the counts in the server's complaint about the Bind (of parameters, or of result columns)
+    /// are higher than the client's own.
+    pub surplus: usize,
     /// The version that its hidden result has shown.
     pub returned: Cell<Option<i64>>,
+    /// When the server opened it, in the order of own writes.
+    pub opened: Cell<Option<Sequence>>,
+    /// It has shown some of its rows and waits to be fetched further.
+    pub suspended: Cell<bool>,
     /// What the write behind it rests on.
     pub write: RefCell<Option<super::writes::Write>>,
 }
 
 impl Portal {
+    /// It writes rows of a protected table.
+    pub fn writes(&self) -> bool {
+        self.prepared.statement().is_some_and(StatementPlan::writes)
+    }
+
     /// Format of result column `i` (hidden columns count behind the visible ones).
     pub fn format(&self, i: usize) -> i16 {
         match self.result_formats.as_slice() {

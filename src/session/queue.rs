@@ -106,6 +106,11 @@ impl<D> Queue<D> {
         self.entries.back_mut()
     }
 
+    /// What is kept with each outstanding request, oldest first.
+    pub fn details(&self) -> impl Iterator<Item = &D> {
+        self.entries.iter().map(|e| &e.detail)
+    }
+
     /// True while the server discards what is sent up to the next Sync.
     pub fn skipping(&self) -> bool {
         self.skipping

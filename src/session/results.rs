@@ -9,7 +9,7 @@ use super::server::{Fate, portal_learner, strip_description};
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
-use crate::observe::RowKey;
+use crate::observe::{RowKey, Sequence};
 use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::{int_param, join_key};
@@ -37,11 +37,12 @@ impl Session {
                 if statement.hidden_result {
                     return Fate::Gone;
                 }
-                let (Some(fields), Some(seen)) = (read_row_description(body), self.view.as_ref()) else {
-                    return Fate::Forward;
-                };
                 let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
-                let mut learner = Learner::new(statement, &seen.view, &fields, |_| 0);
+                // The view may be gone since the text was sent (DISCARD ALL before it).
+                let mut learner = match (read_row_description(body), self.view.as_ref()) {
+                    (Some(fields), Some(seen)) => Learner::new(statement, &seen.view, &fields, |_| 0),
+                    _ => Learner::default(),
+                };
                 learner.hidden = hidden;
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)
@@ -51,7 +52,7 @@ impl Session {
                 Fate::Gone
             }
             back::DATA_ROW => match &query.learner {
-                Some(learner) => self.row(learner, body, client),
+                Some(learner) => self.row(learner, None, body, client),
                 None => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
@@ -85,7 +86,7 @@ impl Session {
                     return Fate::Gone;
                 }
                 self.errored = true;
-                self.error_out(back::ERROR, body, &query.text, query.rendered.as_ref(), None, client)
+                self.error_out(back::ERROR, body, &query.text, query.rendered.as_ref(), client)
             }
             _ => {
                 query.answered = true;
@@ -107,6 +108,10 @@ impl Session {
             self.wait = None;
         }
         let error = query.refused.clone().unwrap_or_default();
+        if query.guarded {
+            // No verdict is to come.
+            self.wait = None;
+        }
         // Behind requests that are already on their way it would come out of order.
         if self.status == b'I' && self.queue.is_empty() {
             let sqlstate =
@@ -116,8 +121,7 @@ impl Session {
             return Fate::Gone;
         }
         self.errored = true;
-        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), None, client)
-            == Fate::Forward
+        if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), client) == Fate::Forward
         {
             super::frame_out(client, back::ERROR, &error);
         }
@@ -145,10 +149,19 @@ impl Session {
                 if execute.learner.is_none() {
                     execute.learner = Some(portal_learner(self, &portal));
                 }
+                // What it shows is of the time when it was opened.
+                let behind = |opened: &Sequence| {
+                    portal.suspended.get() || !portal.writes() && *opened != self.observations.sequence()
+                };
+                let opened = portal.opened.get().filter(behind);
                 match &execute.learner {
-                    Some(learner) => self.row(learner, body, client),
+                    Some(learner) => self.row(learner, opened, body, client),
                     None => Fate::Forward,
                 }
+            }
+            // A write has run in full before its first row: it was taken note of then.
+            back::COMMAND_COMPLETE | back::PORTAL_SUSPENDED if portal.suspended.get() && portal.writes() => {
+                Fate::Forward
             }
             back::COMMAND_COMPLETE => {
                 let tag = read_command_complete(body).unwrap_or_default();
@@ -167,21 +180,21 @@ impl Session {
                 Fate::Forward
             }
             back::PORTAL_SUSPENDED => {
-                // A write with RETURNING has run in full before its first row: it may never be fetched further.
-                let mut write = portal.write.borrow_mut();
-                let statement = portal.prepared.statement();
-                if let Some(statement) = statement.filter(|s| s.result == ResultKind::Written) {
+                portal.suspended.set(true);
+                // A write may never be fetched further.
+                if let Some(statement) = portal.prepared.statement().filter(|s| s.writes()) {
+                    let write = portal.write.borrow_mut().take();
                     let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
                     let taught = single.map_or(&[][..], |l| l.written());
                     let done = Done { tag: b"UPDATE 1", seq: execute.seq, taught, returned: None };
-                    self.complete(statement, write.take(), &done);
+                    self.complete(statement, write, &done);
                 }
                 Fate::Forward
             }
             back::ERROR => {
                 self.errored = true;
                 let prepared = &portal.prepared;
-                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), None, client)
+                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
             _ => Fate::Forward,
         }
@@ -196,13 +209,19 @@ impl Session {
         self.verdict = Some(Box::new(Verdict::new(write, &frame)));
     }
 
-    fn row(&mut self, learner: &Learner, body: &[u8], client: &mut Out) -> Fate {
+    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since.
+    fn row(&mut self, learner: &Learner, opened: Option<Sequence>, body: &[u8], client: &mut Out) -> Fate {
         let now = self.now();
         let observations = &mut self.observations;
-        learner.row(body, self.lex.encoding, |taught| match learner.kind {
-            ResultKind::Read => observations.read(taught.row, taught.version, taught.shown, now),
-            ResultKind::Written => observations.returned(taught.row, taught.version, taught.shown, now),
-            ResultKind::Deleted => observations.deleted(&taught.row, now),
+        learner.row(body, self.lex.encoding, |taught| match (learner.kind, opened) {
+            (ResultKind::Read | ResultKind::Written, Some(opened)) => {
+                observations.read_from_cursor(taught.row, taught.version, taught.shown, opened, now);
+            }
+            (ResultKind::Read, None) => observations.read(taught.row, taught.version, taught.shown, now),
+            (ResultKind::Written, None) => {
+                observations.returned(taught.row, taught.version, taught.shown, now)
+            }
+            (ResultKind::Deleted, _) => observations.deleted(&taught.row, now),
         });
         if learner.hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, learner.hidden) {
             Fate::Gone

@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 use super::learn::Learner;
 use super::own::Exchange;
 use super::prepared::{Portal, Prepared};
-use super::put;
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
 use crate::rewrite::render::Rendered;
@@ -175,7 +174,9 @@ impl Session {
                 return Fate::Gone;
             }
             Detail::Query(query) if query.refused.is_some() => {
-                return self.refused_text(*query, frame, client, server);
+                let fate = self.refused_text(*query, frame, client, server);
+                self.drained();
+                return fate;
             }
             _ => {}
         }
@@ -317,6 +318,9 @@ impl Session {
         match tag {
             back::PARSE_COMPLETE | back::BIND_COMPLETE => {
                 self.again = None;
+                if let Detail::Bind(portal, _) = detail {
+                    portal.opened.set(Some(self.observations.sequence()));
+                }
                 Fate::Forward
             }
             back::ERROR
@@ -326,13 +330,14 @@ impl Session {
             }
             back::ERROR => {
                 self.errored = true;
-                let hidden = match detail {
-                    Detail::Bind(portal, _) if portal.param_count == prepared.own_params() => {
-                        Some((portal.result_formats.len(), prepared.hidden))
-                    }
-                    _ => None,
+                let surplus = match detail {
+                    Detail::Bind(portal, _) => portal.surplus,
+                    _ => 0,
                 };
-                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), hidden, client)
+                if own_counts(body, surplus, client) {
+                    return Fate::Gone;
+                }
+                self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
             back::PARAMETER_DESCRIPTION => {
                 *prepared.param_types.borrow_mut() = read_parameter_description(body).map(Into::into);
@@ -368,6 +373,9 @@ impl Session {
         let mut own_over = false;
         for entry in entries.into_iter().rev() {
             own_over |= matches!(entry.detail, Detail::OwnEnd);
+            if matches!(&entry.detail, Detail::Query(query) if query.guarded) {
+                self.wait = None;
+            }
             self.undo(entry.detail);
         }
         if self.queue.skipping() {
@@ -411,24 +419,11 @@ impl Session {
         body: &[u8],
         text: &[u8],
         rendered: Option<&Rendered>,
-        hidden_formats: Option<(usize, usize)>,
         client: &mut Out,
     ) -> Fate {
         let Some(rendered) = rendered else { return Fate::Forward };
         if let Some(fields) = read_error_fields(body) {
             let sqlstate = fields.sqlstate().unwrap_or_default();
-            if let (b"08P01", Some((visible, hidden))) = (sqlstate, hidden_formats.filter(|(_, h)| *h > 0)) {
-                if let Some(message) = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok()) {
-                    let message = own_counts(message, visible + hidden, hidden);
-                    put(edit::error_with(
-                        client.as_bytes_mut(),
-                        tag,
-                        &fields,
-                        &[(b'M', Some(message.into_bytes()))],
-                    ));
-                    return Fate::Gone;
-                }
-            }
             if sqlstate.starts_with(b"42") {
                 let inserted = fields
                     .position()
@@ -533,19 +528,24 @@ fn syntax_error_at(text: &[u8], offset: usize) -> (usize, String) {
     }
 }
 
-/// "bind message has 3 result formats but query has 4 columns": the client's own counts.
-fn own_counts(message: &str, formats: usize, hidden: usize) -> String {
-    let mut out = String::with_capacity(message.len());
-    for (i, word) in message.split(' ').enumerate() {
-        if i > 0 {
-            out.push(' ');
-        }
-        match word.parse::<usize>() {
-            Ok(n) if n == formats || n >= hidden => out.push_str(&n.saturating_sub(hidden).to_string()),
-            _ => out.push_str(word),
+/// Forwards the server's complaint about a Bind ("bind message has 3 result formats but query has 4 columns")
+/// with the client's own counts: the first and the last number of the message. False if it is no such complaint.
+fn own_counts(body: &[u8], surplus: usize, client: &mut Out) -> bool {
+    let Some(fields) = read_error_fields(body).filter(|f| surplus > 0 && f.sqlstate() == Some(b"08P01"))
+    else {
+        return false;
+    };
+    let Some(message) = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok()) else { return false };
+    let mut words: Vec<String> = message.split(' ').map(str::to_owned).collect();
+    let number = |word: &String| word.parse::<usize>().is_ok();
+    let (first, last) = (words.iter().position(number), words.iter().rposition(number));
+    for i in [first, last.filter(|_| first != last)].into_iter().flatten() {
+        if let Some(word) = words.get_mut(i) {
+            *word = word.parse::<usize>().unwrap_or_default().saturating_sub(surplus).to_string();
         }
     }
-    out
+    let message = words.join(" ").into_bytes();
+    edit::error_with(client.as_bytes_mut(), back::ERROR, &fields, &[(b'M', Some(message))])
 }
 
 /// Severity FATAL or PANIC: the server ends the session of its own accord.

@@ -88,6 +88,16 @@ impl Detail {
     pub fn is_own(&self) -> bool {
         matches!(self, Self::Own | Self::OwnEnd | Self::OwnUndo(_) | Self::DescribePortal(_, true))
     }
+
+    /// Its reply may change what is known of rows otherwise than by a read.
+    pub fn moves_observations(&self) -> bool {
+        match self {
+            Self::Query(query) => query.plan.moves_observations(),
+            Self::Execute(execute) => execute.portal.prepared.plan.moves_observations(),
+            Self::Rerun(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// A Query in flight.

@@ -135,6 +135,11 @@ pub fn bind_with(
         if common.is_some() || added_params.is_empty() {
             put_count(out, bind.param_formats.len())?;
             out.put_slice(bind.param_formats.0.as_flattened());
+        } else if bind.param_formats.len() > 1 {
+            // Too few or too many stay so: the server's to refuse.
+            put_count(out, bind.param_formats.len().checked_add(added_params.len())?)?;
+            out.put_slice(bind.param_formats.0.as_flattened());
+            added_params.iter().for_each(|p| out.put_i16(own_format(p)));
         } else {
             put_count(out, total)?;
             (0..bind.params.len()).for_each(|i| out.put_i16(bind.param_format(i)));

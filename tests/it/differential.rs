@@ -20,6 +20,7 @@ use crate::common::raw::Raw;
 use crate::common::twin::{Stage, stage};
 use script::{Msg, Step};
 
+mod found;
 mod rng;
 mod script;
 mod selects;
@@ -29,9 +30,9 @@ mod values;
 /// Sequences of a usual run.
 const SEQUENCES: u64 = 300;
 /// How long a reply may take before it counts as missing.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the search for a shorter sequence may take.
-const SHRINK: Duration = Duration::from_secs(20);
+const SHRINK: Duration = Duration::from_secs(60);
 
 /// Differences that are accepted: how they are told, and why they are.
 const ACCEPTED: &[(&str, &str)] =
@@ -100,6 +101,18 @@ fn generated_sequences_get_the_servers_own_replies() {
             let (steps, failure) = bench.shrink(seed, steps, failure);
             let steps: Vec<_> = steps.iter().map(|s| format!("  {s:?}")).collect();
             panic!("seed {seed}: {failure}\nafter\n{}", steps.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn sequences_that_once_differed_do_not_again() {
+    let bench = Bench::new();
+    for (what, steps) in found::found() {
+        for seed in [0, 1] {
+            if let Err(failure) = bench.run(seed, &steps) {
+                panic!("{what}: {failure}");
+            }
         }
     }
 }

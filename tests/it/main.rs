@@ -7,6 +7,7 @@
 mod clients;
 mod common;
 mod differential;
+mod explain;
 mod hidden_columns;
 mod keys;
 mod lifecycle;

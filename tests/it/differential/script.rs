@@ -438,6 +438,9 @@ impl Script {
         if self.rng.chance(2) {
             values.push(Some(b"1".to_vec()));
         }
+        if self.rng.chance(1) {
+            formats.push(0);
+        }
         let mut code = || u16::from(self.rng.chance(50));
         let mut results = match sql.columns {
             Some(n) => (0..n).map(|_| code()).collect(),
