@@ -189,10 +189,10 @@ impl Session {
                 self.expect(kind, Detail::Plain);
             }
             front::EXECUTE => {
-                if let Some(execute) = read_execute(body) {
-                    if self.names.portal(execute.portal).is_some() {
-                        return false;
-                    }
+                if let Some(execute) = read_execute(body)
+                    && self.names.portal(execute.portal).is_some()
+                {
+                    return false;
                 }
                 self.expect(Kind::Execute, Detail::Plain);
             }

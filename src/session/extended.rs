@@ -182,21 +182,21 @@ impl Session {
         let mut guarded = false;
         let mut text = None;
         let mut binary = None;
-        if let Some(write) = &mut write {
-            if write.is_checked() {
-                guarded = true;
-                if let Some(version) = write.predicate() {
-                    text = Some(version.to_string());
-                    binary = write.point().map(|p| version_bytes(p.table.version_type, version));
-                }
-                write.prepared = Some(prepared.clone());
-                write.values = Some(BoundValues {
-                    formats: (0..bind.param_count()).map(|i| bind.param_format(i)).collect(),
-                    values: (0..bind.param_count())
-                        .map(|i| bind.param(i).flatten().map(<[u8]>::to_vec))
-                        .collect(),
-                });
+        if let Some(write) = &mut write
+            && write.is_checked()
+        {
+            guarded = true;
+            if let Some(version) = write.predicate() {
+                text = Some(version.to_string());
+                binary = write.point().map(|p| version_bytes(p.table.version_type, version));
             }
+            write.prepared = Some(prepared.clone());
+            write.values = Some(BoundValues {
+                formats: (0..bind.param_count()).map(|i| bind.param_format(i)).collect(),
+                values: (0..bind.param_count())
+                    .map(|i| bind.param(i).flatten().map(<[u8]>::to_vec))
+                    .collect(),
+            });
         }
         let added = AddedParam { text: text.as_ref().map(|t| t.as_bytes()), binary: binary.as_deref() };
         let params: &[AddedParam<'_>] = if hidden_param.is_some() { &[added] } else { &[] };

@@ -32,10 +32,10 @@ impl Session {
         if self.diverged || self.view_outdated {
             return;
         }
-        if let Some(shared) = self.shared.views.get(&self.facts.view_key) {
-            if self.view.as_ref().is_none_or(|mine| mine.at < shared.at) {
-                self.view = Some(shared);
-            }
+        if let Some(shared) = self.shared.views.get(&self.facts.view_key)
+            && self.view.as_ref().is_none_or(|mine| mine.at < shared.at)
+        {
+            self.view = Some(shared);
         }
     }
 

@@ -64,6 +64,11 @@ impl Prepared {
         self.hidden_param > 0 || self.statement().and_then(|s| s.point.as_ref()).is_some_and(explicit)
     }
 
+    /// The text on the server is not the client's.
+    pub fn is_rewritten(&self) -> bool {
+        self.rendered.is_some()
+    }
+
     /// The text as the server has it.
     pub fn server_text(&self) -> &[u8] {
         self.rendered.as_ref().map_or(&self.text, |r| &r.text)

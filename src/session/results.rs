@@ -62,11 +62,11 @@ impl Session {
                 query.index += 1;
                 let tag = read_command_complete(body).unwrap_or_default();
                 let rows = rows_of_tag(tag);
-                if rows == Some(0) {
-                    if let Some(write) = query.write.take_if(|w| w.is_checked()) {
-                        self.zero_rows(write, body);
-                        return Fate::Gone;
-                    }
+                if rows == Some(0)
+                    && let Some(write) = query.write.take_if(|w| w.is_checked())
+                {
+                    self.zero_rows(write, body);
+                    return Fate::Gone;
                 }
                 query.answered = true;
                 if let Some(statement) = statement {
@@ -166,11 +166,11 @@ impl Session {
             back::COMMAND_COMPLETE => {
                 let tag = read_command_complete(body).unwrap_or_default();
                 let mut write = portal.write.borrow_mut();
-                if rows_of_tag(tag) == Some(0) {
-                    if let Some(write) = write.take_if(|w| w.is_checked()) {
-                        self.zero_rows(write, body);
-                        return Fate::Gone;
-                    }
+                if rows_of_tag(tag) == Some(0)
+                    && let Some(write) = write.take_if(|w| w.is_checked())
+                {
+                    self.zero_rows(write, body);
+                    return Fate::Gone;
                 }
                 if let Some(statement) = portal.prepared.statement() {
                     let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());

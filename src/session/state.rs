@@ -324,11 +324,9 @@ impl Session {
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
             }
             b"application_name" => self.facts.application_name = String::from_utf8_lossy(value).into_owned(),
-            b"search_path" => {
-                if self.started {
-                    self.view_outdated = true;
-                    self.diverged = true;
-                }
+            b"search_path" if self.started => {
+                self.view_outdated = true;
+                self.diverged = true;
             }
             _ => {}
         }
