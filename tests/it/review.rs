@@ -291,11 +291,11 @@ fn names_set_in_a_transaction_go_with_what_undoes_them() {
         ("set local search_path = public", "commit and chain"),
     ] {
         twin.query("set search_path = other");
-        twin.query("select name from projects where id = 1");
+        twin.query("select lower(name) from projects where id = 1");
         twin.query("begin");
         twin.query("savepoint a");
         twin.query(set);
-        twin.query("select name from projects where id = 1");
+        twin.query("select lower(name) from projects where id = 1");
         twin.query(undo);
         let reply = twin.query("update projects set name = 'x' where id = 1");
         assert_eq!(commands(&reply), ["UPDATE 1"], "{set}, {undo}: {reply:?}");
@@ -325,7 +325,7 @@ fn the_view_of_an_open_transaction_is_its_own() {
     twin.query("drop table projects cascade");
     twin.query("create table projects (id int primary key, name text)");
     twin.query("insert into projects values (1, 'a')");
-    twin.query("select name from projects where id = 1");
+    twin.query("select lower(name) from projects where id = 1");
     let mut other = stage.session();
     for _ in 0..3 {
         other.ok("select name from programs where id = 1");
