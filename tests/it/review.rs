@@ -388,3 +388,15 @@ fn ends_of_transactions_inside_one_query() {
     assert_eq!(mine.ok("update projects set name = 'f' where id = 1"), "UPDATE 1");
     assert_eq!(stage.conflicts(), 0.0);
 }
+
+#[test]
+fn a_look_waits_for_nobodys_lock() {
+    let stage = stage_with(&["--own-message-timeout", "30s"]);
+    let mut locking = stage.behind();
+    locking.ok("begin; lock table projects in access exclusive mode");
+    let mut mine = stage.session();
+    let begin = Instant::now();
+    assert_eq!(mine.ok("update programs set name = 'x' where id = 1"), "UPDATE 1");
+    assert!(begin.elapsed() < Duration::from_secs(15));
+    assert_eq!(stage.version("programs", "id = 1"), "2");
+}
