@@ -428,7 +428,7 @@ impl Session {
             let sqlstate = fields.sqlstate().unwrap_or_default();
             if let (b"08P01", Some((visible, hidden))) = (sqlstate, hidden_formats.filter(|(_, h)| *h > 0)) {
                 if let Some(message) = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok()) {
-                    let message = own_counts(message, visible + hidden, hidden);
+                    let message = own_counts(message, visible, hidden);
                     put(edit::error_with(
                         client.as_bytes_mut(),
                         tag,
@@ -544,17 +544,12 @@ fn syntax_error_at(text: &[u8], offset: usize) -> (usize, String) {
 
 /// "bind message has 3 result formats but query has 4 columns": the client's own counts.
 fn own_counts(message: &str, formats: usize, hidden: usize) -> String {
-    let mut out = String::with_capacity(message.len());
-    for (i, word) in message.split(' ').enumerate() {
-        if i > 0 {
-            out.push(' ');
-        }
-        match word.parse::<usize>() {
-            Ok(n) if n == formats || n >= hidden => out.push_str(&n.saturating_sub(hidden).to_string()),
-            _ => out.push_str(word),
-        }
-    }
-    out
+    let mut formats = Some(formats);
+    let word = |word: &str| match word.parse::<usize>() {
+        Ok(columns) => formats.take().unwrap_or(columns.saturating_sub(hidden)).to_string(),
+        Err(_) => word.to_owned(),
+    };
+    message.split(' ').map(word).collect::<Vec<String>>().join(" ")
 }
 
 /// Severity FATAL or PANIC: the server ends the session of its own accord.

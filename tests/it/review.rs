@@ -337,6 +337,41 @@ fn the_view_of_an_open_transaction_is_its_own() {
 }
 
 #[test]
+fn result_formats_of_a_statement_without_a_result() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    for sql in [
+        "update projects set budget = budget + 1 where id = 1",
+        "update projects set name = 'x' where id = 1",
+    ] {
+        for formats in [&[][..], &[1], &[1, 1], &[0, 1, 0]] {
+            let messages = [
+                parse("", sql, &[]),
+                bind_raw("", "", &[], &[], formats),
+                describe('P', ""),
+                execute("", 1),
+                sync(),
+            ];
+            assert_eq!(shape(&twin.exchange(&messages)), "12nCZ", "{sql} {formats:?}");
+        }
+    }
+    assert_eq!(stage.version("projects", "id = 1"), "9");
+}
+
+#[test]
+fn more_result_formats_than_a_frame_can_grow_by() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    let messages = [
+        parse("", "select name from projects where id = 1", &[]),
+        bind_raw("", "", &[], &[], &vec![0; 65_535]),
+        execute("", 0),
+        sync(),
+    ];
+    assert_eq!(sqlstate(&twin.exchange(&messages)), "08P01");
+}
+
+#[test]
 fn a_version_column_made_anew_begins_anew() {
     let stage = stage();
     let mut mine = stage.session();
