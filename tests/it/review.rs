@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::common::conflict::on_project;
-use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, message, parse, query, sync};
-use crate::common::raw::{BOTH, Raw, commands, shape, sqlstate, status};
+use crate::common::frames::{
+    bind, bind_raw, close, copy_done, describe, execute, flush, message, parse, query, sync,
+};
+use crate::common::raw::{BOTH, Raw, commands, rows, shape, sqlstate, status};
 use crate::common::twin::{same, stage, stage_with};
 
 const READ: &str = "select * from projects where id = $1";
@@ -369,6 +371,24 @@ fn more_result_formats_than_a_frame_can_grow_by() {
         sync(),
     ];
     assert_eq!(sqlstate(&twin.exchange(&messages)), "08P01");
+}
+
+#[test]
+fn a_copy_in_that_fails_before_it_reads_leaves_the_session_in_step() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query(
+        "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$; \
+         create trigger refuse before insert on notes for each statement execute function refuse()",
+    );
+    let start = [parse("", "copy notes from stdin", &[]), bind("", &[]), execute("", 0), sync()].concat();
+    both(&mut twin, &start);
+    same(&twin.direct.until('Z'), &twin.proxied.until('Z'));
+    assert_eq!(shape(&twin.query("select 1")), "TDCZ");
+    both(&mut twin, &start);
+    same(&twin.direct.until('Z'), &twin.proxied.until('Z'));
+    assert_eq!(shape(&twin.exchange(&[copy_done(), sync()])), "Z");
+    assert_eq!(rows(&twin.extended("select 2", &[])), [["2"]]);
 }
 
 #[test]
