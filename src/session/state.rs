@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::again::Again;
 use super::learn::Learner;
+use super::measure::Measured;
 use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
@@ -188,6 +189,7 @@ pub(crate) struct Session {
     pub look_after: bool,
     pub names: Names,
     pub observations: Observations,
+    pub measured: Measured,
     pub cycle: Cycle,
     pub seq: u64,
     pub hold: Option<Hold>,
@@ -232,6 +234,7 @@ impl Session {
                 conflict_hold: o.conflict_hold,
             }
         });
+        let measured = Measured::new(shared.metrics.clone());
         Self {
             shared,
             facts,
@@ -248,6 +251,7 @@ impl Session {
             look_after: false,
             names: Names::default(),
             observations,
+            measured,
             cycle: Cycle::default(),
             seq: 0,
             hold: None,

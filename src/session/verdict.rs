@@ -365,5 +365,6 @@ impl Session {
                 self.view_outdated = true;
             }
         }
+        self.measured.update(&self.observations);
     }
 }

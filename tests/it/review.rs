@@ -445,6 +445,24 @@ fn ends_of_transactions_inside_one_query() {
 }
 
 #[test]
+fn what_is_held_is_measured() {
+    let stage = stage_with(&["--observations-max-rows-per-connection", "5"]);
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    let held = || stage.proxy.metric("staleguard_observations_held", &[]);
+    assert_eq!((held(), stage.proxy.metric("staleguard_observations_evicted_total", &[])), (5.0, 4.0));
+    mine.ok("discard all");
+    assert_eq!(held(), 0.0);
+    mine.ok("select * from projects where id < 4");
+    assert_eq!(held(), 3.0);
+    drop(mine);
+    let end = Instant::now() + Duration::from_secs(20);
+    while held() != 0.0 {
+        assert!(Instant::now() < end);
+    }
+}
+
+#[test]
 fn a_look_waits_for_nobodys_lock() {
     let stage = stage_with(&["--own-message-timeout", "30s"]);
     let mut locking = stage.behind();
