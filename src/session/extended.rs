@@ -164,6 +164,7 @@ impl Session {
         let bind = Bind { result_formats: formats, ..bind };
         let portal = Rc::new(Portal {
             result_formats: bind.result_formats.iter().collect(),
+            cycle: self.cycle.number,
             param_count: bind.param_count(),
             returned: Cell::new(None),
             opened: Cell::new(None),

@@ -82,6 +82,8 @@ pub(crate) struct Portal {
     pub prepared: Rc<Prepared>,
     /// Result formats as bound: none = text, one = all, else one per visible column.
     pub result_formats: Vec<i16>,
+    /// Number of the cycle in which it was bound.
+    pub cycle: u64,
     /// How many parameters it was bound with.
     pub param_count: usize,
     /// The version that its hidden result has shown.
@@ -198,10 +200,10 @@ impl Names {
         }
     }
 
-    /// The transaction is over and nothing is in flight: no portal outlives it.
-    pub fn transaction_over(&mut self) {
+    /// A transaction is over: no portal opened in one of the `answered` cycles outlives it.
+    pub fn transaction_over(&mut self, answered: u64) {
         if !self.portals.is_empty() {
-            self.portals.clear();
+            self.portals.retain(|_, p| p.cycle >= answered);
             if self.portals.capacity() > 64 {
                 self.portals.shrink_to_fit();
             }

@@ -147,6 +147,8 @@ pub(crate) enum Wait {
 pub(crate) struct Cycle {
     /// Counts cycles.
     pub number: u64,
+    /// How many of them the server has answered; fewer than it has while several are in flight.
+    pub answered: u64,
     /// Messages sent since the last Sync.
     pub messages: u32,
     /// Executes among them.
