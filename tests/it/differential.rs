@@ -277,13 +277,20 @@ impl Side {
 }
 
 /// The frames without what is accepted to differ.
-fn compared(reply: &[Frame]) -> Vec<&Frame> {
+fn compared(reply: &[Frame]) -> Vec<Frame> {
     let mut plan = false;
     let mut keep = |f: &&Frame| {
         if f.tag == b'T' {
-            plan = f.columns().iter().any(|(name, _)| ACCEPTED.iter().any(|(column, _)| name == column));
+            plan = f.columns().iter().any(|(name, _)| name == ACCEPTED[0].0);
         }
         !(plan && f.tag == b'D')
     };
-    reply.iter().filter(|f| keep(f)).collect()
+    let mut frames: Vec<_> = reply.iter().filter(|f| keep(f)).cloned().collect();
+    for frame in frames.iter_mut().filter(|f| f.tag == b'E') {
+        if frame.field('M').as_deref() == Some(ACCEPTED[1].0) {
+            frame.body =
+                frame.body.split_inclusive(|b| *b == 0).filter(|f| f[0] != b'L').flatten().copied().collect();
+        }
+    }
+    frames
 }
