@@ -195,10 +195,10 @@ impl Session {
                 self.expect(kind, Detail::Plain);
             }
             front::EXECUTE => {
-                if let Some(execute) = read_execute(body) {
-                    if self.names.portal(execute.portal).is_some() {
-                        return false;
-                    }
+                if let Some(execute) = read_execute(body)
+                    && self.names.portal(execute.portal).is_some()
+                {
+                    return false;
                 }
                 self.expect(Kind::Execute, Detail::Plain);
             }
@@ -225,6 +225,7 @@ impl Session {
         if seen.view.prefilter.interest(text) != Interest::None {
             return false;
         }
+        self.view_awaited = false;
         if !fresh {
             self.look_after = true;
         }
@@ -294,6 +295,7 @@ impl Session {
     /// server would, nothing until Sync.
     fn answer_locally(&mut self, tag: u8, client: &mut Out) -> Lane {
         if let Some(error) = self.local_error.take() {
+            self.view_awaited = false;
             super::verdict::forward_error(client, &error);
             if tag == front::QUERY {
                 put(build::ready(client.as_bytes_mut(), self.status));

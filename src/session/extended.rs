@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -49,13 +50,7 @@ impl Session {
         Lane::Done
     }
 
-    fn prepare(
-        &mut self,
-        name: &[u8],
-        text: Bytes,
-        oids: Vec<u32>,
-        plan: std::sync::Arc<Plan>,
-    ) -> Rc<Prepared> {
+    fn prepare(&mut self, name: &[u8], text: Bytes, oids: Vec<u32>, plan: Arc<Plan>) -> Rc<Prepared> {
         let own_params = usize::from(plan.max_param).max(oids.len());
         let hidden_param = match plan.statements.as_slice() {
             [one] if one.point.as_ref().is_some_and(PointWrite::takes_check) => {
@@ -70,7 +65,7 @@ impl Session {
             name: name.into(),
             text,
             oids,
-            generation: self.view.as_ref().map_or(0, |v| v.view.generation),
+            generation: self.generation(),
             hidden_param: if rendered.is_some() { hidden_param } else { 0 },
             hidden: if rendered.is_some() { hidden } else { 0 },
             hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
@@ -82,41 +77,59 @@ impl Session {
         })
     }
 
+    /// A statement that the server has in the client's own words. A view of another generation plans it anew.
+    pub(super) fn as_it_is(
+        &mut self,
+        name: &[u8],
+        text: Bytes,
+        oids: Vec<u32>,
+        generation: u64,
+    ) -> Rc<Prepared> {
+        let as_it_is = self.prepare(name, text, oids, Arc::default());
+        Rc::new(Prepared { generation, ..Rc::unwrap_or_clone(as_it_is) })
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.view.as_ref().map_or(0, |v| v.view.generation)
+    }
+
     /// Brings a statement whose plan is out of date up to the present view: the server gets a new text only
     /// where that differs, and never where the client would find a result of another shape (a `*` that has grown:
     /// the server itself says so, 0A000).
-    fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Option<Rc<Prepared>> {
-        let Some(plan) = self.lasting_plan(&old.text) else { return self.parse_again(old, None, out) };
-        let new = self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan);
+    fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Rc<Prepared> {
+        let (text, oids) = (old.text.clone(), old.oids.clone());
+        let plan = self.lasting_plan(&text).unwrap_or_default();
+        let new = self.prepare(&old.name, text, oids, plan);
         if new.server_text() == old.server_text() {
             *new.layout.borrow_mut() = old.layout.borrow().clone();
             *new.param_types.borrow_mut() = old.param_types.borrow().clone();
             self.names.replan(&old.name, new.clone());
-            return Some(new);
+            return new;
         }
         if old.statement().is_some_and(|s| s.has_wildcard) {
-            return Some(old.clone());
+            return old.clone();
         }
-        self.parse_again(old, Some(new), out)
+        self.parse_again(new.clone(), out);
+        new
     }
 
-    /// Parses a statement again under its name: in its original form where there is no `new` one.
-    pub(super) fn parse_again(
-        &mut self,
-        old: &Rc<Prepared>,
-        new: Option<Rc<Prepared>>,
-        out: &mut Out,
-    ) -> Option<Rc<Prepared>> {
+    /// Parses a statement again under its name, in another text.
+    fn parse_again(&mut self, new: Rc<Prepared>, out: &mut Out) {
         let bytes = out.as_bytes_mut();
-        if !old.name.is_empty() {
-            put(build::close(bytes, b'S', &old.name));
+        if !new.name.is_empty() {
+            put(build::close(bytes, b'S', &new.name));
             self.expect(Kind::Close, Detail::Own);
         }
-        let text = new.as_ref().map_or(&old.text[..], |n| n.server_text());
-        put(build::parse(bytes, &old.name, text, &old.oids));
-        let undo = self.set_statement(&old.name, new.clone());
+        put(build::parse(bytes, &new.name, new.server_text(), &new.oids));
+        let name = new.name.clone();
+        let undo = self.set_statement(&name, Some(new));
         self.expect(Kind::Parse, Detail::OwnUndo(undo));
-        new
+    }
+
+    /// Parses a statement again in the client's own words.
+    pub(super) fn parse_as_it_is(&mut self, old: &Prepared, generation: u64, out: &mut Out) {
+        let new = self.as_it_is(&old.name, old.text.clone(), old.oids.clone(), generation);
+        self.parse_again(new, out);
     }
 
     pub(super) fn on_bind(&mut self, frame: &[u8], body: &[u8], out: &mut Out) -> Lane {
@@ -132,16 +145,8 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        let generation = self.view.as_ref().map_or(0, |v| v.view.generation);
-        if prepared.generation != generation && self.status != b'E' {
-            match self.plan_again(&prepared, out) {
-                Some(new) => prepared = new,
-                None => {
-                    let undo = self.names.set_portal(bind.portal, None);
-                    self.expect(Kind::Bind, undo_detail(undo));
-                    return Lane::Raw;
-                }
-            }
+        if prepared.generation != self.generation() && self.status != b'E' {
+            prepared = self.plan_again(&prepared, out);
         }
         if prepared.is_rewritten() {
             self.keep_cycle(Some(&prepared));
@@ -185,21 +190,21 @@ impl Session {
         let mut guarded = false;
         let mut text = None;
         let mut binary = None;
-        if let Some(write) = &mut write {
-            if write.is_checked() {
-                guarded = true;
-                if let Some(version) = write.predicate() {
-                    text = Some(version.to_string());
-                    binary = write.point().map(|p| version_bytes(p.table.version_type, version));
-                }
-                write.prepared = Some(prepared.clone());
-                write.values = Some(BoundValues {
-                    formats: (0..bind.param_count()).map(|i| bind.param_format(i)).collect(),
-                    values: (0..bind.param_count())
-                        .map(|i| bind.param(i).flatten().map(<[u8]>::to_vec))
-                        .collect(),
-                });
+        if let Some(write) = &mut write
+            && write.is_checked()
+        {
+            guarded = true;
+            if let Some(version) = write.predicate() {
+                text = Some(version.to_string());
+                binary = write.point().map(|p| version_bytes(p.table.version_type, version));
             }
+            write.prepared = Some(prepared.clone());
+            write.values = Some(BoundValues {
+                formats: (0..bind.param_count()).map(|i| bind.param_format(i)).collect(),
+                values: (0..bind.param_count())
+                    .map(|i| bind.param(i).flatten().map(<[u8]>::to_vec))
+                    .collect(),
+            });
         }
         let added = AddedParam { text: text.as_ref().map(|t| t.as_bytes()), binary: binary.as_deref() };
         let params: &[AddedParam<'_>] = if hidden_param.is_some() { &[added] } else { &[] };

@@ -17,18 +17,20 @@ impl Session {
         let hold = self.hold.as_mut()?;
         let body = frame.get(5..)?;
         match tag {
-            front::DESCRIBE if !hold.executed => {
-                if read_describe(body).is_some_and(|t| t.kind == b'P' && *t.name == *hold.portal_name) {
-                    hold.frames.push((Kind::DescribePortal, Bytes::copy_from_slice(frame)));
-                    return Some(Lane::Done);
-                }
+            front::DESCRIBE
+                if !hold.executed
+                    && read_describe(body)
+                        .is_some_and(|t| t.kind == b'P' && *t.name == *hold.portal_name) =>
+            {
+                hold.frames.push((Kind::DescribePortal, Bytes::copy_from_slice(frame)));
+                return Some(Lane::Done);
             }
-            front::EXECUTE if !hold.executed => {
-                if read_execute(body).is_some_and(|e| *e.portal == *hold.portal_name) {
-                    hold.frames.push((Kind::Execute, Bytes::copy_from_slice(frame)));
-                    hold.executed = true;
-                    return Some(Lane::Done);
-                }
+            front::EXECUTE
+                if !hold.executed && read_execute(body).is_some_and(|e| *e.portal == *hold.portal_name) =>
+            {
+                hold.frames.push((Kind::Execute, Bytes::copy_from_slice(frame)));
+                hold.executed = true;
+                return Some(Lane::Done);
             }
             front::SYNC if hold.executed && self.cycle.executes == 0 => {
                 if hold.portal.prepared.plan.takes_check() && self.is_unsettled() {

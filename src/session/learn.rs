@@ -139,10 +139,10 @@ fn source(
     let at = position(table.version)?;
     let mut shown = named.clone();
     for field in fields.get(..visible)? {
-        if field.table_oid == table.oid {
-            if let Some(column) = table.column_by_attnum(field.attnum) {
-                shown.insert(column.slot);
-            }
+        if field.table_oid == table.oid
+            && let Some(column) = table.column_by_attnum(field.attnum)
+        {
+            shown.insert(column.slot);
         }
     }
     let key_slots: ColumnSet = table.key_columns().map(|c| c.slot).collect();

@@ -18,7 +18,7 @@ use crate::rewrite::render::Rendered;
 use crate::wire::read::{Bind, Field};
 
 /// A statement that a Parse made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     /// Order of sending.
     pub seq: u64,

@@ -36,8 +36,7 @@ impl Session {
     /// Works through what the server has sent.
     pub fn server_input(&mut self, io: &mut Buffers) {
         let mut run = 0;
-        loop {
-            let Some(data) = io.server_in.data().get(run..) else { break };
+        while let Some(data) = io.server_in.data().get(run..) {
             if data.is_empty() || self.closing {
                 break;
             }
@@ -211,11 +210,11 @@ impl Session {
 
     /// A reply to the proxy's own message: kept, never forwarded.
     fn own_frame(&mut self, tag: u8, body: &[u8]) -> Fate {
-        if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head()) {
-            if let Detail::DescribePortal(portal, true) = &head.detail {
-                set_layout(&portal.prepared, body);
-                return Fate::Gone;
-            }
+        if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head())
+            && let Detail::DescribePortal(portal, true) = &head.detail
+        {
+            set_layout(&portal.prepared, body);
+            return Fate::Gone;
         }
         if tag == back::ERROR {
             // An error of a Describe or Parse put in before the client's own message is that message's error.
@@ -254,6 +253,7 @@ impl Session {
                     } else {
                         // The server skips to the client's Sync: so does the client, once it has seen why.
                         self.errored = true;
+                        self.view_awaited = false;
                         super::verdict::forward_error(client, &error);
                     }
                 }
@@ -272,14 +272,14 @@ impl Session {
                 self.errored |= tag == back::ERROR;
                 Fate::Forward
             }
-            Detail::Rerun(sqlstate) => {
+            Detail::Rerun(sqlstate, undo) => {
                 if matches!(tag, back::COMMAND_COMPLETE | back::PARSE_COMPLETE | back::BIND_COMPLETE) {
                     // The original passes: the rewrite was wrong, or what it was made from is out of date.
                     self.rewrite_rejected(&sqlstate);
                     self.view_outdated = true;
                 }
                 self.errored |= tag == back::ERROR;
-                self.put_back(Detail::Rerun(sqlstate));
+                self.put_back(Detail::Rerun(sqlstate, undo));
                 Fate::Forward
             }
             Detail::Query(mut query) => {
@@ -506,13 +506,15 @@ fn map_position(
     // The parser tripped over a piece of ours that closes what the client left open (`WHERE id =`): the client's
     // own text has something else there, or its end.
     let near = fields.get(b'M').is_some_and(|m| m.starts_with(b"syntax error at or near "));
-    if near && rendered.map.is_inserted(&rendered.text, position, encoding) && text.is_ascii() {
-        if let Some(mapped) = mapped {
-            let (at, message) = syntax_error_at(text, mapped.saturating_sub(1));
-            changes.clear();
-            changes.push((b'P', Some((at + 1).to_string().into_bytes())));
-            changes.push((b'M', Some(message.into_bytes())));
-        }
+    if near
+        && rendered.map.is_inserted(&rendered.text, position, encoding)
+        && text.is_ascii()
+        && let Some(mapped) = mapped
+    {
+        let (at, message) = syntax_error_at(text, mapped.saturating_sub(1));
+        changes.clear();
+        changes.push((b'P', Some((at + 1).to_string().into_bytes())));
+        changes.push((b'M', Some(message.into_bytes())));
     }
     if edit::error_with(client.as_bytes_mut(), tag, &fields, &changes) { Fate::Gone } else { Fate::Forward }
 }

@@ -161,7 +161,7 @@ impl Bench {
     }
 
     fn proxy(&self, seed: u64) -> &Proxy {
-        if seed % 2 == 0 { &self.stage.proxy } else { &self.curious }
+        if seed.is_multiple_of(2) { &self.stage.proxy } else { &self.curious }
     }
 
     /// Runs a sequence from the beginning on fresh sessions.

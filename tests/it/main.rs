@@ -1,7 +1,7 @@
 //! Integration tests: the real binary before a real PostgreSQL, which is also the oracle.
 //!
 //! One test program for all topics, so that the library is linked once. Each test gets a PostgreSQL and a proxy
-//! of its own where the runner gives it a process of its own (nextest does).
+//! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod clients;

@@ -124,3 +124,25 @@ fn no_statement_fails_while_the_column_goes_and_comes() {
         "select count(*) from pg_attribute where attrelid = 'projects'::regclass and attname = 'version'";
     assert_eq!(stage.behind().value(columns), "0");
 }
+
+#[test]
+fn what_was_known_goes_with_a_column_made_anew() {
+    let cluster = cluster();
+    let stage = Stage { proxy: Proxy::start(&cluster, &["--catalog-max-age", "0s"]), cluster };
+    let write = "update projects set name = 'x' where id = 1";
+    for looks_between in [false, true] {
+        let mut mine = stage.session();
+        mine.ok("select * from projects where id = 1");
+        for _ in 0..3 {
+            assert_eq!(mine.ok(write), "UPDATE 1");
+        }
+        stage.behind().ok("alter table projects drop column version");
+        if looks_between {
+            assert_eq!(mine.ok(write), "UPDATE 1");
+        }
+        stage.behind().ok("alter table projects add column version integer not null default 1");
+        assert_eq!(mine.ok(write), "UPDATE 1", "looks between: {looks_between}");
+        assert_eq!(stage.version("projects", "id = 1"), "2");
+    }
+    assert_eq!(stage.conflicts(), 0.0);
+}

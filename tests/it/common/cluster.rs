@@ -1,7 +1,7 @@
-//! A throwaway PostgreSQL for one test process.
+//! A throwaway PostgreSQL for one test.
 //!
 //! `initdb` and the schema cost a second, so they run once: the finished data directory is kept under the
-//! target directory and copied (a tenth of a second) for every process. The copy holds two databases, `direct`
+//! target directory and copied (a tenth of a second) for every test. The copy holds two databases, `direct`
 //! and `proxied`, the second made from the first, so that even their OIDs are equal: what a client sees in the
 //! one must be what it sees in the other.
 //!
@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use super::log::Log;
 use super::raw::Raw;
@@ -38,19 +38,13 @@ pub struct Cluster {
     postmaster: Mutex<Child>,
 }
 
-/// The cluster of this process, started by the first test that asks and gone with the last.
+/// A cluster for one test.
 pub fn cluster() -> Arc<Cluster> {
-    static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(|e| e.into_inner());
-    shared.upgrade().unwrap_or_else(|| {
-        let cluster = Arc::new(Cluster::start(&[]));
-        *shared = Arc::downgrade(&cluster);
-        cluster
-    })
+    Arc::new(Cluster::start(&[]))
 }
 
 impl Cluster {
-    /// Starts a cluster that is not shared, with further `-c name=value` settings: for tests that stop it.
+    /// Starts a cluster with further `-c name=value` settings.
     pub fn start(settings: &[&str]) -> Self {
         let template = template();
         let home = Home::new();
@@ -213,7 +207,6 @@ fn template() -> PathBuf {
         "--wal-segsize=1",
     ]));
     fs::write(home.data().join("pg_hba.conf"), HBA).unwrap();
-    let draft = shelf.join(format!("draft-{}", std::process::id()));
     let dir = home.data();
     let cluster = Cluster::launch(home, &[]);
     cluster.direct("postgres").ok("create database direct");
@@ -223,11 +216,11 @@ fn template() -> PathBuf {
     run(Command::new("kill").arg("-INT").arg(postmaster.id().to_string()));
     postmaster.wait().unwrap();
     drop(postmaster);
-    run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&dir).arg(&draft));
-    // Two processes may both have made it: the first rename wins, the other finds a full directory.
-    if fs::rename(&draft, &finished).is_err() {
-        fs::remove_dir_all(&draft).unwrap();
-    }
+    let draft = tempfile::Builder::new().prefix("draft-").tempdir_in(shelf).unwrap();
+    run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&dir).arg(draft.path().join("data")));
+    // Two tests may both have made it: the first rename wins, the other finds a full directory.
+    let renamed = fs::rename(draft.path().join("data"), &finished);
+    assert!(renamed.is_ok() || finished.exists(), "{renamed:?}");
     finished
 }
 

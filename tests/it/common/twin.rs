@@ -16,7 +16,7 @@ pub struct Stage {
     pub cluster: Arc<Cluster>,
 }
 
-/// The usual stage of a test: the shared cluster and a proxy with the built-in defaults.
+/// The usual stage of a test: a cluster of its own and a proxy with the built-in defaults.
 pub fn stage() -> Stage {
     stage_with(&[])
 }
