@@ -71,6 +71,10 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "a syntax error of the client's own was counted as a fault of the rewriting",
+            vec![query("BEGIN"), query("UPDATE projects SET name = CASE WHEN true THEN 'a'")],
+        ),
+        (
             "what waited for the replies of a Query that was refused in a block waited for ever",
             vec![
                 query("BEGIN"),
