@@ -69,6 +69,8 @@ pub struct Look {
     pub database: String,
     /// Role that looked.
     pub role: String,
+    /// A temporary table of the session has a protected relation's name: names mean this to nobody else.
+    pub shadowed: bool,
     /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
     pub frozen: bool,
 }
@@ -107,6 +109,7 @@ struct SessionRow {
     database: String,
     role: String,
     isolation: String,
+    shadowed: bool,
 }
 
 /// The three array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
@@ -175,6 +178,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         tables: statuses,
         database: session.database,
         role: session.role,
+        shadowed: session.shadowed,
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
     })
 }

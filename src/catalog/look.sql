@@ -48,4 +48,7 @@ SELECT 'views', q.list FROM (
         JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid JOIN pg_catalog.pg_class c ON c.oid = w.ev_class AND c.oid <> rel.oid AND c.relkind IN ('v', 'm')
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) AS v) AS q
 UNION ALL
-SELECT 'session', pg_catalog.json_build_object('database', pg_catalog.current_database(), 'role', current_user, 'isolation', pg_catalog.current_setting('transaction_isolation'))::pg_catalog.text
+SELECT 'session', pg_catalog.json_build_object('shadowed', EXISTS (
+    SELECT FROM rel JOIN pg_catalog.pg_class c ON c.oid = rel.oid JOIN pg_catalog.pg_class t ON t.relname = c.relname
+    WHERE t.relnamespace = pg_catalog.pg_my_temp_schema() AND t.oid <> c.oid),
+  'database', pg_catalog.current_database(), 'role', current_user, 'isolation', pg_catalog.current_setting('transaction_isolation'))::pg_catalog.text

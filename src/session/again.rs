@@ -91,23 +91,30 @@ impl Session {
         let fields = again.refused.as_deref().and_then(read_error_fields);
         let sqlstate: Box<[u8]> = fields.and_then(|f| f.sqlstate().map(Into::into)).unwrap_or_default();
         if let Some(bound) = &again.bound {
-            self.parse_again(bound, None, server);
+            let generation = self.generation();
+            self.parse_as_it_is(bound, generation, server);
         }
         for (n, (tag, frame)) in again.frames.iter().enumerate() {
             let body = frame.get(5..).unwrap_or_default();
             let name_undo = match *tag {
-                front::PARSE => read_parse(body).map(|p| self.names.set_statement(p.name, None)),
+                front::PARSE => read_parse(body).map(|p| {
+                    let (text, oids) = (Bytes::copy_from_slice(p.text), p.oids.iter().collect());
+                    let generation = self.generation();
+                    let as_it_is = self.as_it_is(p.name, text, oids, generation);
+                    self.set_statement(p.name, Some(as_it_is))
+                }),
                 front::BIND => read_bind(body).map(|b| self.names.set_portal(b.portal, None)),
                 front::CLOSE => read_close(body).map(|c| match c.kind {
-                    b'S' => self.names.set_statement(c.name, None),
+                    b'S' => self.set_statement(c.name, None),
                     _ => self.names.set_portal(c.name, None),
                 }),
                 _ => None,
             };
             server.extend(frame);
+            let undo = name_undo.unwrap_or_default();
             let detail = match n {
-                0 => Detail::Rerun(sqlstate.clone()),
-                _ => name_undo.map_or(Detail::Plain, Detail::Undo),
+                0 => Detail::Rerun(sqlstate.clone(), undo),
+                _ => Detail::Undo(undo),
             };
             match *tag {
                 front::PARSE => self.expect(Kind::Parse, detail),

@@ -1,11 +1,12 @@
 //! Frames from the client: which stay on the raw lane, and what becomes of the others.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::look::Viewed;
-use super::prepared::Undo;
+use super::prepared::{Prepared, Undo};
 use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
@@ -142,7 +143,7 @@ impl Session {
                     self.expect(Kind::Query, Detail::Plain);
                     return true;
                 };
-                if !self.is_of_no_interest(text) {
+                if self.is_mixed() || !self.is_of_no_interest(text) {
                     return false;
                 }
                 self.drop_unnamed();
@@ -156,7 +157,7 @@ impl Session {
                 if !self.is_of_no_interest(parse.text) {
                     return false;
                 }
-                let undo = self.names.set_statement(parse.name, None);
+                let undo = self.set_statement(parse.name, None);
                 self.expect(Kind::Parse, undo_detail(undo));
             }
             front::BIND => {
@@ -164,7 +165,9 @@ impl Session {
                     self.expect(Kind::Bind, Detail::Plain);
                     return true;
                 };
-                if self.names.statement(bind.statement).is_some() {
+                if self.names.statement(bind.statement).is_some()
+                    || self.names.is_uncertain(bind.statement, self.cycle.number)
+                {
                     return false;
                 }
                 let undo = self.names.set_portal(bind.portal, None);
@@ -179,7 +182,10 @@ impl Session {
                 };
                 if let Some(target) = &target {
                     let known = match kind {
-                        Kind::DescribeStatement => self.names.statement(target.name).is_some(),
+                        Kind::DescribeStatement => {
+                            self.names.statement(target.name).is_some()
+                                || self.names.is_uncertain(target.name, self.cycle.number)
+                        }
                         _ => self.names.portal(target.name).is_some(),
                     };
                     if known {
@@ -198,7 +204,7 @@ impl Session {
             }
             front::CLOSE => {
                 let undo = match read_close(body) {
-                    Some(target) if target.kind == b'S' => self.names.set_statement(target.name, None),
+                    Some(target) if target.kind == b'S' => self.set_statement(target.name, None),
                     Some(target) => self.names.set_portal(target.name, None),
                     None => Undo::None,
                 };
@@ -219,15 +225,43 @@ impl Session {
         if seen.view.prefilter.interest(text) != Interest::None {
             return false;
         }
+        self.view_awaited = false;
         if !fresh {
             self.look_after = true;
         }
         true
     }
 
+    /// Puts a statement in the place of one of its name, or takes that away (`None`).
+    pub(super) fn set_statement(&mut self, name: &[u8], new: Option<Rc<Prepared>>) -> Undo {
+        self.names.set_statement(name, new, self.cycle.number)
+    }
+
+    /// What a name stands for depends on messages of an earlier cycle that may yet fail, or (`mixed`) on messages
+    /// of this one: wait for their replies. True if so.
+    pub(super) fn waits_for_name(&mut self, name: &[u8], mixed: bool, out: &mut Out) -> bool {
+        if self.queue.is_empty() {
+            self.names.settle_all();
+            return false;
+        }
+        if !mixed && !self.names.is_uncertain(name, self.cycle.number) {
+            return false;
+        }
+        if self.cycle.messages > 0 {
+            build::flush(out.as_bytes_mut());
+        }
+        self.wait = Some(Wait::Drain);
+        true
+    }
+
+    /// A Query behind messages without their Sync: it destroys the unnamed statement only if none of them fails.
+    fn is_mixed(&self) -> bool {
+        self.cycle.messages > 0 && self.names.statement(b"").is_some()
+    }
+
     /// A simple Query destroys the unnamed statement and portal.
     fn drop_unnamed(&mut self) {
-        self.names.set_statement(b"", None);
+        self.names.drop_statement(b"");
         self.names.set_portal(b"", None);
     }
 
@@ -248,7 +282,7 @@ impl Session {
             front::QUERY => self.on_query(body, out),
             front::PARSE => self.on_parse(body, out),
             front::BIND => self.on_bind(frame, body, out),
-            front::DESCRIBE => self.on_describe(body),
+            front::DESCRIBE => self.on_describe(body, out),
             front::EXECUTE => self.on_execute(body, out),
             _ => {
                 self.passing(tag);
@@ -261,6 +295,7 @@ impl Session {
     /// server would, nothing until Sync.
     fn answer_locally(&mut self, tag: u8, client: &mut Out) -> Lane {
         if let Some(error) = self.local_error.take() {
+            self.view_awaited = false;
             super::verdict::forward_error(client, &error);
             if tag == front::QUERY {
                 put(build::ready(client.as_bytes_mut(), self.status));
@@ -307,6 +342,9 @@ impl Session {
 
     fn on_query(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(text) = read_query(body) else { return Lane::Raw };
+        if self.is_mixed() && self.waits_for_name(b"", true, out) {
+            return Lane::Later;
+        }
         if self.ensure_view(Some(text), out) == Viewed::Later {
             return Lane::Later;
         }

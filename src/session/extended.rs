@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -26,7 +27,7 @@ impl Session {
             return Lane::Later;
         }
         let Some(plan) = self.lasting_plan(parse.text) else {
-            let undo = self.names.set_statement(parse.name, None);
+            let undo = self.set_statement(parse.name, None);
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
@@ -40,22 +41,16 @@ impl Session {
             None => edit::parse_with_text(out.as_bytes_mut(), &parse, parse.text),
         };
         if !sent {
-            let undo = self.names.set_statement(parse.name, None);
+            let undo = self.set_statement(parse.name, None);
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         }
-        let undo = self.names.set_statement(parse.name, Some(prepared.clone()));
+        let undo = self.set_statement(parse.name, Some(prepared.clone()));
         self.expect(Kind::Parse, Detail::Parse(prepared, undo));
         Lane::Done
     }
 
-    fn prepare(
-        &mut self,
-        name: &[u8],
-        text: Bytes,
-        oids: Vec<u32>,
-        plan: std::sync::Arc<Plan>,
-    ) -> Rc<Prepared> {
+    fn prepare(&mut self, name: &[u8], text: Bytes, oids: Vec<u32>, plan: Arc<Plan>) -> Rc<Prepared> {
         let own_params = usize::from(plan.max_param).max(oids.len());
         let hidden_param = match plan.statements.as_slice() {
             [one] if one.point.as_ref().is_some_and(PointWrite::takes_check) => {
@@ -70,7 +65,7 @@ impl Session {
             name: name.into(),
             text,
             oids,
-            generation: self.view.as_ref().map_or(0, |v| v.view.generation),
+            generation: self.generation(),
             hidden_param: if rendered.is_some() { hidden_param } else { 0 },
             hidden: if rendered.is_some() { hidden } else { 0 },
             hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
@@ -82,45 +77,66 @@ impl Session {
         })
     }
 
+    /// A statement that the server has in the client's own words. A view of another generation plans it anew.
+    pub(super) fn as_it_is(
+        &mut self,
+        name: &[u8],
+        text: Bytes,
+        oids: Vec<u32>,
+        generation: u64,
+    ) -> Rc<Prepared> {
+        let as_it_is = self.prepare(name, text, oids, Arc::default());
+        Rc::new(Prepared { generation, ..Rc::unwrap_or_clone(as_it_is) })
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.view.as_ref().map_or(0, |v| v.view.generation)
+    }
+
     /// Brings a statement whose plan is out of date up to the present view: the server gets a new text only
     /// where that differs, and never where the client would find a result of another shape (a `*` that has grown:
     /// the server itself says so, 0A000).
-    fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Option<Rc<Prepared>> {
-        let Some(plan) = self.lasting_plan(&old.text) else { return self.parse_again(old, None, out) };
-        let new = self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan);
+    fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Rc<Prepared> {
+        let (text, oids) = (old.text.clone(), old.oids.clone());
+        let plan = self.lasting_plan(&text).unwrap_or_default();
+        let new = self.prepare(&old.name, text, oids, plan);
         if new.server_text() == old.server_text() {
             *new.layout.borrow_mut() = old.layout.borrow().clone();
             *new.param_types.borrow_mut() = old.param_types.borrow().clone();
-            self.names.set_statement(&old.name, Some(new.clone()));
-            return Some(new);
+            self.names.replan(&old.name, new.clone());
+            return new;
         }
         if old.statement().is_some_and(|s| s.has_wildcard) {
-            return Some(old.clone());
+            return old.clone();
         }
-        self.parse_again(old, Some(new), out)
+        self.parse_again(new.clone(), out);
+        new
     }
 
-    /// Parses a statement again under its name: in its original form where there is no `new` one.
-    pub(super) fn parse_again(
-        &mut self,
-        old: &Rc<Prepared>,
-        new: Option<Rc<Prepared>>,
-        out: &mut Out,
-    ) -> Option<Rc<Prepared>> {
+    /// Parses a statement again under its name, in another text.
+    fn parse_again(&mut self, new: Rc<Prepared>, out: &mut Out) {
         let bytes = out.as_bytes_mut();
-        if !old.name.is_empty() {
-            put(build::close(bytes, b'S', &old.name));
+        if !new.name.is_empty() {
+            put(build::close(bytes, b'S', &new.name));
             self.expect(Kind::Close, Detail::Own);
         }
-        let text = new.as_ref().map_or(&old.text[..], |n| n.server_text());
-        put(build::parse(bytes, &old.name, text, &old.oids));
-        let undo = self.names.set_statement(&old.name, new.clone());
+        put(build::parse(bytes, &new.name, new.server_text(), &new.oids));
+        let name = new.name.clone();
+        let undo = self.set_statement(&name, Some(new));
         self.expect(Kind::Parse, Detail::OwnUndo(undo));
-        new
+    }
+
+    /// Parses a statement again in the client's own words.
+    pub(super) fn parse_as_it_is(&mut self, old: &Prepared, generation: u64, out: &mut Out) {
+        let new = self.as_it_is(&old.name, old.text.clone(), old.oids.clone(), generation);
+        self.parse_again(new, out);
     }
 
     pub(super) fn on_bind(&mut self, frame: &[u8], body: &[u8], out: &mut Out) -> Lane {
         let Some(bind) = read_bind(body) else { return Lane::Raw };
+        if self.waits_for_name(bind.statement, false, out) {
+            return Lane::Later;
+        }
         if self.ensure_view(None, out) == Viewed::Later {
             return Lane::Later;
         }
@@ -129,16 +145,8 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        let generation = self.view.as_ref().map_or(0, |v| v.view.generation);
-        if prepared.generation != generation && self.status != b'E' {
-            match self.plan_again(&prepared, out) {
-                Some(new) => prepared = new,
-                None => {
-                    let undo = self.names.set_portal(bind.portal, None);
-                    self.expect(Kind::Bind, undo_detail(undo));
-                    return Lane::Raw;
-                }
-            }
+        if prepared.generation != self.generation() && self.status != b'E' {
+            prepared = self.plan_again(&prepared, out);
         }
         if prepared.is_rewritten() {
             self.keep_cycle(Some(&prepared));
@@ -209,10 +217,16 @@ impl Session {
         guarded
     }
 
-    pub(super) fn on_describe(&mut self, body: &[u8]) -> Lane {
+    pub(super) fn on_describe(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(target) = read_describe(body) else { return Lane::Raw };
         if target.kind == b'S' {
-            let Some(prepared) = self.names.statement(target.name).cloned() else { return Lane::Raw };
+            if self.waits_for_name(target.name, false, out) {
+                return Lane::Later;
+            }
+            let Some(prepared) = self.names.statement(target.name).cloned() else {
+                self.expect(Kind::DescribeStatement, Detail::Plain);
+                return Lane::Raw;
+            };
             prepared.described_in.set(self.cycle.number);
             self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
         } else {

@@ -2,6 +2,7 @@
 
 use super::own::{Exchange, Own, OwnStatement};
 use super::state::{Detail, Session, Wait};
+use crate::catalog::View;
 use crate::catalog::look::{self, Look};
 use crate::catalog::views::Seen;
 use crate::sql::prefilter::first_word;
@@ -29,13 +30,28 @@ pub(crate) enum Viewed {
 impl Session {
     /// Takes the shared view in, where a newer one is there and this session has not gone its own way.
     fn adopt_shared(&mut self) {
-        if self.diverged || self.view_outdated {
+        if self.diverged || self.view_outdated || self.view_private {
             return;
         }
         if let Some(shared) = self.shared.views.get(&self.facts.view_key)
             && self.view.as_ref().is_none_or(|mine| mine.at < shared.at)
         {
-            self.view = Some(shared);
+            self.take_view(shared);
+        }
+    }
+
+    /// Plans with this view from now on. Versions of a column that is gone, or was made anew, compare with none.
+    fn take_view(&mut self, seen: Seen) {
+        let before = self.view.replace(seen);
+        let (Some(before), Some(now)) = (before, &self.view) else { return };
+        if before.view.generation == now.view.generation {
+            return;
+        }
+        let version = |view: &View, oid: u32| Some(view.table_by_oid(oid)?.version_column()?.attnum);
+        for table in &before.view.tables {
+            if version(&before.view, table.oid) != version(&now.view, table.oid) {
+                self.observations.forget_table(table.root_oid);
+            }
         }
     }
 
@@ -56,7 +72,9 @@ impl Session {
     /// Makes sure of a view before a statement that it matters to. `mid_cycle`: extended-protocol messages
     /// have been sent since the last Sync.
     pub fn ensure_view(&mut self, text: Option<&[u8]>, out: &mut Out) -> Viewed {
-        if self.view_is_fresh() {
+        // A statement that has waited for a look goes with what it found, however long that took.
+        let awaited = std::mem::take(&mut self.view_awaited) && !self.view_outdated;
+        if awaited || self.view_is_fresh() {
             return Viewed::Ready;
         }
         let usable = self.view.is_some() && !self.view_outdated;
@@ -75,6 +93,7 @@ impl Session {
             _ => return Viewed::Ready,
         }
         self.look(out, !mid_cycle);
+        self.view_awaited = true;
         Viewed::Later
     }
 
@@ -147,6 +166,7 @@ impl Session {
     fn take_look(&mut self, look: Look, at: std::time::Instant, in_transaction: bool) {
         let shared = self.shared.clone();
         let before = self.view.as_ref().map(|v| v.view.generation);
+        self.diverged |= look.shadowed;
         // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
         self.view_private |= in_transaction;
         let seen = if self.diverged || in_transaction {
@@ -156,7 +176,7 @@ impl Session {
         };
         let changed = before != Some(seen.view.generation);
         shared.metrics.catalog_look(if changed { CatalogLook::Changed } else { CatalogLook::Unchanged });
-        self.view = Some(seen);
+        self.take_view(seen);
         self.view_outdated = false;
         if !in_transaction && shared.views.is_news(look.database.as_bytes(), &look.tables) {
             for table in &look.tables {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
@@ -17,7 +18,7 @@ use crate::rewrite::render::Rendered;
 use crate::wire::read::{Bind, Field};
 
 /// A statement that a Parse made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     /// Order of sending.
     pub seq: u64,
@@ -64,14 +65,14 @@ impl Prepared {
         self.hidden_param > 0 || self.statement().and_then(|s| s.point.as_ref()).is_some_and(explicit)
     }
 
-    /// The text on the server is not the client's.
-    pub fn is_rewritten(&self) -> bool {
-        self.rendered.is_some()
-    }
-
     /// The text as the server has it.
     pub fn server_text(&self) -> &[u8] {
         self.rendered.as_ref().map_or(&self.text, |r| &r.text)
+    }
+
+    /// The text on the server is not the client's.
+    pub fn is_rewritten(&self) -> bool {
+        self.rendered.is_some()
     }
 
     /// What [`Portal::surplus`] is for this Bind.
@@ -127,41 +128,98 @@ pub(crate) enum Undo {
     /// Nothing.
     #[default]
     None,
-    /// The statement of this name.
-    Statement(Box<[u8]>, Option<Rc<Prepared>>),
+    /// This change of the statement of this name.
+    Statement(Box<[u8]>, u64),
     /// The portal of this name.
     Portal(Box<[u8]>, Option<Rc<Portal>>),
+}
+
+/// What a name stands for from one message on.
+#[derive(Debug)]
+struct Change {
+    /// Number of the change; 0 once the server has carried it out.
+    number: u64,
+    /// The cycle it was sent in.
+    cycle: u64,
+    statement: Option<Rc<Prepared>>,
 }
 
 /// The two maps.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    statements: HashMap<Box<[u8]>, Rc<Prepared>>,
+    /// The changes of each name that may still count, oldest first: any but the last one counts if those behind
+    /// it fail.
+    statements: HashMap<Box<[u8]>, SmallVec<[Change; 1]>>,
     portals: HashMap<Box<[u8]>, Rc<Portal>>,
+    changes: u64,
 }
 
 impl Names {
     pub fn statement(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
-        if self.statements.is_empty() { None } else { self.statements.get(name) }
+        if self.statements.is_empty() {
+            return None;
+        }
+        self.statements.get(name)?.last()?.statement.as_ref()
+    }
+
+    /// A message of another cycle than this one has changed the name, and may fail without this cycle's failing.
+    pub fn is_uncertain(&self, name: &[u8], cycle: u64) -> bool {
+        let last = if self.statements.is_empty() { None } else { self.statements.get(name) };
+        last.and_then(|c| c.last()).is_some_and(|c| c.number != 0 && c.cycle != cycle)
     }
 
     pub fn portal(&self, name: &[u8]) -> Option<&Rc<Portal>> {
         if self.portals.is_empty() { None } else { self.portals.get(name) }
     }
 
-    /// Puts a statement in the place of one of its name, or takes that away (`None`).
-    pub fn set_statement(&mut self, name: &[u8], new: Option<Rc<Prepared>>) -> Undo {
-        if new.is_none() && self.statements.is_empty() {
+    /// Puts a statement in the place of one of its name, or takes that away (`None`), by a message of this cycle.
+    pub fn set_statement(&mut self, name: &[u8], new: Option<Rc<Prepared>>, cycle: u64) -> Undo {
+        if new.is_none() && !self.statements.contains_key(name) {
             return Undo::None;
         }
-        let old = match new {
-            Some(new) => self.statements.insert(name.into(), new),
-            None => match self.statements.remove(name) {
-                Some(old) => Some(old),
-                None => return Undo::None,
-            },
-        };
-        Undo::Statement(name.into(), old)
+        self.changes += 1;
+        let change = Change { number: self.changes, cycle, statement: new };
+        self.statements.entry(name.into()).or_default().push(change);
+        Undo::Statement(name.into(), self.changes)
+    }
+
+    /// The name stands for nothing from here on, whatever becomes of messages before.
+    pub fn drop_statement(&mut self, name: &[u8]) {
+        if !self.statements.is_empty() {
+            self.statements.remove(name);
+        }
+    }
+
+    /// Puts a plan in the place of one for the same text, with no message to the server.
+    pub fn replan(&mut self, name: &[u8], new: Rc<Prepared>) {
+        if let Some(last) = self.statements.get_mut(name).and_then(|c| c.last_mut()) {
+            last.statement = Some(new);
+        }
+    }
+
+    /// The server has carried a change out: what was before it is over.
+    pub fn settle(&mut self, undo: Undo) {
+        let Undo::Statement(name, number) = undo else { return };
+        let Some(changes) = self.statements.get_mut(&name) else { return };
+        if let Some(at) = changes.iter().position(|c| c.number == number) {
+            changes.drain(..at);
+            if let Some(first) = changes.first_mut() {
+                first.number = 0;
+            }
+        }
+        if changes.iter().all(|c| c.statement.is_none()) {
+            self.statements.remove(&name);
+        }
+    }
+
+    /// Nothing is in flight: the last change of each name is what the server has.
+    pub fn settle_all(&mut self) {
+        self.statements.retain(|_, changes| {
+            let last = changes.pop().filter(|c| c.statement.is_some());
+            changes.clear();
+            changes.extend(last.map(|c| Change { number: 0, ..c }));
+            !changes.is_empty()
+        });
     }
 
     /// Puts a portal in the place of one of its name, or takes that away (`None`).
@@ -182,11 +240,13 @@ impl Names {
     pub fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::None => {}
-            Undo::Statement(name, Some(old)) => {
-                self.statements.insert(name, old);
-            }
-            Undo::Statement(name, None) => {
-                self.statements.remove(&name);
+            Undo::Statement(name, number) => {
+                if let Some(changes) = self.statements.get_mut(&name) {
+                    changes.retain(|c| c.number != number);
+                    if changes.iter().all(|c| c.statement.is_none()) {
+                        self.statements.remove(&name);
+                    }
+                }
             }
             Undo::Portal(name, Some(old)) => {
                 self.portals.insert(name, old);
@@ -199,12 +259,12 @@ impl Names {
 
     /// DEALLOCATE ALL, DISCARD ALL sent as number `seq`: what was parsed later stays.
     pub fn deallocate_all(&mut self, seq: u64) {
-        self.statements.retain(|_, s| s.seq > seq);
+        self.statements.retain(|_, changes| parsed_after(changes, seq));
     }
 
     /// DEALLOCATE name, sent as number `seq`.
     pub fn deallocate(&mut self, name: &[u8], seq: u64) {
-        if self.statements.get(name).is_some_and(|s| s.seq < seq) {
+        if self.statements.get_mut(name).is_some_and(|changes| !parsed_after(changes, seq)) {
             self.statements.remove(name);
         }
     }
@@ -218,4 +278,10 @@ impl Names {
             }
         }
     }
+}
+
+/// Drops what was parsed before number `seq`; true if anything is left.
+fn parsed_after(changes: &mut SmallVec<[Change; 1]>, seq: u64) -> bool {
+    changes.retain(|c| c.statement.as_ref().is_some_and(|s| s.seq > seq));
+    !changes.is_empty()
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::learn::Learner;
+use super::prepared::Undo;
 use super::put;
 use super::queue::Kind;
 use super::server::{Fate, portal_learner, strip_description};
@@ -117,7 +118,7 @@ impl Session {
             let sqlstate =
                 read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
             put(edit::query_with_text(server.as_bytes_mut(), &query.text));
-            self.expect(Kind::Query, Detail::Rerun(sqlstate.into()));
+            self.expect(Kind::Query, Detail::Rerun(sqlstate.into(), Undo::None));
             return Fate::Gone;
         }
         self.errored = true;
@@ -353,10 +354,18 @@ impl Session {
                     self.observations.rollback(now);
                 }
                 self.errored = false;
+                // With AND CHAIN the next transaction has begun.
+                self.view_outdated |= std::mem::take(&mut self.view_private);
             }
             Effect::Savepoint(name) => self.observations.savepoint(name),
-            Effect::RollbackTo(name) => self.observations.rollback_to(name, now),
+            Effect::RollbackTo(name) => {
+                self.observations.rollback_to(name, now);
+                // What the transaction has done to names and tables may be undone.
+                self.view_outdated |= self.view_private;
+            }
             Effect::Release(name) => self.observations.release(name),
+            // Of a failed transaction it answers ROLLBACK.
+            Effect::PrepareTransaction if tag == b"ROLLBACK" => self.observations.rollback(now),
             Effect::PrepareTransaction => self.observations.forget_written(now),
             Effect::DiscardAll => {
                 self.names.deallocate_all(seq);

@@ -253,6 +253,7 @@ impl Session {
                     } else {
                         // The server skips to the client's Sync: so does the client, once it has seen why.
                         self.errored = true;
+                        self.view_awaited = false;
                         super::verdict::forward_error(client, &error);
                     }
                 }
@@ -271,14 +272,14 @@ impl Session {
                 self.errored |= tag == back::ERROR;
                 Fate::Forward
             }
-            Detail::Rerun(sqlstate) => {
+            Detail::Rerun(sqlstate, undo) => {
                 if matches!(tag, back::COMMAND_COMPLETE | back::PARSE_COMPLETE | back::BIND_COMPLETE) {
                     // The original passes: the rewrite was wrong, or what it was made from is out of date.
                     self.rewrite_rejected(&sqlstate);
                     self.view_outdated = true;
                 }
                 self.errored |= tag == back::ERROR;
-                self.put_back(Detail::Rerun(sqlstate));
+                self.put_back(Detail::Rerun(sqlstate, undo));
                 Fate::Forward
             }
             Detail::Query(mut query) => {
@@ -361,8 +362,10 @@ impl Session {
 
     /// The request has been answered in full.
     fn answered(&mut self, entry: Entry<Detail>, client: &mut Out, server: &mut Out) {
-        if let Detail::OwnEnd = entry.detail {
-            self.own_done(client, server)
+        match entry.detail {
+            Detail::OwnEnd => self.own_done(client, server),
+            Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) => self.names.settle(undo),
+            _ => {}
         }
     }
 

@@ -68,7 +68,7 @@ pub(crate) enum Detail {
     /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
     Guarded,
     /// The client's own text, run in place of a rewritten one that the server refused with this SQLSTATE.
-    Rerun(Box<[u8]>),
+    Rerun(Box<[u8]>, Undo),
     /// The Sync whose ReadyForQuery lets a refused cycle be sent again.
     Again,
     /// A Parse whose text was changed.
@@ -94,7 +94,7 @@ impl Detail {
         match self {
             Self::Query(query) => query.plan.moves_observations(),
             Self::Execute(execute) => execute.portal.prepared.plan.moves_observations(),
-            Self::Rerun(_) => true,
+            Self::Rerun(..) => true,
             _ => false,
         }
     }
@@ -182,6 +182,8 @@ pub(crate) struct Session {
     pub view_private: bool,
     /// This session's names or role differ from those it started with: its looks are its own.
     pub diverged: bool,
+    /// The look in flight, or just answered, is the client's next frame's.
+    pub view_awaited: bool,
     /// A statement without a protected word has passed under a view that was too old.
     pub look_after: bool,
     pub names: Names,
@@ -242,6 +244,7 @@ impl Session {
             view_outdated: false,
             view_private: false,
             diverged: false,
+            view_awaited: false,
             look_after: false,
             names: Names::default(),
             observations,
@@ -296,7 +299,11 @@ impl Session {
     /// Puts back what a request that was not carried out had assumed.
     pub fn undo(&mut self, detail: Detail) {
         match detail {
-            Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) | Detail::Bind(_, undo) => {
+            Detail::Undo(undo)
+            | Detail::OwnUndo(undo)
+            | Detail::Rerun(_, undo)
+            | Detail::Parse(_, undo)
+            | Detail::Bind(_, undo) => {
                 self.names.undo(undo);
             }
             _ => {}

@@ -180,7 +180,8 @@ fn a_composite_key_needs_all_its_columns() {
 fn a_key_is_known_in_binary() {
     let stage = stage();
     let uuid = 0x2531_439d_3075_46d6_9c19_63e3_342f_c43e_u128.to_be_bytes();
-    let cases: &[(&str, &str, u32, &[u8], &str, &str)] = &[
+    type Case<'a> = (&'a str, &'a str, u32, &'a [u8], &'a str, &'a str);
+    let cases: &[Case<'_>] = &[
         ("programs", "id", 21, &[0, 2], "2", "name"),
         ("projects", "id", 23, &[0, 0, 0, 3], "3", "name"),
         // drivers bind small numbers as int2, whatever the column (psycopg), or as int8

@@ -136,7 +136,8 @@ fn a_backend_terminated_under_a_guarded_write_is_reported() {
 fn when_the_client_goes_its_backend_goes() {
     let stage = stage();
     let mut judge = stage.behind();
-    let leave: [(&str, fn(&mut Raw)); 6] = [
+    type Leaving = (&'static str, fn(&mut Raw));
+    let leave: [Leaving; 6] = [
         ("idle", |_| {}),
         ("Terminate", |raw| raw.send(&terminate())),
         ("in a transaction", |raw| {

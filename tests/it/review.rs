@@ -1,9 +1,11 @@
 //! Orders of messages and of ends of transactions that a proxy is easily wrong about.
 
+use std::time::{Duration, Instant};
+
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, message, parse, query, sync};
-use crate::common::raw::{BOTH, shape, sqlstate};
-use crate::common::twin::{same, stage};
+use crate::common::raw::{BOTH, Raw, commands, shape, sqlstate, status};
+use crate::common::twin::{same, stage, stage_with};
 
 const READ: &str = "select * from projects where id = $1";
 const WRITE: &str = "update projects set name = $1 where id = $2";
@@ -212,4 +214,177 @@ fn a_returning_fetched_in_parts_forgets_nothing() {
     mine.ok("commit");
     stage.other_writes("update projects set name = 'theirs' where id = 2");
     on_project("2", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 2"), 'I');
+}
+
+#[test]
+fn a_statement_bound_with_too_few_values_stays_protected() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.exchange(&[parse("w", WRITE, &[]), sync()]);
+    twin.exchange(&[bind("w", &["x"]), execute("", 0), sync()]);
+    assert_eq!(shape(&twin.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+}
+
+/// Sends `sql` until it does what is wanted: views of the catalog may be five seconds old.
+fn until(session: &mut Raw, sql: &str, mut wanted: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !wanted() {
+        assert!(Instant::now() < end, "{sql}");
+        session.query(sql);
+    }
+}
+
+#[test]
+fn a_statement_prepared_before_the_column_came_is_protected_from_then_on() {
+    let stage = stage_with(&["--catalog-max-age", "50ms"]);
+    stage.behind().ok("alter table projects drop column version");
+    let mut mine = stage.session();
+    mine.exchange(&[
+        parse("w", WRITE, &[]),
+        parse("r", "select name from projects where id = $1", &[]),
+        sync(),
+    ]);
+    assert_eq!(shape(&mine.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
+    stage.behind().ok("alter table projects add column version integer not null default 1");
+    let mut judge = stage.behind();
+    until(&mut mine, "update projects set name = 'x' where id = 2", || {
+        judge.value("select version from projects where id = 2") == "2"
+    });
+    assert_eq!(shape(&mine.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+    assert_eq!(shape(&mine.exchange(&[bind("r", &["1"]), execute("", 0), sync()])), "2DCZ");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    let reply = mine.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()]);
+    on_project("1", 2, Some(3)).check(&reply, 'I');
+}
+
+#[test]
+fn a_temporary_table_shadows_in_its_own_session_only() {
+    let stage = stage();
+    for create in [
+        "create temp table projects (id int, name text)",
+        "create local temporary table projects (id int, name text)",
+        "create temporary table projects as select 1 as id, 'a' as name",
+        "select 1 as id, 'a' as name into temp projects",
+        "create temporary view projects as select 1 as id, 'a' as name",
+    ] {
+        let mut shadowing = stage.session();
+        shadowing.ok(create);
+        shadowing.ok("select name from projects");
+        let before: i32 = stage.version("projects", "id = 1").parse().unwrap();
+        stage.other_writes("update projects set name = 'x' where id = 1");
+        assert_eq!(stage.version("projects", "id = 1"), (before + 1).to_string(), "{create}");
+    }
+}
+
+#[test]
+fn names_set_in_a_transaction_go_with_what_undoes_them() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query("create schema other; create table other.projects (id int primary key, name text)");
+    twin.query("insert into other.projects values (1, 'other')");
+    for (set, undo) in [
+        ("set search_path = public", "rollback to a"),
+        ("set local search_path = public", "rollback to savepoint a"),
+        ("set search_path = public", "rollback and chain"),
+        ("set local search_path = public", "commit and chain"),
+    ] {
+        twin.query("set search_path = other");
+        twin.query("select name from projects where id = 1");
+        twin.query("begin");
+        twin.query("savepoint a");
+        twin.query(set);
+        twin.query("select name from projects where id = 1");
+        twin.query(undo);
+        let reply = twin.query("update projects set name = 'x' where id = 1");
+        assert_eq!(commands(&reply), ["UPDATE 1"], "{set}, {undo}: {reply:?}");
+        twin.query("rollback");
+    }
+}
+
+#[test]
+fn a_view_may_be_as_short_lived_as_it_likes() {
+    for age in ["0s", "1ms"] {
+        let stage = stage_with(&["--catalog-max-age", age]);
+        let mut twin = stage.twin();
+        for (protocol, id) in BOTH {
+            twin.say(protocol, "select name from projects where id = $1", &[id]);
+            twin.say(protocol, "select body from notes where id = $1", &[id]);
+            twin.say(protocol, WRITE, &["x", id]);
+        }
+        assert_eq!(stage.version("projects", "id = 1"), "2");
+    }
+}
+
+#[test]
+fn the_view_of_an_open_transaction_is_its_own() {
+    let stage = stage_with(&["--catalog-max-age", "1ms"]);
+    let mut twin = stage.twin();
+    twin.query("begin");
+    twin.query("drop table projects cascade");
+    twin.query("create table projects (id int primary key, name text)");
+    twin.query("insert into projects values (1, 'a')");
+    twin.query("select name from projects where id = 1");
+    let mut other = stage.session();
+    for _ in 0..3 {
+        other.ok("select name from programs where id = 1");
+        twin.query("update projects set name = 'x' where id = 1");
+    }
+    twin.query("rollback");
+    twin.query("update projects set name = 'x' where id = 1");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+}
+
+#[test]
+fn a_version_column_made_anew_begins_anew() {
+    let stage = stage();
+    let mut mine = stage.session();
+    stage.other_writes("update projects set name = 'x' where id = 1");
+    mine.ok("select * from projects where id = 1");
+    mine.ok("alter table projects drop column version");
+    mine.ok("select name from projects where id = 1");
+    mine.ok("alter table projects add column version integer not null default 1");
+    assert_eq!(mine.ok("update projects set name = 'x' where id = 1"), "UPDATE 1");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+}
+
+#[test]
+fn prepare_transaction_in_a_failed_block_rolls_back() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id = 1");
+    mine.ok("begin");
+    mine.ok("update projects set name = 'x' where id = 1");
+    mine.query("select 1 / 0");
+    assert_eq!(commands(&mine.query("prepare transaction 'p'")), ["ROLLBACK"]);
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 1"), 'I');
+}
+
+#[test]
+fn ends_of_transactions_inside_one_query() {
+    let stage = stage();
+    let mut mine = stage.session();
+    let seen = |mine: &mut Raw| mine.ok("select * from projects where id = 1");
+    seen(&mut mine);
+    // The first part is committed, the second is not.
+    mine.query("begin; update projects set name = 'a' where id = 1; commit; select 1 / 0");
+    seen(&mut mine);
+    mine.ok("begin");
+    mine.ok("update projects set name = 'b' where id = 1");
+    let reply = mine.query("commit and chain");
+    assert_eq!((commands(&reply), status(&reply)), (vec!["COMMIT".to_owned()], 'T'));
+    mine.ok("update projects set name = 'c' where id = 1");
+    mine.ok("rollback and chain");
+    assert_eq!(mine.ok("update projects set name = 'd' where id = 1"), "UPDATE 1");
+    mine.ok("commit");
+    // A deferred constraint fails at COMMIT.
+    mine.ok("create table parent (id int primary key); create table child (id int references parent deferrable initially deferred)");
+    mine.ok("begin");
+    mine.ok("update projects set name = 'e' where id = 1");
+    mine.ok("insert into child values (5)");
+    assert_eq!(sqlstate(&mine.query("commit")), "23503");
+    assert_eq!(mine.ok("update projects set name = 'f' where id = 1"), "UPDATE 1");
+    assert_eq!(stage.conflicts(), 0.0);
 }

@@ -4,11 +4,19 @@ use super::script::{Msg, Step};
 
 /// What went wrong, and the sequence. Each runs on both proxies.
 pub fn found() -> Vec<(&'static str, Vec<Step>)> {
-    let wrong = |values: usize, formats: Vec<u16>| Msg::Bind {
+    let bind = |values: usize, formats: Vec<u16>| Msg::Bind {
         portal: String::new(),
         statement: "s".into(),
         formats,
         values: vec![Some(b"1".to_vec()); values],
+        results: vec![],
+    };
+    let unnamed = Msg::Parse(String::new(), "UPDATE projects SET name = $2 WHERE id = $1".into(), vec![]);
+    let bind_unnamed = Msg::Bind {
+        portal: String::new(),
+        statement: String::new(),
+        formats: vec![],
+        values: vec![Some(b"1".to_vec()); 2],
         results: vec![],
     };
     let update = Msg::Parse("s".into(), "UPDATE projects SET name = $2 WHERE id = $1".into(), vec![]);
@@ -26,18 +34,53 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             "a Bind of too few values in a failed transaction found another error, and cost its statement the rewrite",
             vec![
                 Step::Send(vec![update.clone(), Msg::Sync]),
-                Step::Send(vec![wrong(1, vec![]), Msg::Sync]),
-                Step::Send(vec![wrong(3, vec![]), Msg::Sync]),
-                Step::Send(vec![wrong(2, vec![]), execute, Msg::Sync]),
+                Step::Send(vec![bind(1, vec![]), Msg::Sync]),
+                Step::Send(vec![bind(3, vec![]), Msg::Sync]),
+                Step::Send(vec![bind(2, vec![]), execute.clone(), Msg::Sync]),
                 query("BEGIN; SELECT 1 / 0"),
-                Step::Send(vec![wrong(1, vec![]), Msg::Sync]),
+                Step::Send(vec![bind(1, vec![]), Msg::Sync]),
             ],
         ),
         (
             "parameter formats of a wrong number were accepted",
             vec![
-                Step::Send(vec![update, wrong(2, vec![0, 0, 0]), Msg::Sync]),
-                Step::Send(vec![wrong(3, vec![0, 0]), Msg::Sync]),
+                Step::Send(vec![update.clone(), bind(2, vec![0, 0, 0]), Msg::Sync]),
+                Step::Send(vec![bind(3, vec![0, 0]), Msg::Sync]),
+            ],
+        ),
+        (
+            "a Close that the server skipped took the statement's rewrite away from a later cycle of the same write",
+            vec![
+                Step::Send(vec![update.clone(), Msg::Sync]),
+                Step::Send(vec![
+                    execute.clone(),
+                    Msg::Close('S', "s".into()),
+                    Msg::Sync,
+                    bind(2, vec![]),
+                    execute.clone(),
+                    Msg::Sync,
+                ]),
+            ],
+        ),
+        (
+            "a Query that the server skipped took the unnamed statement's rewrite away",
+            vec![
+                Step::Send(vec![unnamed.clone(), Msg::Sync]),
+                Step::Send(vec![execute.clone(), Msg::Query("SELECT 1".into()), Msg::Sync]),
+                Step::Send(vec![bind_unnamed, execute, Msg::Sync]),
+            ],
+        ),
+        (
+            "what waited for the replies of a Query that was refused in a block waited for ever",
+            vec![
+                query("BEGIN"),
+                Step::Send(vec![
+                    update,
+                    bind(2, vec![]),
+                    Msg::Query("UPDATE projects SET name = 'a', name = 'b' WHERE id = 1".into()),
+                    bind(2, vec![]),
+                    Msg::Sync,
+                ]),
             ],
         ),
     ]
