@@ -17,7 +17,7 @@ use crate::rewrite::plan::{Plan, PointWrite, Reason};
 use crate::rewrite::render::render_parse;
 use crate::wire::buffer::Out;
 use crate::wire::edit::AddedParam;
-use crate::wire::read::{Bind, read_bind, read_describe, read_execute, read_parse};
+use crate::wire::read::{Bind, I16List, read_bind, read_describe, read_execute, read_parse};
 use crate::wire::{build, edit};
 
 impl Session {
@@ -151,8 +151,12 @@ impl Session {
         if prepared.is_rewritten() {
             self.keep_cycle(Some(&prepared));
         }
+        // Formats for a result that the client does not know of are not looked at.
+        let formats = if prepared.hidden_result { I16List::default() } else { bind.result_formats };
+        let bind = Bind { result_formats: formats, ..bind };
         let portal = Rc::new(Portal {
             result_formats: bind.result_formats.iter().collect(),
+            cycle: self.cycle.number,
             surplus: prepared.surplus(&bind),
             returned: Cell::new(None),
             opened: Cell::new(None),
@@ -210,7 +214,9 @@ impl Session {
         let params: &[AddedParam<'_>] = if hidden_param.is_some() { &[added] } else { &[] };
         let visible = portal.result_formats.len();
         let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
-        put(edit::bind_with(out.as_bytes_mut(), bind, params, columns));
+        let bytes = out.as_bytes_mut();
+        // More formats than a frame can name are the client's mistake, which the server has words for.
+        put(edit::bind_with(bytes, bind, params, columns) || edit::bind_with(bytes, bind, params, None));
         *portal.write.borrow_mut() = write;
         let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
         self.expect(Kind::Bind, Detail::Bind(portal, undo));

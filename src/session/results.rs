@@ -82,7 +82,8 @@ impl Session {
                 let refused =
                     read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
                 let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
-                if refused && alone {
+                // Inside a block it stands, and goes out in its place before what the server says of its own accord.
+                if refused && alone && self.status == b'I' {
                     query.refused = Some(Bytes::copy_from_slice(body));
                     return Fate::Gone;
                 }

@@ -151,7 +151,11 @@ impl Session {
         self.status = read_ready(body).unwrap_or(self.status);
         let entry = match self.queue.reply(back::READY) {
             Reply::End(entry) => entry,
-            Reply::Async => return Fate::Forward,
+            Reply::Async => {
+                // Of a Sync that a copy left over.
+                self.client_ready(self.status, false);
+                return Fate::Forward;
+            }
             _ => {
                 self.desynced(client, back::READY, "a ReadyForQuery that answers nothing outstanding");
                 return Fate::Gone;
@@ -425,7 +429,8 @@ impl Session {
         let Some(rendered) = rendered else { return Fate::Forward };
         if let Some(fields) = read_error_fields(body) {
             let sqlstate = fields.sqlstate().unwrap_or_default();
-            if sqlstate.starts_with(b"42") {
+            // A syntax error there is the client's own, left open before the insertion, as far as anybody can tell.
+            if sqlstate.starts_with(b"42") && sqlstate != b"42601" {
                 let inserted = fields
                     .position()
                     .is_some_and(|p| rendered.map.is_inserted(&rendered.text, p, self.lex.encoding));

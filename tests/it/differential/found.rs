@@ -71,6 +71,18 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "a syntax error of the client's own was counted as a fault of the rewriting",
+            vec![query("BEGIN"), query("UPDATE projects SET name = CASE WHEN true THEN 'a'")],
+        ),
+        (
+            "an error in a block came behind the parameter status that its rollback brings",
+            vec![
+                query("BEGIN"),
+                query("SET ROLE app"),
+                query("UPDATE projects SET name = 'a', name = 'b' WHERE id = 1"),
+            ],
+        ),
+        (
             "what waited for the replies of a Query that was refused in a block waited for ever",
             vec![
                 query("BEGIN"),
