@@ -152,7 +152,7 @@ impl Session {
             self.keep_cycle(Some(&prepared));
         }
         let portal = Rc::new(Portal {
-            result_formats: bind.result_formats.iter().collect(),
+            result_formats: prepared.result_formats(&bind).iter().collect(),
             surplus: prepared.surplus(&bind),
             returned: Cell::new(None),
             opened: Cell::new(None),
@@ -184,6 +184,7 @@ impl Session {
         out: &mut Out,
     ) -> bool {
         let prepared = portal.prepared.clone();
+        let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
         let values = Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding };
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
