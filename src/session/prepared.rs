@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
 use crate::rewrite::render::Rendered;
-use crate::wire::read::{Bind, Field};
+use crate::wire::read::{Bind, Field, I16List};
 
 /// A statement that a Parse made.
 #[derive(Debug, Clone)]
@@ -73,6 +73,12 @@ impl Prepared {
     /// The text on the server is not the client's.
     pub fn is_rewritten(&self) -> bool {
         self.rendered.is_some()
+    }
+
+    /// The result formats to bind with: none where the client knows of no result, or the server would apply the
+    /// client's to the hidden one.
+    pub fn result_formats<'a>(&self, bind: &Bind<'a>) -> I16List<'a> {
+        if self.hidden_result { I16List::default() } else { bind.result_formats }
     }
 
     /// What [`Portal::surplus`] is for this Bind.
