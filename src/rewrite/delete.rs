@@ -1,10 +1,22 @@
-//! DELETE from a protected table: not rewritten, counted.
+//! DELETE from a protected table.
+//!
+//! ```text
+//! DELETE FROM projects WHERE id = 7
+//! DELETE FROM projects WHERE (id = 7) AND projects.version = 5
+//! DELETE FROM projects WHERE id = 7 RETURNING CASE WHEN .. THEN NULL::int4 ELSE .. END AS __sg_v1
+//! ```
+//!
+//! It has no increment, so that the guard form is a RETURNING that raises and that the client does not see. A DELETE with
+//! a RETURNING of its own passes in the guard form's places, counted. So does one under row security, where a RETURNING
+//! may leave rows alone that would be deleted without one.
 
-use super::plan::Reason;
+use super::plan::{GuardSite, Reason, Slot, Verb, VersionSource};
 use super::predicate::{self, Rows};
+use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use crate::sql::clauses;
+use crate::sql::columns::ColumnSet;
 
 impl Statement<'_> {
     /// Plans the DELETE that begins at token `i`.
@@ -16,16 +28,53 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
-        let written = Written::new(code, self.ctx, &delete.target, table);
-        let rows = written.zip(delete.condition).map_or(Rows::Unnamed(Reason::SetWrite), |(written, c)| {
-            predicate::read(code, self.ctx, &written, c).rows
-        });
         if place == Place::Main {
-            self.deleted(delete.returning, &delete.target, table);
+            self.deleted(delete.returning.clone(), &delete.target, table);
         }
-        if self.writes(place) {
-            self.out.unchecked.push(unchecked(table, Reason::Delete, rows.keys()));
+        let Some(written) = Written::new(code, self.ctx, &delete.target, table) else {
+            return self.unchecked(place, unchecked(table, Reason::Encoding, Vec::new()));
+        };
+        let condition = delete.condition.clone().map(|c| predicate::read(code, self.ctx, &written, c));
+        let keys = condition.as_ref().map_or(Vec::new(), |c| c.rows.clone().keys());
+        let complete = |r: &std::ops::Range<usize>| code.is_complete(r);
+        let certain = self.certain
+            && delete.condition.as_ref().is_none_or(complete)
+            && delete.using.as_ref().is_none_or(complete);
+        if !certain {
+            return self.unchecked(place, unchecked(table, Reason::Unparsed, keys));
         }
+        if !table.may_read {
+            return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
+        }
+        let one = matches!(condition.as_ref().map(|c| &c.rows), Some(Rows::One(_)));
+        let alone = one && delete.using.is_none() && !table.statement_triggers;
+        let returns = delete.returning.is_some() || table.row_security;
+        let version = condition.as_ref().and_then(|c| c.version.clone());
+        let site = GuardSite {
+            table: table.clone(),
+            reference: written.reference.clone(),
+            keys,
+            sets: ColumnSet::new(),
+            self_relative: false,
+            moves_key: false,
+            source: version.map_or(VersionSource::Observed, VersionSource::InPredicate),
+            reason: match self.reason(place) {
+                Some(reason) => reason,
+                None if alone => Reason::Batch,
+                None => Reason::Delete,
+            },
+            verb: Verb::Delete,
+            slot: if returns { Slot::Nothing } else { Slot::Returning { at: code.end_before(end) } },
+            guardable: !returns && comparable_key(table),
+        };
+        if let (Reason::Batch, Some(condition), Some(range)) = (site.reason, &condition, delete.condition) {
+            self.out.point = self.point(&site, &delete.target, &written, condition, range);
+        }
+        if returns && self.out.point.is_none() {
+            return self.unchecked(place, unchecked(table, Reason::Delete, site.keys));
+        }
+        self.out.hidden_result = place == Place::Main && site.takes_guard();
+        self.write(place, site);
     }
 }
 

@@ -6,8 +6,11 @@
 //! byte offsets; [`render`] puts the pieces in, with or without an expected version.
 
 pub mod cache;
+pub mod guard;
+pub mod known;
 pub mod plan;
 pub mod render;
+pub mod site;
 
 #[cfg(test)]
 mod client_statements;
@@ -19,6 +22,7 @@ mod increment;
 mod merge;
 mod nested;
 mod on_conflict;
+mod point;
 mod predicate;
 mod self_relative;
 mod statement;
@@ -37,7 +41,7 @@ use crate::sql::lexer::{self, LexError, LexOptions};
 use crate::sql::operand;
 use crate::sql::split;
 use crate::sql::token::TokenKind;
-use plan::{Effect, Plan, PointWrite, Reason, StatementPlan, UncheckedWrite};
+use plan::{Effect, Plan, Reason, StatementPlan, UncheckedWrite, Verb};
 use teach::NameFilter;
 
 /// What a plan depends on beside the text.
@@ -69,12 +73,12 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
     }
     if plan.statements.len() > 1 {
         for statement in &mut plan.statements {
-            if std::mem::take(&mut statement.hidden_result) {
+            // A point write beside other statements: zero rows would be noticed when they have run.
+            let point = statement.point.take();
+            if statement.hidden_result && point.is_some_and(|p| p.verb == Verb::Update) {
                 // Its row would not be known when it is answered.
+                statement.hidden_result = false;
                 statement.edits.retain(|e| !e.insert.starts_with(" RETURNING "));
-            }
-            if let Some(point) = statement.point.take() {
-                statement.unchecked.push(in_batch(point));
             }
         }
     }
@@ -93,17 +97,6 @@ fn changes_names(effect: &Effect) -> bool {
             | Effect::ResetAll
             | Effect::RollbackTo(_)
     )
-}
-
-/// A point write beside other statements is bumped only: zero rows would be noticed when they have run.
-fn in_batch(point: PointWrite) -> UncheckedWrite {
-    let keys = if point.moves_key { Vec::new() } else { vec![point.key] };
-    UncheckedWrite {
-        table: point.table.root_name.clone(),
-        root_oid: point.table.root_oid,
-        reason: Reason::Batch,
-        keys,
-    }
 }
 
 fn max_param(code: Code<'_>, range: Range<usize>) -> u16 {

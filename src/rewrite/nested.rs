@@ -71,7 +71,7 @@ fn explain(statement: &mut Statement<'_>) {
     }
     statement.out.is_query = true;
     if is_query(code, i) {
-        let place = if analyze { Place::Nested } else { Place::Shown };
+        let place = if analyze { Place::Explained } else { Place::Shown };
         statement.query(i, end, place);
         statement.set_effect(effect::of_query(code, i..end));
     } else if analyze && code.word(i, "execute") {
