@@ -60,14 +60,17 @@ impl Statement<'_> {
             source: version.map_or(VersionSource::Observed, VersionSource::InPredicate),
             reason: match self.reason(place) {
                 Some(reason) => reason,
-                None if alone => Reason::Batch,
+                None if alone && !returns => Reason::Batch,
                 None => Reason::Delete,
             },
             verb: Verb::Delete,
             slot: if returns { Slot::Nothing } else { Slot::Returning { at: code.end_before(end) } },
             guardable: !returns && comparable_key(table),
         };
-        if let (Reason::Batch, Some(condition), Some(range)) = (site.reason, &condition, delete.condition) {
+        if let (true, Some(condition), Some(range)) =
+            (alone && place == Place::Main, &condition, delete.condition)
+            && self.reason(place).is_none()
+        {
             self.out.point = self.point(&site, &delete.target, &written, condition, range);
         }
         if returns && self.out.point.is_none() {
@@ -83,22 +86,85 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::Reason;
-    use super::super::testing::{bumped, only};
+    use super::super::testing::{bumped, checked, guarded, only, parsed, parsed_guarded, plan_of, reasons};
 
     #[test]
-    fn counted_with_the_keys_named() {
+    fn one_row() {
+        for (text, want) in [
+            (
+                "DELETE FROM projects WHERE id = 1",
+                "DELETE FROM projects WHERE (id = 1) AND projects.version = 5",
+            ),
+            (
+                "DELETE FROM ONLY public.projects AS p WHERE p.id = 1 AND status = 'x' -- gone\n RETURNING p.id",
+                "DELETE FROM ONLY public.projects AS p WHERE (p.id = 1 AND status = 'x') AND p.version = 5 -- gone\n RETURNING p.id",
+            ),
+            (
+                "DELETE FROM projects WHERE id = 1 AND version = 4",
+                "DELETE FROM projects WHERE id = 1 AND version = 4",
+            ),
+        ] {
+            assert_eq!(checked(text), want);
+            assert_eq!(bumped(text), text);
+        }
+        assert_eq!(
+            parsed("DELETE FROM user_roles WHERE user_id = $1 AND role = $2"),
+            "DELETE FROM user_roles WHERE (user_id = $1 AND role = $2) AND user_roles.version = COALESCE($3::pg_catalog.int4, user_roles.version)"
+        );
+    }
+
+    const RAISE: &str = "CASE WHEN projects.version = COALESCE(('{\"0\":{\"1\":5}}'::jsonb #>> ARRAY['0', projects.id::text])::int4, projects.version) \
+        THEN NULL::int4 ELSE ('sg0.0:' || projects.id::text || ':' || projects.version::text)::int4 END AS __sg_v1";
+
+    #[test]
+    fn a_returning_that_raises() {
+        let text = "DELETE FROM projects WHERE id = 1; SELECT 1";
+        assert_eq!(guarded(text), format!("DELETE FROM projects WHERE id = 1 RETURNING {RAISE}; SELECT 1"));
+        let text = "DELETE FROM projects USING users u WHERE id IN (1) -- all";
+        assert_eq!(
+            guarded(text),
+            format!("DELETE FROM projects USING users u WHERE id IN (1) RETURNING {RAISE} -- all")
+        );
+        assert_eq!(bumped(text), text);
+        assert!(only(text).hidden_result);
+        let text = "WITH d AS (DELETE FROM projects WHERE id = 1) SELECT 1";
+        assert_eq!(guarded(text), text.replace("= 1)", &format!("= 1 RETURNING {RAISE})")));
+        assert!(!only(text).hidden_result);
+        assert_eq!(
+            parsed_guarded("DELETE FROM projects WHERE id = $1", false),
+            "DELETE FROM projects WHERE (id = $1) AND projects.version = COALESCE($2::int4, projects.version) \
+             RETURNING CASE WHEN projects.version = COALESCE(($3::jsonb #>> ARRAY['0', '0', projects.id::text])::int4, projects.version) \
+             THEN NULL::int4 ELSE ('sg0.0:' || projects.id::text || ':' || projects.version::text)::int4 END AS __sg_v1"
+        );
+    }
+
+    #[test]
+    fn counted() {
         for (text, reason, keys) in [
             ("DELETE FROM projects", Reason::Delete, 0),
-            ("DELETE FROM ONLY projects p WHERE p.id = 1 RETURNING *", Reason::Delete, 1),
+            ("DELETE FROM projects WHERE id = 1 + 1", Reason::Delete, 0),
             ("DELETE FROM projects WHERE id IN (1, 2)", Reason::Delete, 2),
             ("DELETE FROM projects USING users JOIN x USING (id) WHERE status = 'x'", Reason::Delete, 0),
+            ("DELETE FROM projects WHERE id IN (1, 2) RETURNING id", Reason::Delete, 2),
+            ("DELETE FROM triggered WHERE id = 1", Reason::Delete, 1),
+            ("DELETE FROM amounts WHERE id = 1", Reason::UnknownKey, 0),
+            ("DELETE FROM locked WHERE id = 1", Reason::Privilege, 1),
+            ("WITH d AS (DELETE FROM projects WHERE id = 1 RETURNING *) SELECT * FROM d", Reason::Delete, 1),
+            ("EXPLAIN ANALYZE DELETE FROM projects", Reason::Nested, 0),
+            ("PREPARE p AS DELETE FROM projects WHERE id = $1", Reason::Nested, 1),
             ("DELETE FROM open_projects WHERE id = 1", Reason::View, 0),
             ("DELETE FROM projects nonsense more WHERE id = 1", Reason::Unparsed, 0),
+            ("DELETE FROM projects WHERE id = 1 AND", Reason::Unparsed, 1),
         ] {
             assert_eq!(bumped(text), text);
-            let plan = only(text);
-            assert_eq!(plan.unchecked.len(), 1, "{text}");
-            assert_eq!((plan.unchecked[0].reason, plan.unchecked[0].keys.len()), (reason, keys), "{text}");
+            assert_eq!(reasons(&only(text)), [(reason, keys)], "{text}");
+            assert!(only(text).point.is_none(), "{text}");
         }
+        assert!(reasons(&only("EXPLAIN DELETE FROM projects")).is_empty());
+        // Checked where it stands alone.
+        let text = "DELETE FROM projects WHERE id = 1 RETURNING id";
+        assert!(only(text).point.is_some() && !only(text).hidden_result);
+        let plan = plan_of(&format!("{text}; SELECT 1"));
+        assert_eq!(reasons(&plan.statements[0]), [(Reason::Delete, 1)]);
     }
 }

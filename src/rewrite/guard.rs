@@ -162,6 +162,7 @@ fn key_part(part: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use super::super::testing::{bumped, guarded, parsed_guarded};
     use super::*;
 
     #[test]
@@ -200,6 +201,221 @@ mod tests {
             (r#"{"\"'":1}"#, r#"E'{"\\"''":1}'"#),
         ] {
             assert_eq!(literal(text), want);
+        }
+    }
+
+    /// `t.version = COALESCE(..) THEN`, as [`guarded`] shows it.
+    fn holds(reference: &str, json: &str, keys: &str) -> String {
+        format!(
+            "{reference}.version = COALESCE(('{json}'::jsonb #>> ARRAY['0', {keys}])::int4, {reference}.version)"
+        )
+    }
+
+    #[test]
+    fn every_place_of_an_increment() {
+        let seven = r#"{"0":{"7":5}}"#;
+        let projects = |json: &str| holds("projects", json, "projects.id::text");
+        let raise = "('sg0.0:' || projects.id::text || ':' || projects.version::text)::int4";
+        for (set, want) in [
+            // Behind the list, in the place of a value, around the client's own increment.
+            (
+                "name = 'x'",
+                format!(
+                    "name = 'x', version = CASE WHEN {} THEN projects.version + 1 ELSE {raise} END",
+                    projects(seven)
+                ),
+            ),
+            (
+                "version = 4, name = 'x'",
+                format!(
+                    "version = CASE WHEN {} THEN projects.version + 1 ELSE {raise} END, name = 'x'",
+                    projects(seven)
+                ),
+            ),
+            (
+                "version = 1 + version, name = 'x'",
+                format!(
+                    "version = CASE WHEN {} THEN 1 + version ELSE {raise} END, name = 'x'",
+                    projects(seven)
+                ),
+            ),
+            (
+                "(name, version) = ('x', 9)",
+                format!(
+                    "(name, version) = ('x', CASE WHEN {} THEN projects.version + 1 ELSE {raise} END)",
+                    projects(seven)
+                ),
+            ),
+            (
+                "version = $2, name = 'x'",
+                format!(
+                    "version = CASE WHEN {} THEN projects.version + 1 WHEN TRUE THEN {raise} ELSE $2 END, name = 'x'",
+                    projects(seven)
+                ),
+            ),
+            // Not checked.
+            ("budget = budget + 1", "budget = budget + 1, version = projects.version + 1".to_owned()),
+        ] {
+            let text = format!("UPDATE projects SET {set} WHERE status = 'x'");
+            assert_eq!(guarded(&text), format!("UPDATE projects SET {want} WHERE status = 'x'"));
+        }
+        let text = "UPDATE projects SET name = 'x' WHERE version = 5 AND status = 'y'";
+        assert_eq!(guarded(text), bumped(text));
+    }
+
+    #[test]
+    fn every_kind_of_write() {
+        for (text, reference, columns, keys, json, number) in [
+            (
+                "UPDATE projects SET name = 'x'§ WHERE id IN (1, 2)",
+                "projects",
+                &["id"][..],
+                &[("id", false)][..],
+                r#"{"0":{"1":5,"2":5}}"#,
+                "0.0",
+            ),
+            (
+                "UPDATE projects AS \"P\" SET name = 'x'§ FROM v WHERE \"P\".id = v.id",
+                "\"P\"",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"7":5}}"#,
+                "0.0",
+            ),
+            (
+                "UPDATE projects SET name = 'x'§ WHERE CURRENT OF c",
+                "projects",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"7":5}}"#,
+                "0.0",
+            ),
+            (
+                "UPDATE triggered SET name = 'x'§ WHERE id = 1",
+                "triggered",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"1":5}}"#,
+                "0.0",
+            ),
+            (
+                "UPDATE events_2024 SET title = 'x'§",
+                "events_2024",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"7":5}}"#,
+                "0.0",
+            ),
+            (
+                "UPDATE user_roles SET note = 'x'§ WHERE user_id = 1",
+                "user_roles",
+                &["user_id", "role"],
+                &[("user_id", false), ("role", true)],
+                r#"{"0":{"7":{"7":5}}}"#,
+                "0.0",
+            ),
+            (
+                "SELECT 1; UPDATE projects SET name = 'x'§ WHERE id = 1",
+                "projects",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"1":5}}"#,
+                "1.0",
+            ),
+            (
+                "WITH a AS (UPDATE projects p SET name = 'x'§) SELECT 1",
+                "p",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"7":5}}"#,
+                "0.0",
+            ),
+            (
+                "EXPLAIN ANALYZE UPDATE projects SET name = 'x'§",
+                "projects",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"7":5}}"#,
+                "0.0",
+            ),
+            (
+                "CREATE TABLE y AS WITH a AS (UPDATE projects SET name = 'x'§ RETURNING id) SELECT 1",
+                "projects",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"7":5}}"#,
+                "0.0",
+            ),
+            (
+                "INSERT INTO projects AS p (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name§ WHERE p.name = 'y' RETURNING id",
+                "p",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"1":5}}"#,
+                "0.0",
+            ),
+            (
+                "MERGE INTO projects p USING v ON p.id = v.id WHEN MATCHED AND x THEN DO NOTHING WHEN MATCHED THEN UPDATE SET name = 'x'§",
+                "p",
+                &["id"],
+                &[("id", false)],
+                r#"{"0":{"7":5}}"#,
+                "0.0",
+            ),
+        ] {
+            let column = |c: &str| format!("{reference}.{c}::text");
+            let holds =
+                holds(reference, json, &columns.iter().map(|c| column(c)).collect::<Vec<_>>().join(", "));
+            let key = |(c, hex): &(&str, bool)| match hex {
+                true => format!("'x' || encode(convert_to({}, 'UTF8'), 'hex')", column(c)),
+                false => column(c),
+            };
+            let keys = keys.iter().map(key).collect::<Vec<_>>().join(" || '.' || ");
+            let guard = format!(
+                ", version = CASE WHEN {holds} THEN {reference}.version + 1 ELSE ('sg{number}:' || {keys} || ':' || {reference}.version::text)::int4 END"
+            );
+            assert_eq!(guarded(&text.replace('§', "")), text.replace('§', &guard));
+        }
+    }
+
+    #[test]
+    fn each_update_of_a_merge_is_a_site() {
+        let text = "MERGE INTO small USING v ON small.id = v.id WHEN MATCHED AND v.a THEN UPDATE SET name = 'x' \
+            WHEN MATCHED THEN UPDATE SET name = 'y' WHEN NOT MATCHED THEN INSERT VALUES (1)";
+        let site = |n: usize| {
+            format!(
+                ", version = CASE WHEN small.version = COALESCE(($2::jsonb #>> ARRAY['{n}', '0', small.id::text])::int2, small.version) \
+                 OR (small.version > ($2::jsonb #>> ARRAY['{n}', '0', small.id::text])::int2 \
+                 AND small.version <= ($2::jsonb #>> ARRAY['{n}', '1', small.id::text])::int2 \
+                 AND small.xmin = pg_current_xact_id()::xid) \
+                 THEN small.version + 1 ELSE ('sg0.{n}:' || small.id::text || ':' || small.version::text)::int2 END"
+            )
+        };
+        let want = text.replace("'x'", &format!("'x'{}", site(0))).replace("'y'", &format!("'y'{}", site(1)));
+        assert_eq!(parsed_guarded(text, true), want);
+    }
+
+    #[test]
+    fn a_prepared_point_write_has_both_forms() {
+        assert_eq!(
+            parsed_guarded("UPDATE projects SET name = $1 WHERE id = $2", false),
+            "UPDATE projects SET name = $1, version = CASE \
+             WHEN projects.version = COALESCE(($4::jsonb #>> ARRAY['0', '0', projects.id::text])::int4, projects.version) \
+             THEN projects.version + 1 ELSE ('sg0.0:' || projects.id::text || ':' || projects.version::text)::int4 END \
+             WHERE (id = $2) AND projects.version = COALESCE($3::int4, projects.version)"
+        );
+    }
+
+    #[test]
+    fn bumps_only() {
+        for text in [
+            "UPDATE amounts SET name = 'x'",
+            "PREPARE p AS UPDATE projects SET name = 'x' WHERE id = 1",
+            "COPY (UPDATE projects SET name = 'x' RETURNING id) TO STDOUT",
+            "EXPLAIN UPDATE projects SET name = 'x' WHERE id = 1",
+        ] {
+            assert!(bumped(text).contains(".version + 1"));
+            assert_eq!(guarded(text), bumped(text));
         }
     }
 }

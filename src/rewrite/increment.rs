@@ -197,9 +197,10 @@ mod tests {
         assert_eq!(plan.statements.len(), 2);
         for (statement, key) in plan.statements.iter().zip(["1", "2"]) {
             assert!(statement.point.is_none());
-            assert_eq!(statement.unchecked.len(), 1);
-            assert_eq!(statement.unchecked[0].reason, Reason::Batch);
-            assert_eq!(statement.unchecked[0].keys, [[super::super::plan::Operand::Literal(key.into())]]);
+            assert!(statement.unchecked.is_empty());
+            assert_eq!(statement.sites.len(), 1);
+            assert_eq!(statement.sites[0].reason, Reason::Batch);
+            assert_eq!(statement.sites[0].keys, [[super::super::plan::Operand::Literal(key.into())]]);
         }
         assert_eq!(
             checked("BEGIN; UPDATE projects SET name='m' WHERE id=1; COMMIT"),

@@ -80,7 +80,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::Reason;
-    use super::super::testing::{bumped, only};
+    use super::super::testing::{bumped, only, reasons};
 
     #[test]
     fn bumps_each_update() {
@@ -93,7 +93,7 @@ mod tests {
             WHEN MATCHED THEN UPDATE SET (status, version) = ('x', p.version + 1) \
             WHEN NOT MATCHED THEN INSERT (id) VALUES (v.id)";
         assert_eq!(bumped(text), want);
-        assert_eq!(only(text).unchecked[0].reason, Reason::Merge);
+        assert_eq!(reasons(&only(text)), [(Reason::Merge, 0), (Reason::Merge, 0)]);
     }
 
     #[test]

@@ -132,7 +132,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::{Operand, Reason};
-    use super::super::testing::{bumped, only};
+    use super::super::testing::{bumped, only, reasons};
 
     #[test]
     fn bumps() {
@@ -155,7 +155,7 @@ mod tests {
             ),
         ] {
             assert_eq!(bumped(text), want);
-            assert_eq!(only(text).unchecked[0].reason, Reason::OnConflict);
+            assert_eq!(reasons(&only(text))[0].0, Reason::OnConflict);
         }
     }
 
@@ -171,7 +171,7 @@ mod tests {
             "INSERT INTO other (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'",
         ] {
             assert_eq!(bumped(text), text);
-            assert!(only(text).unchecked.is_empty(), "{text}");
+            assert!(only(text).unchecked.is_empty() && only(text).sites.is_empty(), "{text}");
         }
     }
 
@@ -193,7 +193,7 @@ mod tests {
             ("(id) SELECT 1 ON CONFLICT (id) DO UPDATE SET name = 'x'", vec![]),
             ("VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'", vec![]),
         ] {
-            assert_eq!(only(&format!("INSERT INTO projects {text}")).unchecked[0].keys, keys, "{text}");
+            assert_eq!(only(&format!("INSERT INTO projects {text}")).unguarded()[0].keys, keys, "{text}");
         }
     }
 

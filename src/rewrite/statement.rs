@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Context;
 use super::hidden_columns::Source;
 use super::plan::{Effect, GuardSite, Reason, ResultKind, StatementPlan, UncheckedWrite};
+use super::site::comparable_key;
 use super::target::unchecked;
 use super::teach::{self, NameFilter};
 use super::{effect, nested};
@@ -118,7 +119,7 @@ impl<'a> Statement<'a> {
 
     /// A write whose increment has a place: it can carry a guard, or where it stands only the increment goes in.
     pub fn write(&mut self, place: Place, mut site: GuardSite) {
-        if !site.guardable && site.reason != Reason::Nested {
+        if !comparable_key(&site.table) && site.reason != Reason::Nested {
             site.reason = if site.table.may_read { Reason::UnknownKey } else { Reason::Privilege };
         }
         match place {
