@@ -221,6 +221,32 @@ mod tests {
     }
 
     #[test]
+    fn ignored_columns() {
+        for text in [
+            "UPDATE projects SET updated_at = now() WHERE id = 1",
+            "UPDATE projects SET (updated_at) = ROW (now()) RETURNING name, id, version",
+            "INSERT INTO projects (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET updated_at = EXCLUDED.updated_at",
+            "MERGE INTO projects p USING v ON p.id = v.id WHEN MATCHED THEN UPDATE SET updated_at = now()",
+        ] {
+            assert_eq!(bumped(text), text);
+            let plan = only(text);
+            assert!(plan.point.is_none() && plan.sites.is_empty() && plan.unchecked.is_empty(), "{text}");
+        }
+        let returning = only("UPDATE projects SET updated_at = now() RETURNING name, id, version");
+        assert_eq!(returning.teaches.len(), 1);
+        for (set, sets, self_relative) in [
+            ("updated_at = now(), name = 'x'", &[2][..], false),
+            ("updated_at = now(), budget = budget + 1", &[3], true),
+            ("updated_at = now(), version = version + 1", &[], true),
+            ("updated_at = now(), version = 5", &[], false),
+        ] {
+            let point = only(&format!("UPDATE projects SET {set} WHERE id = 1")).point.unwrap();
+            assert_eq!(point.sets.iter().collect::<Vec<_>>(), sets, "{set}");
+            assert_eq!(point.self_relative, self_relative, "{set}");
+        }
+    }
+
+    #[test]
     fn what_a_list_sets() {
         let point =
             only("UPDATE projects SET name = 'x', status = 'y', nonsense = 1 WHERE id = 1").point.unwrap();

@@ -18,6 +18,7 @@ mod delete;
 mod effect;
 mod evaluable;
 mod hidden_columns;
+mod hint;
 mod increment;
 mod merge;
 mod nested;
@@ -55,8 +56,8 @@ pub struct Context<'a> {
 
 /// Plans a text. Never fails: what cannot be read is left as it is and counted.
 pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
-    let tokens = match lexer::lex(text, ctx.lex) {
-        Ok(tokens) => tokens.tokens,
+    let (tokens, comments) = match lexer::lex(text, ctx.lex) {
+        Ok(lexed) => (lexed.tokens, lexed.comments),
         Err(error) => return unreadable(text, ctx, error),
     };
     let code = Code { src: text, tokens: &tokens };
@@ -71,6 +72,7 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
         certain &= !changes_names(&statement.effect);
         plan.statements.push(statement);
     }
+    hint::apply(&mut plan, text, &comments);
     if plan.statements.len() > 1 {
         for statement in &mut plan.statements {
             // A point write beside other statements: zero rows would be noticed when they have run.

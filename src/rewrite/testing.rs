@@ -71,11 +71,11 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
     }
 }
 
-/// The catalog of the tests: `projects` (int key), `users` (uuid key), `user_roles` (composite key), `"Odd Name"`
+/// The catalog of the tests: `projects` (int key, `updated_at` ignored), `users` (uuid key), `user_roles` (composite key), `"Odd Name"`
 /// (mixed case), `archive.rates` (not in the search_path), `events` and its partition `events_2024`, tables with
 /// a smallint version, a numeric key, a statement trigger, and without privileges.
 pub fn view() -> View {
-    let projects = table(
+    let mut projects = table(
         PROJECTS,
         "public",
         "projects",
@@ -90,6 +90,7 @@ pub fn view() -> View {
             ("version", INT4),
         ],
     );
+    projects.ignored = [5].into_iter().collect();
     let users = table(
         1002,
         "public",
