@@ -271,6 +271,7 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),
         may_write: row.may_write.unwrap_or(false),
+        ignored: Default::default(),
         settings: settings.clone(),
     })
 }

@@ -5,6 +5,7 @@ pub mod views;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::sql::columns::ColumnSet;
 use crate::sql::prefilter::Prefilter;
 
 pub mod look;
@@ -88,6 +89,8 @@ pub struct Table {
     pub may_read: bool,
     /// The role may UPDATE the version.
     pub may_write: bool,
+    /// Columns (slots) whose change neither checks nor bumps, if nothing else is changed (`ignored_columns`).
+    pub ignored: ColumnSet,
     /// The table's settings.
     pub settings: Arc<TableSettings>,
 }

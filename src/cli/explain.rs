@@ -10,8 +10,11 @@ use crate::catalog::{ExplicitPredicate, TableSettings};
 use crate::config::load;
 use crate::config::load::Given;
 use crate::migrate::{self, ServerError};
-use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Rest, StatementPlan, VersionSource};
-use crate::rewrite::render::{Check, render_parse, render_query};
+use crate::rewrite::known::Known;
+use crate::rewrite::plan::{
+    GuardSite, Operand, Plan, PointWrite, Reason, Rest, StatementPlan, Verb, VersionSource,
+};
+use crate::rewrite::render::{Checks, HiddenParams, render_parse, render_query};
 use crate::rewrite::{Context, plan};
 use crate::sql::encoding::Encoding;
 use crate::sql::lexer::LexOptions;
@@ -97,14 +100,20 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
     if plan.statements.is_empty() {
         say("No statement: forwarded as it is.");
     }
-    let checks: Vec<Check> = plan.statements.iter().map(|s| check(s, seen)).collect();
-    let nothing: Vec<Check> = plan.statements.iter().map(|_| Check::None).collect();
+    let guards: Vec<Vec<Option<Known>>> =
+        plan.statements.iter().map(|s| s.sites.iter().map(|site| known(s, site, seen)).collect()).collect();
+    let checks: Vec<Checks<'_>> = plan
+        .statements
+        .iter()
+        .zip(&guards)
+        .map(|(s, guards)| Checks { version: check(s, seen), guards })
+        .collect();
     let text = |rendered: Option<crate::rewrite::render::Rendered>| {
         rendered.map_or_else(|| sql.to_owned(), |r| String::from_utf8_lossy(&r.text).into_owned())
     };
-    let bare = text(render_query(&plan, sql.as_bytes(), &nothing));
-    let checked = text(render_query(&plan, sql.as_bytes(), &checks));
-    let hidden = hidden_parameter(&plan);
+    let bare = text(render_query(&plan, sql.as_bytes(), &[], NONCE));
+    let checked = text(render_query(&plan, sql.as_bytes(), &checks, NONCE));
+    let hidden = hidden_parameters(&plan);
     say("");
     if plan.max_param == 0 {
         if checked != bare {
@@ -117,30 +126,66 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
     if plan.statements.len() < 2 {
         say(&format!(
             "Sent as a prepared statement:\n  {}",
-            text(render_parse(&plan, sql.as_bytes(), hidden))
+            text(render_parse(&plan, sql.as_bytes(), hidden, NONCE))
         ));
-        if hidden > 0 {
-            say(&format!("  (${hidden} carries the expected version, NULL while nothing has been seen)"));
+        if hidden.version > 0 {
+            say(&format!(
+                "  (${} carries the expected version, NULL while nothing has been seen)",
+                hidden.version
+            ));
+        }
+        if hidden.known > 0 {
+            say(&format!(
+                "  (${} carries the versions by key where other statements stand beside it or several rows may be written, NULL else)",
+                hidden.known
+            ));
         }
     }
     out
 }
 
-fn check(statement: &StatementPlan, seen: i64) -> Check {
-    match &statement.point {
-        Some(point) if point.takes_check() => match &point.source {
-            VersionSource::WrittenBack(Operand::Literal(n)) => n.parse().map_or(Check::None, Check::Version),
-            _ => Check::Version(seen),
-        },
-        _ => Check::None,
+/// Marks what a guard raises; the proxy's own is not to be guessed.
+const NONCE: &str = "sg_nonce_";
+
+fn check(statement: &StatementPlan, seen: i64) -> Option<i64> {
+    let point = statement.point.as_ref().filter(|p| p.takes_check())?;
+    expected(&point.source, seen)
+}
+
+fn expected(source: &VersionSource, seen: i64) -> Option<i64> {
+    match source {
+        VersionSource::Observed | VersionSource::WrittenBack(Operand::Param(_)) => Some(seen),
+        VersionSource::WrittenBack(Operand::Literal(n)) => n.parse().ok(),
+        VersionSource::Hint(n) => Some(*n),
+        VersionSource::InPredicate(_) => None,
     }
 }
 
-fn hidden_parameter(plan: &Plan) -> u16 {
-    match plan.statements.as_slice() {
-        [one] if one.point.as_ref().is_some_and(PointWrite::takes_check) => plan.max_param.saturating_add(1),
-        _ => 0,
+/// What a guard may be given: the rows that the text names.
+fn known(statement: &StatementPlan, site: &GuardSite, seen: i64) -> Option<Known> {
+    if statement.point.is_some() || !site.takes_guard() {
+        return None;
     }
+    let expected = expected(&site.source, seen)?;
+    let mut known = Known::new();
+    for key in &site.keys {
+        let parts = key.iter().map(|part| match part {
+            Operand::Literal(text) => Some(&**text),
+            Operand::Param(_) => None,
+        });
+        if let Some(parts) = parts.collect::<Option<Vec<_>>>() {
+            known.expect(&parts, expected);
+        }
+    }
+    Some(known)
+}
+
+fn hidden_parameters(plan: &Plan) -> HiddenParams {
+    let [one] = plan.statements.as_slice() else { return HiddenParams::default() };
+    let checks = one.point.as_ref().is_some_and(PointWrite::takes_check);
+    let version = if checks { plan.max_param.saturating_add(1) } else { 0 };
+    let known = if one.takes_guard() { plan.max_param.max(version).saturating_add(1) } else { 0 };
+    HiddenParams { version, known, own_writes: true }
 }
 
 /// What happens to one statement, a sentence for each fact.
@@ -151,6 +196,10 @@ fn sentences(statement: &StatementPlan, sql: &str, look: &Look) -> Vec<String> {
         if let Rest::Opaque = point.rest {
             out.push("Where no row is found, its other conditions are taken as true: they cannot be evaluated safely.".into());
         }
+    }
+    let point = statement.point.as_ref().map(|p| p.site);
+    for (_, site) in statement.sites.iter().enumerate().filter(|(n, _)| Some(*n) != point) {
+        out.push(format!("A write of {}: {}", site.table.root_name, site_sentence(site)));
     }
     for write in &statement.unchecked {
         out.push(format!("A write of {}: {}", write.table, reason_sentence(write.reason)));
@@ -207,6 +256,9 @@ fn point_sentence(point: &PointWrite) -> String {
         _ if !point.predicate_allowed => {
             format!("A write of one row of {table}: bumped, but not checked, and counted.")
         }
+        VersionSource::Hint(n) => format!(
+            "A write of one row of {table} whose comment names the version that it is based on (rule 3, a hint): bumped, and checked against version {n}."
+        ),
         VersionSource::WrittenBack(_) => format!(
             "A write of one row of {table} that writes the version back (rule 2): the value becomes the expected version, the assignment the increment."
         ),
@@ -214,6 +266,38 @@ fn point_sentence(point: &PointWrite) -> String {
             "A write of one row of {table}: bumped, and checked against the version that the session has last seen of that row (rule 4, observed); where it has seen none it is a blind write."
         ),
     }
+}
+
+/// A write in the guard form.
+fn site_sentence(site: &GuardSite) -> String {
+    let why = match site.reason {
+        Reason::SetWrite => "it does not name its rows by primary key",
+        Reason::SeveralRows => "it names several rows",
+        Reason::Batch => "other statements stand beside it",
+        Reason::OnConflict => "it is an INSERT .. ON CONFLICT DO UPDATE",
+        Reason::Merge => "it is a MERGE",
+        Reason::Cte => "it stands inside a WITH, or beside one that writes",
+        Reason::UpdateFrom => "it is an UPDATE .. FROM",
+        Reason::CurrentOf => "it is a WHERE CURRENT OF",
+        Reason::Nested => "it stands inside EXPLAIN ANALYZE",
+        Reason::Delete => "it is a DELETE of rows that are not named one by one",
+        Reason::StatementTrigger => "the table has a statement trigger, which runs even for zero rows",
+        reason => return reason_sentence(reason).to_owned(),
+    };
+    let bumped = if site.verb == Verb::Delete { "" } else { "bumped, and " };
+    if site.self_relative {
+        return "bumped, not checked, as it only counts up or down and cannot overwrite anyone's change."
+            .into();
+    }
+    if matches!(site.source, VersionSource::InPredicate(_)) {
+        return "left to the version that its own condition names.".into();
+    }
+    if !site.takes_guard() {
+        return "bumped, not checked: its key is of a type that is not compared.".into();
+    }
+    format!(
+        "{bumped}checked row by row in the guard form, since {why}: a row that has another version than the session has seen makes the server fail the statement; rows that it has not seen pass."
+    )
 }
 
 fn reason_sentence(reason: Reason) -> &'static str {

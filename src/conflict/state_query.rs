@@ -139,6 +139,7 @@ pub(super) mod tests {
             row_security: false,
             may_read: true,
             may_write: true,
+            ignored: Default::default(),
             settings: Arc::new(TableSettings {
                 schema: "public".into(),
                 name: name.into(),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::plan::{Operand, Reason, VersionSource};
-use super::testing::{bumped, checked, only, parsed};
+use super::testing::{bumped, checked, guarded, only, parsed, reasons};
 
 /// Point writes with the version expected: text, and as a Query that expects version 5.
 const CHECKED: &[(&str, &str)] = &[
@@ -33,6 +33,14 @@ const CHECKED: &[(&str, &str)] = &[
     (
         "UPDATE projects SET name='k' WHERE id=('1'::int4)",
         "UPDATE projects SET name='k', version = projects.version + 1 WHERE (id=('1'::int4)) AND projects.version = 5",
+    ),
+    (
+        "DELETE FROM projects WHERE projects.id = 6",
+        "DELETE FROM projects WHERE (projects.id = 6) AND projects.version = 5",
+    ),
+    (
+        r#"DELETE FROM "projects" WHERE "projects"."id" IN (7)"#,
+        r#"DELETE FROM "projects" WHERE ("projects"."id" IN (7)) AND "projects".version = 5"#,
     ),
 ];
 
@@ -106,6 +114,10 @@ fn guarded_by_the_application_itself() {
             r#"UPDATE "projects" SET "name" = $1, "updated_at" = $2, "version" = $3 WHERE "projects"."id" = $4 AND "projects"."version" = $5"#,
             Operand::Param(5),
         ),
+        (
+            r#"DELETE FROM "projects" WHERE "projects"."id" = $1 AND "projects"."version" = $2"#,
+            Operand::Param(2),
+        ),
     ] {
         assert_eq!(parsed(text), text);
         assert_eq!(checked(text), text);
@@ -130,8 +142,8 @@ fn self_relative_is_bumped_only() {
     }
 }
 
-/// Writes that are bumped, not checked.
-const UNCHECKED: &[(&str, &str, Reason)] = &[
+/// Writes that carry a guard where versions are known; shown without.
+const GUARDED: &[(&str, &str, Reason)] = &[
     (
         r#"UPDATE "projects" SET "name" = (CASE WHEN ("projects"."id" = 1) THEN 'b' WHEN ("projects"."id" = 2) THEN 'c' ELSE NULL END)::varchar(200) WHERE "projects"."id" IN (1, 2, 3)"#,
         r#"UPDATE "projects" SET "name" = (CASE WHEN ("projects"."id" = 1) THEN 'b' WHEN ("projects"."id" = 2) THEN 'c' ELSE NULL END)::varchar(200), version = "projects".version + 1 WHERE "projects"."id" IN (1, 2, 3)"#,
@@ -162,31 +174,17 @@ const UNCHECKED: &[(&str, &str, Reason)] = &[
         r#"INSERT INTO "projects" ("id","name") VALUES ($1,$2) ON CONFLICT ("id") DO UPDATE SET "id"=EXCLUDED."id","name"=EXCLUDED."name", version = "projects".version + 1 RETURNING "id","name", "projects".version AS __sg_v1"#,
         Reason::OnConflict,
     ),
-    (
-        "DELETE FROM projects WHERE projects.id = 6",
-        "DELETE FROM projects WHERE projects.id = 6",
-        Reason::Delete,
-    ),
-    (
-        r#"DELETE FROM "projects" WHERE "projects"."id" IN (7)"#,
-        r#"DELETE FROM "projects" WHERE "projects"."id" IN (7)"#,
-        Reason::Delete,
-    ),
-    (
-        r#"DELETE FROM "projects" WHERE "projects"."id" = $1 AND "projects"."version" = $2"#,
-        r#"DELETE FROM "projects" WHERE "projects"."id" = $1 AND "projects"."version" = $2"#,
-        Reason::Delete,
-    ),
 ];
 
 #[test]
-fn bumped_and_counted() {
-    for (text, want, reason) in UNCHECKED {
+fn bumped_or_guarded() {
+    for (text, want, reason) in GUARDED {
         assert_eq!(bumped(text), *want);
         let plan = only(text);
         assert!(plan.point.is_none(), "{text}");
-        let reasons: Vec<_> = plan.unchecked.iter().map(|u| (&*u.table, u.reason)).collect();
-        assert_eq!(reasons, [("projects", *reason)], "{text}");
+        assert!(plan.unchecked.is_empty() && plan.sites[0].takes_guard(), "{text}");
+        assert_eq!(reasons(&plan)[0].0, *reason, "{text}");
+        assert!(guarded(text).contains("version = CASE WHEN "), "{text}");
     }
 }
 

@@ -1,10 +1,22 @@
-//! DELETE from a protected table: not rewritten, counted.
+//! DELETE from a protected table.
+//!
+//! ```text
+//! DELETE FROM projects WHERE id = 7
+//! DELETE FROM projects WHERE (id = 7) AND projects.version = 5
+//! DELETE FROM projects WHERE id = 7 RETURNING CASE WHEN .. THEN NULL::int4 ELSE .. END AS __sg_v1
+//! ```
+//!
+//! It has no increment, so that the guard form is a RETURNING that raises and that the client does not see. A DELETE with
+//! a RETURNING of its own passes in the guard form's places, counted. So does one under row security, where a RETURNING
+//! may leave rows alone that would be deleted without one.
 
-use super::plan::Reason;
+use super::plan::{GuardSite, Reason, Slot, Verb, VersionSource};
 use super::predicate::{self, Rows};
+use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use crate::sql::clauses;
+use crate::sql::columns::ColumnSet;
 
 impl Statement<'_> {
     /// Plans the DELETE that begins at token `i`.
@@ -16,16 +28,56 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
-        let written = Written::new(code, self.ctx, &delete.target, table);
-        let rows = written.zip(delete.condition).map_or(Rows::Unnamed(Reason::SetWrite), |(written, c)| {
-            predicate::read(code, self.ctx, &written, c).rows
-        });
         if place == Place::Main {
-            self.deleted(delete.returning, &delete.target, table);
+            self.deleted(delete.returning.clone(), &delete.target, table);
         }
-        if self.writes(place) {
-            self.out.unchecked.push(unchecked(table, Reason::Delete, rows.keys()));
+        let Some(written) = Written::new(code, self.ctx, &delete.target, table) else {
+            return self.unchecked(place, unchecked(table, Reason::Encoding, Vec::new()));
+        };
+        let condition = delete.condition.clone().map(|c| predicate::read(code, self.ctx, &written, c));
+        let keys = condition.as_ref().map_or(Vec::new(), |c| c.rows.clone().keys());
+        let complete = |r: &std::ops::Range<usize>| code.is_complete(r);
+        let certain = self.certain
+            && delete.condition.as_ref().is_none_or(complete)
+            && delete.using.as_ref().is_none_or(complete);
+        if !certain {
+            return self.unchecked(place, unchecked(table, Reason::Unparsed, keys));
         }
+        if !table.may_read {
+            return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
+        }
+        let one = matches!(condition.as_ref().map(|c| &c.rows), Some(Rows::One(_)));
+        let alone = one && delete.using.is_none() && !table.statement_triggers;
+        let returns = delete.returning.is_some() || table.row_security;
+        let version = condition.as_ref().and_then(|c| c.version.clone());
+        let site = GuardSite {
+            table: table.clone(),
+            reference: written.reference.clone(),
+            keys,
+            sets: ColumnSet::new(),
+            self_relative: false,
+            moves_key: false,
+            source: version.map_or(VersionSource::Observed, VersionSource::InPredicate),
+            reason: match self.reason(place) {
+                Some(reason) => reason,
+                None if alone && !returns => Reason::Batch,
+                None => Reason::Delete,
+            },
+            verb: Verb::Delete,
+            slot: if returns { Slot::Nothing } else { Slot::Returning { at: code.end_before(end) } },
+            guardable: !returns && comparable_key(table),
+        };
+        if let (true, Some(condition), Some(range)) =
+            (alone && place == Place::Main, &condition, delete.condition)
+            && self.reason(place).is_none()
+        {
+            self.out.point = self.point(&site, &delete.target, &written, condition, range);
+        }
+        if returns && self.out.point.is_none() {
+            return self.unchecked(place, unchecked(table, Reason::Delete, site.keys));
+        }
+        self.out.hidden_result = place == Place::Main && site.takes_guard();
+        self.write(place, site);
     }
 }
 
@@ -34,22 +86,85 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::Reason;
-    use super::super::testing::{bumped, only};
+    use super::super::testing::{bumped, checked, guarded, only, parsed, parsed_guarded, plan_of, reasons};
 
     #[test]
-    fn counted_with_the_keys_named() {
+    fn one_row() {
+        for (text, want) in [
+            (
+                "DELETE FROM projects WHERE id = 1",
+                "DELETE FROM projects WHERE (id = 1) AND projects.version = 5",
+            ),
+            (
+                "DELETE FROM ONLY public.projects AS p WHERE p.id = 1 AND status = 'x' -- gone\n RETURNING p.id",
+                "DELETE FROM ONLY public.projects AS p WHERE (p.id = 1 AND status = 'x') AND p.version = 5 -- gone\n RETURNING p.id",
+            ),
+            (
+                "DELETE FROM projects WHERE id = 1 AND version = 4",
+                "DELETE FROM projects WHERE id = 1 AND version = 4",
+            ),
+        ] {
+            assert_eq!(checked(text), want);
+            assert_eq!(bumped(text), text);
+        }
+        assert_eq!(
+            parsed("DELETE FROM user_roles WHERE user_id = $1 AND role = $2"),
+            "DELETE FROM user_roles WHERE (user_id = $1 AND role = $2) AND user_roles.version = COALESCE($3::pg_catalog.int4, user_roles.version)"
+        );
+    }
+
+    const RAISE: &str = "CASE WHEN projects.version = COALESCE(('{\"0\":{\"1\":5}}'::jsonb #>> ARRAY['0', projects.id::text])::int4, projects.version) \
+        THEN NULL::int4 ELSE ('sg0.0:' || projects.id::text || ':' || projects.version::text)::int4 END AS __sg_v1";
+
+    #[test]
+    fn a_returning_that_raises() {
+        let text = "DELETE FROM projects WHERE id = 1; SELECT 1";
+        assert_eq!(guarded(text), format!("DELETE FROM projects WHERE id = 1 RETURNING {RAISE}; SELECT 1"));
+        let text = "DELETE FROM projects USING users u WHERE id IN (1) -- all";
+        assert_eq!(
+            guarded(text),
+            format!("DELETE FROM projects USING users u WHERE id IN (1) RETURNING {RAISE} -- all")
+        );
+        assert_eq!(bumped(text), text);
+        assert!(only(text).hidden_result);
+        let text = "WITH d AS (DELETE FROM projects WHERE id = 1) SELECT 1";
+        assert_eq!(guarded(text), text.replace("= 1)", &format!("= 1 RETURNING {RAISE})")));
+        assert!(!only(text).hidden_result);
+        assert_eq!(
+            parsed_guarded("DELETE FROM projects WHERE id = $1", false),
+            "DELETE FROM projects WHERE (id = $1) AND projects.version = COALESCE($2::int4, projects.version) \
+             RETURNING CASE WHEN projects.version = COALESCE(($3::jsonb #>> ARRAY['0', '0', projects.id::text])::int4, projects.version) \
+             THEN NULL::int4 ELSE ('sg0.0:' || projects.id::text || ':' || projects.version::text)::int4 END AS __sg_v1"
+        );
+    }
+
+    #[test]
+    fn counted() {
         for (text, reason, keys) in [
             ("DELETE FROM projects", Reason::Delete, 0),
-            ("DELETE FROM ONLY projects p WHERE p.id = 1 RETURNING *", Reason::Delete, 1),
+            ("DELETE FROM projects WHERE id = 1 + 1", Reason::Delete, 0),
             ("DELETE FROM projects WHERE id IN (1, 2)", Reason::Delete, 2),
             ("DELETE FROM projects USING users JOIN x USING (id) WHERE status = 'x'", Reason::Delete, 0),
+            ("DELETE FROM projects WHERE id IN (1, 2) RETURNING id", Reason::Delete, 2),
+            ("DELETE FROM triggered WHERE id = 1", Reason::Delete, 1),
+            ("DELETE FROM amounts WHERE id = 1", Reason::UnknownKey, 0),
+            ("DELETE FROM locked WHERE id = 1", Reason::Privilege, 1),
+            ("WITH d AS (DELETE FROM projects WHERE id = 1 RETURNING *) SELECT * FROM d", Reason::Delete, 1),
+            ("EXPLAIN ANALYZE DELETE FROM projects", Reason::Nested, 0),
+            ("PREPARE p AS DELETE FROM projects WHERE id = $1", Reason::Nested, 1),
             ("DELETE FROM open_projects WHERE id = 1", Reason::View, 0),
             ("DELETE FROM projects nonsense more WHERE id = 1", Reason::Unparsed, 0),
+            ("DELETE FROM projects WHERE id = 1 AND", Reason::Unparsed, 1),
         ] {
             assert_eq!(bumped(text), text);
-            let plan = only(text);
-            assert_eq!(plan.unchecked.len(), 1, "{text}");
-            assert_eq!((plan.unchecked[0].reason, plan.unchecked[0].keys.len()), (reason, keys), "{text}");
+            assert_eq!(reasons(&only(text)), [(reason, keys)], "{text}");
+            assert!(only(text).point.is_none(), "{text}");
         }
+        assert!(reasons(&only("EXPLAIN DELETE FROM projects")).is_empty());
+        // Checked where it stands alone.
+        let text = "DELETE FROM projects WHERE id = 1 RETURNING id";
+        assert!(only(text).point.is_some() && !only(text).hidden_result);
+        let plan = plan_of(&format!("{text}; SELECT 1"));
+        assert_eq!(reasons(&plan.statements[0]), [(Reason::Delete, 1)]);
     }
 }

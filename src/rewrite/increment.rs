@@ -9,12 +9,11 @@
 
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
-use super::plan::Edit;
+use super::plan::Slot;
 use super::self_relative;
 use super::target::Written;
 use super::written_back::{self, VersionSet};
+use crate::catalog::Table;
 use crate::sql::assignments;
 use crate::sql::code::Code;
 use crate::sql::columns::ColumnSet;
@@ -23,16 +22,18 @@ use crate::sql::lexer::LexOptions;
 /// A SET list, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetList {
-    /// What makes it bump the version exactly once.
-    pub edits: SmallVec<[Edit; 2]>,
+    /// Where the increment goes, so that it bumps the version exactly once.
+    pub slot: Slot,
     /// What the client's text does to the version.
     pub version: VersionSet,
-    /// The columns set, without the version.
+    /// The columns set, without the version and the ignored ones.
     pub sets: ColumnSet,
     /// Sets a column of the key.
     pub moves_key: bool,
-    /// Every assignment beside the version's is of the kind `c = c + e`.
+    /// Every assignment beside the version's and those of ignored columns is of the kind `c = c + e`.
     pub self_relative: bool,
+    /// It sets ignored columns and nothing else: it neither checks nor bumps.
+    pub only_ignored: bool,
 }
 
 /// Reads a SET list. `keep_version`: an assignment of the version stays as it is (the statement guards itself).
@@ -47,11 +48,12 @@ pub fn set_list(
     let table = written.table;
     let version = table.version_column()?;
     let mut list = SetList {
-        edits: SmallVec::new(),
+        slot: Slot::Nothing,
         version: VersionSet::Absent,
         sets: ColumnSet::new(),
         moves_key: false,
         self_relative: true,
+        only_ignored: true,
     };
     for assignment in assignments::assignments(code, range.clone())? {
         if code.is_name(assignment.column, &version.name) {
@@ -62,29 +64,38 @@ pub fn set_list(
                 list.version = VersionSet::Value(None);
                 continue;
             }
-            let (set, edits) = written_back::version_value(code, opts, written, assignment.value?);
-            list.version = set;
-            list.edits.extend(edits);
+            (list.version, list.slot) = written_back::version_value(code, opts, written, assignment.value?);
             continue;
         }
-        list.self_relative &= self_relative::is(code, written, &assignment);
         // A name that the table has not got is the server's to refuse.
-        if let Some(column) = table.columns.iter().position(|c| code.is_name(assignment.column, &c.name)) {
+        let column = table.columns.iter().position(|c| code.is_name(assignment.column, &c.name));
+        if column.is_some_and(|c| is_ignored(table, c)) {
+            continue;
+        }
+        list.only_ignored = false;
+        list.self_relative &= self_relative::is(code, written, &assignment);
+        if let Some(column) = column {
             list.moves_key |= table.key.contains(&column);
             if let Some(column) = table.columns.get(column) {
                 list.sets.insert(column.slot);
             }
         }
     }
-    if list.version == VersionSet::Absent {
-        let bump = format!(", {} = {}", written.version, written.increment());
-        list.edits.push(Edit::insert(code.end_before(range.end), bump));
+    list.only_ignored &= list.version == VersionSet::Absent;
+    if list.version == VersionSet::Absent && !list.only_ignored {
+        let column = written.version.as_str().into();
+        list.slot = Slot::Append { at: code.end_before(range.end), column };
     }
     // A version written back alone is a change of its own: the client says what it is based on.
     if list.sets.is_empty() && matches!(list.version, VersionSet::Value(_)) {
         list.self_relative = false;
     }
     Some(list)
+}
+
+/// A column whose change is nobody's loss. A key column never is: the row would be another one.
+fn is_ignored(table: &Table, column: usize) -> bool {
+    !table.key.contains(&column) && table.columns.get(column).is_some_and(|c| table.ignored.contains(c.slot))
 }
 
 #[cfg(test)]
@@ -186,9 +197,10 @@ mod tests {
         assert_eq!(plan.statements.len(), 2);
         for (statement, key) in plan.statements.iter().zip(["1", "2"]) {
             assert!(statement.point.is_none());
-            assert_eq!(statement.unchecked.len(), 1);
-            assert_eq!(statement.unchecked[0].reason, Reason::Batch);
-            assert_eq!(statement.unchecked[0].keys, [[super::super::plan::Operand::Literal(key.into())]]);
+            assert!(statement.unchecked.is_empty());
+            assert_eq!(statement.sites.len(), 1);
+            assert_eq!(statement.sites[0].reason, Reason::Batch);
+            assert_eq!(statement.sites[0].keys, [[super::super::plan::Operand::Literal(key.into())]]);
         }
         assert_eq!(
             checked("BEGIN; UPDATE projects SET name='m' WHERE id=1; COMMIT"),
@@ -205,6 +217,32 @@ mod tests {
             let plan = plan_of(&text);
             assert_eq!(plan.statements[1].unchecked[0].reason, Reason::Unparsed);
             assert!(plan.statements[1].teaches.is_empty());
+        }
+    }
+
+    #[test]
+    fn ignored_columns() {
+        for text in [
+            "UPDATE projects SET updated_at = now() WHERE id = 1",
+            "UPDATE projects SET (updated_at) = ROW (now()) RETURNING name, id, version",
+            "INSERT INTO projects (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET updated_at = EXCLUDED.updated_at",
+            "MERGE INTO projects p USING v ON p.id = v.id WHEN MATCHED THEN UPDATE SET updated_at = now()",
+        ] {
+            assert_eq!(bumped(text), text);
+            let plan = only(text);
+            assert!(plan.point.is_none() && plan.sites.is_empty() && plan.unchecked.is_empty(), "{text}");
+        }
+        let returning = only("UPDATE projects SET updated_at = now() RETURNING name, id, version");
+        assert_eq!(returning.teaches.len(), 1);
+        for (set, sets, self_relative) in [
+            ("updated_at = now(), name = 'x'", &[2][..], false),
+            ("updated_at = now(), budget = budget + 1", &[3], true),
+            ("updated_at = now(), version = version + 1", &[], true),
+            ("updated_at = now(), version = 5", &[], false),
+        ] {
+            let point = only(&format!("UPDATE projects SET {set} WHERE id = 1")).point.unwrap();
+            assert_eq!(point.sets.iter().collect::<Vec<_>>(), sets, "{set}");
+            assert_eq!(point.self_relative, self_relative, "{set}");
         }
     }
 

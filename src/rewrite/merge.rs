@@ -5,10 +5,14 @@
 //! MERGE INTO projects p USING v ON p.id = v.id WHEN MATCHED THEN UPDATE SET name = v.name, version = p.version + 1
 //! ```
 
-use super::increment;
-use super::plan::Reason;
+use std::sync::Arc;
+
+use super::increment::{self, SetList};
+use super::plan::{GuardSite, Reason, Verb, VersionSource};
+use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
+use crate::catalog::Table;
 use crate::sql::clauses;
 
 impl Statement<'_> {
@@ -21,24 +25,53 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
-        let mut reason = self.reason(place).unwrap_or(Reason::Merge);
-        match Written::new(code, self.ctx, &merge.target, table) {
-            _ if !self.certain => reason = Reason::Unparsed,
-            _ if !table.may_write => reason = Reason::Privilege,
-            None => reason = Reason::Encoding,
+        let deletes = (i..end).any(|n| {
+            code.depth(n) == code.depth(i) && code.words(n, &["then", "delete"]) && !code.is_named(n)
+        });
+        if deletes {
+            // No RETURNING of ours can raise for it.
+            self.unchecked(place, unchecked(table, Reason::Delete, Vec::new()));
+        }
+        if merge.sets.is_empty() {
+            return;
+        }
+        let written = Written::new(code, self.ctx, &merge.target, table);
+        let reason = match &written {
+            _ if !self.certain => Reason::Unparsed,
+            _ if !table.may_write => Reason::Privilege,
+            None => Reason::Encoding,
             Some(written) => {
-                let lists = merge.sets.into_iter();
-                let lists: Option<Vec<_>> =
-                    lists.map(|set| increment::set_list(code, self.ctx.lex, &written, set, false)).collect();
-                match lists {
-                    Some(lists) => self.out.edits.extend(lists.into_iter().flat_map(|l| l.edits)),
-                    None => reason = Reason::Unparsed,
+                let read = |set| increment::set_list(code, self.ctx.lex, written, set, false);
+                match merge.sets.into_iter().map(read).collect::<Option<Vec<_>>>() {
+                    Some(lists) => {
+                        for list in lists.into_iter().filter(|l| !l.only_ignored) {
+                            let site = merged(table, written, list, self.reason(place));
+                            self.write(place, site);
+                        }
+                        return;
+                    }
+                    None => Reason::Unparsed,
                 }
             }
-        }
-        if self.writes(place) {
-            self.out.unchecked.push(unchecked(table, reason, Vec::new()));
-        }
+        };
+        self.unchecked(place, unchecked(table, reason, Vec::new()));
+    }
+}
+
+/// One `WHEN MATCHED THEN UPDATE SET`.
+fn merged(table: &Arc<Table>, written: &Written<'_>, list: SetList, place: Option<Reason>) -> GuardSite {
+    GuardSite {
+        table: table.clone(),
+        reference: written.reference.clone(),
+        keys: Vec::new(),
+        sets: list.sets,
+        self_relative: list.self_relative,
+        moves_key: list.moves_key,
+        source: VersionSource::Observed,
+        reason: place.unwrap_or(Reason::Merge),
+        verb: Verb::Merge,
+        slot: list.slot,
+        guardable: comparable_key(table),
     }
 }
 
@@ -47,7 +80,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::Reason;
-    use super::super::testing::{bumped, only};
+    use super::super::testing::{bumped, only, reasons};
 
     #[test]
     fn bumps_each_update() {
@@ -60,7 +93,7 @@ mod tests {
             WHEN MATCHED THEN UPDATE SET (status, version) = ('x', p.version + 1) \
             WHEN NOT MATCHED THEN INSERT (id) VALUES (v.id)";
         assert_eq!(bumped(text), want);
-        assert_eq!(only(text).unchecked[0].reason, Reason::Merge);
+        assert_eq!(reasons(&only(text)), [(Reason::Merge, 0), (Reason::Merge, 0)]);
     }
 
     #[test]

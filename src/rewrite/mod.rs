@@ -6,8 +6,11 @@
 //! byte offsets; [`render`] puts the pieces in, with or without an expected version.
 
 pub mod cache;
+pub mod guard;
+pub mod known;
 pub mod plan;
 pub mod render;
+pub mod site;
 
 #[cfg(test)]
 mod client_statements;
@@ -15,10 +18,12 @@ mod delete;
 mod effect;
 mod evaluable;
 mod hidden_columns;
+mod hint;
 mod increment;
 mod merge;
 mod nested;
 mod on_conflict;
+mod point;
 mod predicate;
 mod self_relative;
 mod statement;
@@ -37,7 +42,7 @@ use crate::sql::lexer::{self, LexError, LexOptions};
 use crate::sql::operand;
 use crate::sql::split;
 use crate::sql::token::TokenKind;
-use plan::{Effect, Plan, PointWrite, Reason, StatementPlan, UncheckedWrite};
+use plan::{Effect, Plan, Reason, StatementPlan, UncheckedWrite, Verb};
 use teach::NameFilter;
 
 /// What a plan depends on beside the text.
@@ -51,8 +56,8 @@ pub struct Context<'a> {
 
 /// Plans a text. Never fails: what cannot be read is left as it is and counted.
 pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
-    let tokens = match lexer::lex(text, ctx.lex) {
-        Ok(tokens) => tokens.tokens,
+    let (tokens, comments) = match lexer::lex(text, ctx.lex) {
+        Ok(lexed) => (lexed.tokens, lexed.comments),
         Err(error) => return unreadable(text, ctx, error),
     };
     let code = Code { src: text, tokens: &tokens };
@@ -67,14 +72,15 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
         certain &= !changes_names(&statement.effect);
         plan.statements.push(statement);
     }
+    hint::apply(&mut plan, text, &comments);
     if plan.statements.len() > 1 {
         for statement in &mut plan.statements {
-            if std::mem::take(&mut statement.hidden_result) {
+            // A point write beside other statements: zero rows would be noticed when they have run.
+            let point = statement.point.take();
+            if statement.hidden_result && point.is_some_and(|p| p.verb == Verb::Update) {
                 // Its row would not be known when it is answered.
+                statement.hidden_result = false;
                 statement.edits.retain(|e| !e.insert.starts_with(" RETURNING "));
-            }
-            if let Some(point) = statement.point.take() {
-                statement.unchecked.push(in_batch(point));
             }
         }
     }
@@ -93,17 +99,6 @@ fn changes_names(effect: &Effect) -> bool {
             | Effect::ResetAll
             | Effect::RollbackTo(_)
     )
-}
-
-/// A point write beside other statements is bumped only: zero rows would be noticed when they have run.
-fn in_batch(point: PointWrite) -> UncheckedWrite {
-    let keys = if point.moves_key { Vec::new() } else { vec![point.key] };
-    UncheckedWrite {
-        table: point.table.root_name.clone(),
-        root_oid: point.table.root_oid,
-        reason: Reason::Batch,
-        keys,
-    }
 }
 
 fn max_param(code: Code<'_>, range: Range<usize>) -> u16 {

@@ -71,7 +71,7 @@ fn explain(statement: &mut Statement<'_>) {
     }
     statement.out.is_query = true;
     if is_query(code, i) {
-        let place = if analyze { Place::Nested } else { Place::Shown };
+        let place = if analyze { Place::Explained } else { Place::Shown };
         statement.query(i, end, place);
         statement.set_effect(effect::of_query(code, i..end));
     } else if analyze && code.word(i, "execute") {
@@ -158,6 +158,14 @@ fn create(statement: &mut Statement<'_>) {
     let range = statement.tokens.clone();
     let queries = |i: &usize| code.word(*i, "as") && (is_query(code, i + 1) || code.word(i + 1, "execute"));
     statement.out.is_query = range.clone().any(|i| queries(&i));
+    let table = ["table", "temp", "temporary", "local", "global", "unlogged"];
+    if let Some(query) = range.clone().find(queries)
+        && code.any_word(range.start + 1, &table)
+        && clauses::is_modifying(code, query + 1, range.end)
+    {
+        // CREATE TABLE .. AS WITH a AS (UPDATE ..) SELECT ..
+        statement.query(query + 1, range.end, Place::Cte);
+    }
     statement.set_effect(Effect::Catalog);
 }
 
@@ -166,7 +174,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::{Effect, Reason};
-    use super::super::testing::{bumped, only};
+    use super::super::testing::{bumped, only, reasons};
 
     #[test]
     fn bumped_not_checked() {
@@ -189,7 +197,7 @@ mod tests {
             assert_eq!(bumped(&text), want);
             let plan = only(&text);
             assert_eq!(plan.point, None, "{text}");
-            assert_eq!(plan.unchecked.first().map(|u| u.reason), reason, "{text}");
+            assert_eq!(reasons(&plan).first().map(|r| r.0), reason, "{text}");
         }
     }
 
@@ -204,7 +212,8 @@ mod tests {
             .replace("email = 'x'", "email = 'x', version = users.version + 1");
         assert_eq!(bumped(text), want);
         let plan = only(text);
-        let reasons: Vec<_> = plan.unchecked.iter().map(|u| (&*u.table, u.reason)).collect();
+        assert!(plan.sites.iter().all(|s| s.takes_guard()));
+        let reasons: Vec<_> = plan.sites.iter().map(|s| (&*s.table.name, s.reason)).collect();
         assert_eq!(reasons, [("projects", Reason::Cte), ("users", Reason::Cte)]);
         assert!(plan.teaches.is_empty() && plan.hidden.is_empty());
     }

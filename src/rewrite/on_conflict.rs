@@ -11,9 +11,11 @@
 
 use super::Context;
 use super::increment;
-use super::plan::{Operand, Reason};
+use super::plan::{GuardSite, Operand, Reason, Verb, VersionSource};
+use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
+use super::written_back::VersionSet;
 use crate::catalog::Table;
 use crate::sql::clauses::{self, Insert};
 use crate::sql::code::Code;
@@ -31,32 +33,48 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
-        let mut reason = self.reason(place).unwrap_or(Reason::OnConflict);
-        let mut keys = Vec::new();
-        if let Some(set) = insert.set.clone() {
-            match Written::new(code, self.ctx, &insert.target, table) {
-                _ if !self.certain => reason = Reason::Unparsed,
-                _ if !table.may_write => reason = Reason::Privilege,
-                None => reason = Reason::Encoding,
-                Some(written) => match increment::set_list(code, self.ctx.lex, &written, set, false) {
-                    Some(list) => {
-                        self.out.edits.extend(list.edits);
-                        if conflicts_on_key(code, &insert, table)
-                            && (!list.moves_key || key_is_excluded(code, &insert, table))
-                        {
-                            keys = proposed_keys(code, self.ctx, &insert, table);
-                        }
-                    }
-                    None => reason = Reason::Unparsed,
-                },
-            }
-        }
         if place == Place::Main {
             self.returning(insert.returning.clone(), &insert.target, table);
         }
-        if insert.set.is_some() && self.writes(place) {
-            self.out.unchecked.push(unchecked(table, reason, keys));
-        }
+        let Some(set) = insert.set.clone() else { return };
+        let reason = match Written::new(code, self.ctx, &insert.target, table) {
+            _ if !self.certain => Reason::Unparsed,
+            _ if !table.may_write => Reason::Privilege,
+            None => Reason::Encoding,
+            Some(written) => match increment::set_list(code, self.ctx.lex, &written, set, false) {
+                Some(list) if list.only_ignored => return,
+                Some(list) => {
+                    let certain_keys = conflicts_on_key(code, &insert, table);
+                    let keys_stay = !list.moves_key || certain_keys && key_is_excluded(code, &insert, table);
+                    let keys = certain_keys.then(|| proposed_keys(code, self.ctx, &insert, table));
+                    let keys = keys.unwrap_or_default();
+                    let source = match list.version {
+                        VersionSet::Value(Some(value)) if keys.len() == 1 => {
+                            VersionSource::WrittenBack(value)
+                        }
+                        _ => VersionSource::Observed,
+                    };
+                    return self.write(
+                        place,
+                        GuardSite {
+                            table: table.clone(),
+                            reference: written.reference.clone(),
+                            keys,
+                            sets: list.sets,
+                            self_relative: list.self_relative,
+                            moves_key: !keys_stay,
+                            source,
+                            reason: self.reason(place).unwrap_or(Reason::OnConflict),
+                            verb: Verb::Upsert,
+                            slot: list.slot,
+                            guardable: comparable_key(table),
+                        },
+                    );
+                }
+                None => Reason::Unparsed,
+            },
+        };
+        self.unchecked(place, unchecked(table, reason, Vec::new()));
     }
 }
 
@@ -114,7 +132,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::{Operand, Reason};
-    use super::super::testing::{bumped, only};
+    use super::super::testing::{bumped, only, reasons};
 
     #[test]
     fn bumps() {
@@ -137,7 +155,7 @@ mod tests {
             ),
         ] {
             assert_eq!(bumped(text), want);
-            assert_eq!(only(text).unchecked[0].reason, Reason::OnConflict);
+            assert_eq!(reasons(&only(text))[0].0, Reason::OnConflict);
         }
     }
 
@@ -153,7 +171,7 @@ mod tests {
             "INSERT INTO other (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'",
         ] {
             assert_eq!(bumped(text), text);
-            assert!(only(text).unchecked.is_empty(), "{text}");
+            assert!(only(text).unchecked.is_empty() && only(text).sites.is_empty(), "{text}");
         }
     }
 
@@ -175,7 +193,7 @@ mod tests {
             ("(id) SELECT 1 ON CONFLICT (id) DO UPDATE SET name = 'x'", vec![]),
             ("VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'", vec![]),
         ] {
-            assert_eq!(only(&format!("INSERT INTO projects {text}")).unchecked[0].keys, keys, "{text}");
+            assert_eq!(only(&format!("INSERT INTO projects {text}")).unguarded()[0].keys, keys, "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use super::site::{GuardSite, Slot, Verb};
 use crate::catalog::Table;
 use crate::sql::columns::ColumnSet;
 pub use crate::sql::splice::Edit;
@@ -25,6 +26,7 @@ impl Plan {
                 && s.hidden.is_empty()
                 && s.teaches.is_empty()
                 && s.point.is_none()
+                && s.sites.is_empty()
                 && s.unchecked.is_empty()
         })
     }
@@ -32,6 +34,11 @@ impl Plan {
     /// An expected version is to be added to its first statement.
     pub fn takes_check(&self) -> bool {
         self.statements.first().and_then(|s| s.point.as_ref()).is_some_and(PointWrite::takes_check)
+    }
+
+    /// What is known of rows is to be added to its first statement, for the guard form.
+    pub fn takes_guard(&self) -> bool {
+        self.statements.first().is_some_and(StatementPlan::takes_guard)
     }
 
     /// Its outcome may change what a scope knows of rows otherwise than by a read.
@@ -63,12 +70,13 @@ pub struct StatementPlan {
     pub effect: Effect,
     /// SELECT or DML: takes a snapshot, may read or write protected rows.
     pub is_query: bool,
-    /// Edits made in every form: the increment, hidden columns. Sorted by `at`, disjoint.
+    /// Edits made in every form: hidden columns, and the increment of writes that are never checked. Sorted by `at`,
+    /// disjoint.
     pub edits: Vec<Edit>,
     /// Hidden columns that `edits` appends to the statement's result, in order; they are its last columns.
     pub hidden: Vec<HiddenColumn>,
-    /// The statement has got a RETURNING of its version that the client must not see at all: rows, description
-    /// and all (a self-relative write, whose outcome nothing else tells).
+    /// The statement may get a RETURNING that the client must not see at all, rows, description and all: of the
+    /// version (a self-relative write, whose outcome nothing else tells), or of a DELETE's guard (NULL in every row).
     pub hidden_result: bool,
     /// The result has a `*` in its output list: its shape changes when a table gains a column.
     pub has_wildcard: bool,
@@ -78,14 +86,37 @@ pub struct StatementPlan {
     pub result: ResultKind,
     /// The one write that can be checked in the predicate form.
     pub point: Option<PointWrite>,
-    /// Every other write of a protected table: bumped where its clauses are certain, not checked.
+    /// Writes whose increment is put in when the text is rendered, with a guard or without; that of `point` too.
+    pub sites: Vec<GuardSite>,
+    /// Every other write of a protected table: bumped where its clauses are certain, never checked.
     pub unchecked: Vec<UncheckedWrite>,
 }
 
 impl StatementPlan {
     /// It writes rows of a protected table.
     pub fn writes(&self) -> bool {
-        self.result != ResultKind::Read || self.point.is_some() || !self.unchecked.is_empty()
+        self.result != ResultKind::Read
+            || self.point.is_some()
+            || !self.sites.is_empty()
+            || !self.unchecked.is_empty()
+    }
+
+    /// What is known of rows may be added to it, for the guard form.
+    pub fn takes_guard(&self) -> bool {
+        self.sites.iter().any(GuardSite::takes_guard)
+    }
+
+    /// Its writes, but for the point, as they are if no guard is put in: bumped, not checked.
+    pub fn unguarded(&self) -> Vec<UncheckedWrite> {
+        let point = self.point.as_ref().map(|p| p.site);
+        let sites = self.sites.iter().enumerate().filter(|(n, _)| Some(*n) != point);
+        let sites = sites.map(|(_, site)| UncheckedWrite {
+            table: site.table.root_name.clone(),
+            root_oid: site.table.root_oid,
+            reason: site.reason,
+            keys: if site.moves_key { Vec::new() } else { site.keys.clone() },
+        });
+        sites.chain(self.unchecked.iter().cloned()).collect()
     }
 }
 
@@ -137,6 +168,8 @@ pub enum VersionSource {
     InPredicate(Operand),
     /// `SET version = 5`: the assignment became the increment, the value is the expectation.
     WrittenBack(Operand),
+    /// `/* expected_version=5 */`.
+    Hint(i64),
 }
 
 /// A write of exactly one row named by its primary key.
@@ -148,9 +181,13 @@ pub struct PointWrite {
     pub reference: Box<str>,
     /// The FROM item of the probe: the target as spelled, with ONLY and alias (`public.projects AS p`).
     pub target: Box<str>,
+    /// UPDATE or DELETE.
+    pub verb: Verb,
+    /// Its place in the statement's `sites`: where the increment goes, and what the guard form needs.
+    pub site: usize,
     /// Key values in key order.
     pub key: Vec<Operand>,
-    /// Columns it sets, without the version column.
+    /// Columns it sets, without the version column and ignored ones; empty for a DELETE.
     pub sets: ColumnSet,
     /// Every assignment is of the self-relative kind (`c = c + e`): no check, the increment only.
     pub self_relative: bool,

@@ -308,7 +308,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::{PointWrite, VersionSource};
-    use super::super::testing::{checked, only};
+    use super::super::testing::{checked, only, reasons};
     use super::*;
 
     fn point(table: &str, condition: &str) -> PointWrite {
@@ -478,9 +478,8 @@ mod tests {
         ] {
             let plan = only(&format!("UPDATE {table} SET name = 'x' WHERE {condition}"));
             assert_eq!(plan.point, None, "{condition}");
-            let got: Vec<_> = plan.unchecked.iter().map(|u| (u.reason, u.keys.len())).collect();
-            assert_eq!(got, [(reason, keys)], "{condition}");
-            assert_eq!(plan.edits.is_empty(), reason == Reason::Privilege, "{condition}");
+            assert_eq!(reasons(&plan), [(reason, keys)], "{condition}");
+            assert_eq!(plan.sites.is_empty(), reason == Reason::Privilege, "{condition}");
         }
     }
 }

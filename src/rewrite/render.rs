@@ -1,16 +1,30 @@
 //! Puts a plan's pieces into the text.
 
-use super::plan::{Edit, Plan, PointWrite};
+use super::guard;
+use super::known::Known;
+use super::plan::{Edit, GuardSite, Plan, PointWrite, StatementPlan};
 use crate::sql::ident::quote_ident;
 use crate::sql::splice::{self, SpliceMap};
 
-/// What a statement of a Query is checked against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
-    /// Nothing: it only bumps.
-    None,
-    /// The row must have this version.
-    Version(i64),
+/// What a statement of a Query is checked against. By default it only bumps.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Checks<'a> {
+    /// Predicate form: the version that the row of its point write must have.
+    pub version: Option<i64>,
+    /// Guard form: what is known of the rows of each of its `sites`. Missing, `None` or empty: the site only bumps.
+    pub guards: &'a [Option<Known>],
+}
+
+/// The parameters added to a Parse. A Bind sends NULL for the one that it does not use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HiddenParams {
+    /// Number of the expected version's, of the version column's type; 0: none, no predicate.
+    pub version: u16,
+    /// Number of what is known of the rows of all sites, a `jsonb` ([`super::known::parameter`]); 0: none, no guard.
+    pub known: u16,
+    /// Guards accept what the transaction's own writes left ([`Known::accept_own`]). They need to read `xmin`, which
+    /// the role may do only with SELECT on the whole table.
+    pub own_writes: bool,
 }
 
 /// A rewritten text.
@@ -22,38 +36,72 @@ pub struct Rendered {
     pub map: SpliceMap,
 }
 
-/// The text of a Query with the checks of its statements (missing ones are [`Check::None`]). `None` if nothing
-/// changes: the original goes out.
-pub fn render_query(plan: &Plan, text: &[u8], checks: &[Check]) -> Option<Rendered> {
-    let expected = |n: usize| match checks.get(n) {
-        Some(Check::Version(version)) => Some(version.to_string()),
-        Some(Check::None) | None => None,
-    };
-    render(plan, text, expected)
-}
-
-/// The text of a Parse. Its write is checked against the added parameter `$hidden_param`, which is NULL in a
-/// Bind that knows no version; 0 if none is added. `None` if nothing changes.
-pub fn render_parse(plan: &Plan, text: &[u8], hidden_param: u16) -> Option<Rendered> {
-    let expected = |n: usize| {
-        let point = plan.statements.get(n)?.point.as_ref().filter(|_| hidden_param > 0)?;
-        let ty = point.table.version_type.sql_name();
-        Some(format!("COALESCE(${hidden_param}::pg_catalog.{ty}, {})", version_of(point)?))
-    };
-    render(plan, text, expected)
-}
-
-fn render(plan: &Plan, text: &[u8], expected: impl Fn(usize) -> Option<String>) -> Option<Rendered> {
-    let mut edits: Vec<Edit> = Vec::new();
+/// The text of a Query with the checks of its statements (missing ones only bump). `nonce` (letters and digits, a
+/// letter first, not to be guessed) marks what guards raise. `None` if nothing changes: the original goes out.
+pub fn render_query(plan: &Plan, text: &[u8], checks: &[Checks<'_>], nonce: &str) -> Option<Rendered> {
+    let mut edits = Vec::new();
     for (n, statement) in plan.statements.iter().enumerate() {
+        let checks = checks.get(n).copied().unwrap_or_default();
         edits.extend(statement.edits.iter().cloned());
-        if let Some(point) = statement.point.as_ref().filter(|p| p.takes_check())
-            && let (Some(expected), Some(version)) = (expected(n), version_of(point))
-        {
-            edits.push(Edit::insert(point.open_at, "("));
-            edits.push(Edit::insert(point.check_at, format!(") AND {version} = {expected}")));
+        edits.extend(predicate(statement, |_| checks.version.map(|v| v.to_string())));
+        for (s, site) in statement.sites.iter().enumerate() {
+            let known = checks.guards.get(s).and_then(Option::as_ref).filter(|k| !k.is_empty());
+            let guard = known.filter(|_| site.takes_guard()).and_then(|known| {
+                let json = guard::Json::Literal(&known.to_json());
+                guard::guard(site, json, known.accepts_own(), &guard::marker(nonce, n, s))
+            });
+            edits.extend(increment(site, guard.as_ref())?);
         }
     }
+    apply(text, edits)
+}
+
+/// The text of a Parse, whose write is checked against the added parameters. `nonce` as for [`render_query`], for the
+/// life of the prepared statement. `None` if nothing changes.
+pub fn render_parse(plan: &Plan, text: &[u8], params: HiddenParams, nonce: &str) -> Option<Rendered> {
+    let mut edits = Vec::new();
+    for (n, statement) in plan.statements.iter().enumerate() {
+        edits.extend(statement.edits.iter().cloned());
+        edits.extend(predicate(statement, |point| {
+            let ty = point.table.version_type.sql_name();
+            let version = version_of(point)?;
+            (params.version > 0).then(|| format!("COALESCE(${}::pg_catalog.{ty}, {version})", params.version))
+        }));
+        for (s, site) in statement.sites.iter().enumerate() {
+            let guard = (params.known > 0 && site.takes_guard()).then(|| {
+                let json = guard::Json::Param { number: params.known, site: s };
+                guard::guard(site, json, params.own_writes, &guard::marker(nonce, n, s))
+            });
+            edits.extend(increment(site, guard.flatten().as_ref())?);
+        }
+    }
+    apply(text, edits)
+}
+
+/// The brackets and the condition of the predicate form.
+fn predicate(
+    statement: &StatementPlan,
+    expected: impl Fn(&PointWrite) -> Option<String>,
+) -> impl IntoIterator<Item = Edit> {
+    let point = statement.point.as_ref().filter(|p| p.takes_check());
+    point
+        .and_then(|point| {
+            let (expected, version) = (expected(point)?, version_of(point)?);
+            Some([
+                Edit::insert(point.open_at, "("),
+                Edit::insert(point.check_at, format!(") AND {version} = {expected}")),
+            ])
+        })
+        .into_iter()
+        .flatten()
+}
+
+fn increment(site: &GuardSite, guard: Option<&super::site::Guard>) -> Option<Vec<Edit>> {
+    let bump = format!("{} + 1", guard::version_of(site)?);
+    Some(site.slot.edits(&bump, site.table.version_type, guard))
+}
+
+fn apply(text: &[u8], mut edits: Vec<Edit>) -> Option<Rendered> {
     if edits.is_empty() {
         return None;
     }
@@ -74,16 +122,19 @@ fn version_of(point: &PointWrite) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use super::super::testing::{checked, plan_of};
+    use super::super::testing::{NONCE, checked, plan_of};
     use super::*;
+
+    const FIVE: Checks<'_> = Checks { version: Some(5), guards: &[] };
 
     #[test]
     fn nothing_to_change() {
+        let params = HiddenParams { version: 1, known: 2, own_writes: true };
         for text in
             ["SELECT 1", "BEGIN", "", ";;", "UPDATE other SET a = 1 WHERE id = 1", "SELECT * FROM projects"]
         {
-            assert_eq!(render_query(&plan_of(text), text.as_bytes(), &[Check::Version(5)]), None, "{text}");
-            assert_eq!(render_parse(&plan_of(text), text.as_bytes(), 1), None, "{text}");
+            assert_eq!(render_query(&plan_of(text), text.as_bytes(), &[FIVE], NONCE), None, "{text}");
+            assert_eq!(render_parse(&plan_of(text), text.as_bytes(), params, NONCE), None, "{text}");
         }
     }
 
@@ -99,7 +150,7 @@ mod tests {
     #[test]
     fn positions_lead_back() {
         let text = "UPDATE projects SET name = nam WHERE id = 1";
-        let rendered = render_query(&plan_of(text), text.as_bytes(), &[Check::Version(5)]).unwrap();
+        let rendered = render_query(&plan_of(text), text.as_bytes(), &[FIVE], NONCE).unwrap();
         let rewritten = String::from_utf8(rendered.text).unwrap();
         let at = rewritten.find("id = 1").unwrap();
         assert_eq!(rendered.map.original_offset(at), text.find("id = 1").unwrap());

@@ -112,7 +112,7 @@ mod tests {
             "budget = budget * (1 + 2)",
             "budget = 1 + budget",
             "budget = $1 - 2 + budget",
-            "updated_at = updated_at + interval '1 day'",
+            "budget = budget + interval '1 day'",
             "status = NOT status",
             "name = array_append(name, $1)",
             "name = pg_catalog.array_append(projects.name, 'x')",

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::Context;
 use super::hidden_columns::Source;
-use super::plan::{Effect, Reason, ResultKind, StatementPlan, UncheckedWrite};
+use super::plan::{Effect, GuardSite, Reason, ResultKind, StatementPlan, UncheckedWrite};
+use super::site::comparable_key;
 use super::target::unchecked;
 use super::teach::{self, NameFilter};
 use super::{effect, nested};
 use crate::catalog::Table;
 use crate::sql::clauses;
 use crate::sql::code::{Code, MAX_NESTING};
+use crate::sql::ident::quote_ident;
 use crate::sql::relation::Relation;
 use crate::sql::token::TokenKind;
 
@@ -22,7 +24,9 @@ pub enum Place {
     Main,
     /// In a WITH clause.
     Cte,
-    /// In PREPARE, EXPLAIN ANALYZE or COPY.
+    /// In EXPLAIN ANALYZE.
+    Explained,
+    /// In PREPARE, where it is not run yet, or in COPY, which takes no parameters: no version can go with it.
     Nested,
     /// In EXPLAIN without ANALYZE: it is not run.
     Shown,
@@ -107,15 +111,34 @@ impl<'a> Statement<'a> {
     /// Why a write in this place is not checked whatever it says.
     pub fn reason(&self, place: Place) -> Option<Reason> {
         match place {
-            Place::Nested | Place::Shown => Some(Reason::Nested),
+            Place::Nested | Place::Shown | Place::Explained => Some(Reason::Nested),
             Place::Cte => Some(Reason::Cte),
             Place::Main => self.modifying_cte.then_some(Reason::Cte),
         }
     }
 
-    /// A write in this place is run, or will be.
-    pub fn writes(&self, place: Place) -> bool {
-        place != Place::Shown
+    /// A write whose increment has a place: it can carry a guard, or where it stands only the increment goes in.
+    pub fn write(&mut self, place: Place, mut site: GuardSite) {
+        if !comparable_key(&site.table) && site.reason != Reason::Nested {
+            site.reason = if site.table.may_read { Reason::UnknownKey } else { Reason::Privilege };
+        }
+        match place {
+            Place::Main | Place::Cte | Place::Explained => self.out.sites.push(site),
+            Place::Nested | Place::Shown => {
+                let version = site.table.version_column().map(|v| quote_ident(&v.name)).unwrap_or_default();
+                let bump = format!("{}.{version} + 1", site.reference);
+                self.out.edits.extend(site.slot.edits(&bump, site.table.version_type, None));
+                let keys = if site.moves_key { Vec::new() } else { site.keys };
+                self.unchecked(place, unchecked(&site.table, site.reason, keys));
+            }
+        }
+    }
+
+    /// A write that is never checked, if it is run.
+    pub fn unchecked(&mut self, place: Place, write: UncheckedWrite) {
+        if place != Place::Shown {
+            self.out.unchecked.push(write);
+        }
     }
 
     /// A part that may write, but whose clauses are not certain: every protected table that it names is counted.

@@ -68,11 +68,6 @@ impl<'a> Written<'a> {
         Some(Self { table, reference, reference_token, aliased: relation.alias.is_some(), version })
     }
 
-    /// `projects.version + 1`.
-    pub fn increment(&self) -> String {
-        format!("{}.{} + 1", self.reference, self.version)
-    }
-
     /// A dotted name's qualifiers reach this table.
     pub fn is_qualified_by(&self, code: Code<'_>, schema: Option<usize>, table: Option<usize>) -> bool {
         reaches(code, self.table, self.reference_token, self.aliased, schema, table)

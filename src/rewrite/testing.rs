@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::known::Known;
+use super::plan::Operand;
 use super::plan::{Plan, StatementPlan};
-use super::render::{Check, render_parse, render_query};
+use super::render::{Checks, HiddenParams, render_parse, render_query};
 use super::{Context, plan};
 use crate::catalog::{
     Column, CurrentState, ExplicitPredicate, OnDeleted, Table, TableSettings, VersionType, View,
@@ -53,6 +55,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         row_security: false,
         may_read: true,
         may_write: true,
+        ignored: Default::default(),
         settings: Arc::new(TableSettings {
             schema: schema.into(),
             name: name.into(),
@@ -68,11 +71,11 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
     }
 }
 
-/// The catalog of the tests: `projects` (int key), `users` (uuid key), `user_roles` (composite key), `"Odd Name"`
+/// The catalog of the tests: `projects` (int key, `updated_at` ignored), `users` (uuid key), `user_roles` (composite key), `"Odd Name"`
 /// (mixed case), `archive.rates` (not in the search_path), `events` and its partition `events_2024`, tables with
 /// a smallint version, a numeric key, a statement trigger, and without privileges.
 pub fn view() -> View {
-    let projects = table(
+    let mut projects = table(
         PROJECTS,
         "public",
         "projects",
@@ -87,6 +90,7 @@ pub fn view() -> View {
             ("version", INT4),
         ],
     );
+    projects.ignored = [5].into_iter().collect();
     let users = table(
         1002,
         "public",
@@ -160,19 +164,71 @@ pub fn only(text: &str) -> StatementPlan {
 
 /// The text as a Query without a known version.
 pub fn bumped(text: &str) -> String {
-    let rendered = render_query(&plan_of(text), text.as_bytes(), &[]);
+    let rendered = render_query(&plan_of(text), text.as_bytes(), &[], NONCE);
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 
 /// The text as a Query whose first statement expects version 5.
 pub fn checked(text: &str) -> String {
-    let rendered = render_query(&plan_of(text), text.as_bytes(), &[Check::Version(5)]);
+    let rendered =
+        render_query(&plan_of(text), text.as_bytes(), &[Checks { version: Some(5), guards: &[] }], NONCE);
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
+}
+
+/// The text as a Query whose sites know the rows that they name by constants, under version 5, or a row of key 7 in
+/// each key column.
+pub fn guarded(text: &str) -> String {
+    let plan = plan_of(text);
+    let known = |site: &super::plan::GuardSite| {
+        let literal = |part: &Operand| match part {
+            Operand::Literal(text) => Some(text.clone()),
+            Operand::Param(_) => None,
+        };
+        let mut known = Known::new();
+        for key in site.keys.iter().filter_map(|k| k.iter().map(literal).collect::<Option<Vec<_>>>()) {
+            known.expect(&key, 5);
+        }
+        if known.is_empty() {
+            known.expect(&vec!["7"; site.table.key.len()], 5);
+        }
+        Some(known)
+    };
+    let guards: Vec<Vec<_>> = plan.statements.iter().map(|s| s.sites.iter().map(known).collect()).collect();
+    let checks: Vec<_> = guards.iter().map(|guards| Checks { version: None, guards }).collect();
+    let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
+    rendered.map_or(text.to_owned(), |r| readable(&String::from_utf8(r.text).unwrap()))
+}
+
+/// The text as a Parse with two parameters more than it has.
+pub fn parsed_guarded(text: &str, own_writes: bool) -> String {
+    let plan = plan_of(text);
+    let params = HiddenParams { version: plan.max_param + 1, known: plan.max_param + 2, own_writes };
+    let rendered = render_parse(&plan, text.as_bytes(), params, NONCE);
+    rendered.map_or(text.to_owned(), |r| readable(&String::from_utf8(r.text).unwrap()))
+}
+
+/// Without the qualifiers of what a guard calls.
+fn readable(text: &str) -> String {
+    let mut out =
+        text.replace("::pg_catalog.", "::").replace(" pg_catalog.", " ").replace("(pg_catalog.", "(");
+    for op in ["=", ">", "<=", "||", "#>>"] {
+        out = out.replace(&format!("OPERATOR({op})"), op);
+    }
+    out
+}
+
+/// The nonce of these.
+pub const NONCE: &str = "sg";
+
+/// The reasons and the numbers of keys of the statement's writes, whether or not they could be guarded.
+pub fn reasons(statement: &StatementPlan) -> Vec<(super::plan::Reason, usize)> {
+    statement.unguarded().iter().map(|u| (u.reason, u.keys.len())).collect()
 }
 
 /// The text as a Parse with one more parameter than it has.
 pub fn parsed(text: &str) -> String {
     let plan = plan_of(text);
-    let rendered = render_parse(&plan, text.as_bytes(), plan.max_param + 1);
+    let params = HiddenParams { version: plan.max_param + 1, ..HiddenParams::default() };
+    let rendered = render_parse(&plan, text.as_bytes(), params, NONCE);
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }

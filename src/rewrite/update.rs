@@ -5,12 +5,13 @@
 //! UPDATE projects SET name = 'x', version = projects.version + 1 WHERE (id = 7) AND projects.version = 5
 //! ```
 //!
-//! The increment is part of every form; the brackets and the check are put in by [`super::render`] where the
-//! session knows an expected version.
+//! The increment is part of every form; the brackets and the check, or the guard in the increment's place, are put in
+//! by [`super::render`] where the session knows expected versions.
 
 use super::increment;
-use super::plan::{Edit, PointWrite, Reason, VersionSource};
+use super::plan::{Edit, GuardSite, PointWrite, Reason, Verb, VersionSource};
 use super::predicate::{self, Rows};
+use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use super::written_back::VersionSet;
@@ -44,11 +45,16 @@ impl<'a> Statement<'a> {
         let Some(list) = list.filter(|_| self.certain) else {
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, rows.keys()));
         };
-        if !table.may_write {
-            let keys = if list.moves_key { Vec::new() } else { rows.keys() };
-            return self.out.unchecked.push(unchecked(table, Reason::Privilege, keys));
+        if list.only_ignored {
+            if place == Place::Main {
+                self.returning(update.returning, &update.target, table);
+            }
+            return;
         }
-        self.out.edits.extend(list.edits);
+        let keys = if list.moves_key { Vec::new() } else { rows.clone().keys() };
+        if !table.may_write {
+            return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
+        }
         if place == Place::Main {
             self.returning(update.returning.clone(), &update.target, table);
         }
@@ -59,42 +65,36 @@ impl<'a> Statement<'a> {
             _ if table.statement_triggers => Reason::StatementTrigger,
             (None, Rows::Several(_)) => Reason::SeveralRows,
             (None, Rows::Unnamed(reason)) => *reason,
-            (None, Rows::One(key)) => {
-                let point = condition.as_ref().zip(update.condition).and_then(|(condition, range)| {
-                    Some(PointWrite {
-                        table: table.clone(),
-                        reference: written.reference.clone(),
-                        target: code.spelled(update.target.tokens.clone())?.into(),
-                        key: key.clone(),
-                        sets: list.sets,
-                        self_relative: list.self_relative,
-                        source: match (&condition.version, list.version) {
-                            (Some(version), _) => VersionSource::InPredicate(version.clone()),
-                            (None, VersionSet::Value(Some(value))) => VersionSource::WrittenBack(value),
-                            (None, _) => VersionSource::Observed,
-                        },
-                        open_at: code.start(range.start),
-                        check_at: code.end_before(range.end),
-                        rest: condition.rest(code, &written),
-                        key_condition: condition.key_condition(code)?,
-                        moves_key: list.moves_key,
-                        predicate_allowed: true,
-                    })
-                });
-                if let Some(point) = point {
-                    if place == Place::Main && point.self_relative && update.returning.is_none() {
-                        self.hidden_returning(&point);
-                    }
-                    self.out.point = Some(point);
-                    return;
-                }
-                Reason::Encoding
-            }
+            (None, Rows::One(_)) => Reason::Batch,
         };
-        if self.writes(place) {
-            let keys = if list.moves_key { Vec::new() } else { rows.keys() };
-            self.out.unchecked.push(unchecked(table, reason, keys));
+        let one = matches!(rows, Rows::One(_));
+        let source = match (condition.as_ref().and_then(|c| c.version.clone()), list.version) {
+            (Some(version), _) => VersionSource::InPredicate(version),
+            (None, VersionSet::Value(Some(value))) if one => VersionSource::WrittenBack(value),
+            _ => VersionSource::Observed,
+        };
+        let site = GuardSite {
+            table: table.clone(),
+            reference: written.reference.clone(),
+            keys: rows.keys(),
+            sets: list.sets,
+            self_relative: list.self_relative,
+            moves_key: list.moves_key,
+            source,
+            reason,
+            verb: Verb::Update,
+            slot: list.slot,
+            guardable: comparable_key(table),
+        };
+        if let (Reason::Batch, Some(condition), Some(range)) = (reason, &condition, update.condition)
+            && let Some(point) = self.point(&site, &update.target, &written, condition, range)
+        {
+            if place == Place::Main && point.self_relative && update.returning.is_none() {
+                self.hidden_returning(&point);
+            }
+            self.out.point = Some(point);
         }
+        self.write(place, site);
     }
 
     /// A self-relative write is not checked, and its own count of rows does not tell which version it left: a

@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use super::plan::{Edit, Operand};
+use super::plan::{Operand, Slot};
 use super::target::Written;
 use crate::catalog::VersionType;
 use crate::sql::code::Code;
@@ -35,27 +35,22 @@ pub enum VersionSet {
     Value(Option<Operand>),
 }
 
-/// Reads the value assigned to the version and answers the edit that turns it into the increment.
+/// Reads the value assigned to the version and answers where the increment goes in its place.
 pub fn version_value(
     code: Code<'_>,
     opts: &LexOptions,
     written: &Written<'_>,
     value: Range<usize>,
-) -> (VersionSet, Vec<Edit>) {
-    if is_increment(code, written, value.clone()) {
-        return (VersionSet::Increment, Vec::new());
-    }
+) -> (VersionSet, Slot) {
     let start = code.start(value.start);
     let end = code.end_before(value.end);
-    let edits = if value.clone().any(|i| code.is(i, TokenKind::Param)) {
-        // smallint + integer is an integer, and so would be the parameter beside it.
-        let cast = if written.table.version_type == VersionType::Int2 { "::pg_catalog.int2" } else { "" };
-        vec![
-            Edit::insert(start, format!("CASE WHEN TRUE THEN {}{cast} ELSE ", written.increment())),
-            Edit::insert(end, " END"),
-        ]
+    if is_increment(code, written, value.clone()) {
+        return (VersionSet::Increment, Slot::Own { start, end });
+    }
+    let slot = if value.clone().any(|i| code.is(i, TokenKind::Param)) {
+        Slot::Keep { start, end }
     } else {
-        vec![Edit { at: start, remove: end - start, insert: written.increment().into() }]
+        Slot::Replace { at: start, len: end - start }
     };
     let ty = match written.table.version_type {
         VersionType::Int2 => KeyType::Int2,
@@ -63,7 +58,7 @@ pub fn version_value(
         VersionType::Int8 => KeyType::Int8,
     };
     let constant = operand::value(code, value, ty, opts).map(Operand::from);
-    (VersionSet::Value(constant), edits)
+    (VersionSet::Value(constant), slot)
 }
 
 /// `version + 1`, `1 + version`, qualified or in parentheses.

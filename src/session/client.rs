@@ -12,7 +12,7 @@ use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values};
 use crate::rewrite::plan::{Plan, Reason};
-use crate::rewrite::render::{Check, render_query};
+use crate::rewrite::render::{Checks, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
 use crate::wire::frame::{Scan, scan};
@@ -366,16 +366,13 @@ impl Session {
         let allowed = if self.cycle.executes == 0 { Ok(()) } else { Err(Reason::Batch) };
         let write =
             if single { writes::decide(&plan, &values, allowed, &mut self.observations, now) } else { None };
-        let mut checks: smallvec::SmallVec<[Check; 4]> =
-            plan.statements.iter().map(|_| Check::None).collect();
+        let mut checks = Checks::default();
         let mut guarded = false;
         if let Some(write) = &write {
             guarded = write.is_checked();
-            if let (Some(check), Some(version)) = (checks.first_mut(), write.predicate()) {
-                *check = Check::Version(version);
-            }
+            checks.version = write.predicate();
         }
-        let rendered = render_query(&plan, text, &checks);
+        let rendered = render_query(&plan, text, &[checks], "");
         let sent = match &rendered {
             Some(rendered) => edit::query_with_text(out.as_bytes_mut(), &rendered.text),
             None => edit::query_with_text(out.as_bytes_mut(), text),

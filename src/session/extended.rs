@@ -14,7 +14,7 @@ use super::queue::Kind;
 use super::state::{Detail, ExecuteDetail, Hold, Session};
 use super::writes::{self, BoundValues, Values};
 use crate::rewrite::plan::{Plan, PointWrite, Reason};
-use crate::rewrite::render::render_parse;
+use crate::rewrite::render::{HiddenParams, render_parse};
 use crate::wire::buffer::Out;
 use crate::wire::edit::AddedParam;
 use crate::wire::read::{Bind, read_bind, read_describe, read_execute, read_parse};
@@ -58,7 +58,8 @@ impl Session {
             }
             _ => 0,
         };
-        let rendered = render_parse(&plan, &text, hidden_param);
+        let params = HiddenParams { version: hidden_param, ..HiddenParams::default() };
+        let rendered = render_parse(&plan, &text, params, "");
         let hidden = plan.statements.first().map_or(0, |s| s.hidden.len());
         Rc::new(Prepared {
             seq: self.next_seq(),

@@ -11,7 +11,7 @@ use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
 use crate::observe::{RowKey, Sequence};
-use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite};
+use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite, Verb};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::{int_param, join_key};
 use crate::telemetry::metrics::WriteOutcome;
@@ -241,15 +241,15 @@ impl Session {
         }
         match &statement.effect {
             Effect::Prepare(name) => {
-                self.sql_prepared.insert(name.clone(), statement.unchecked.clone());
+                self.sql_prepared.insert(name.clone(), statement.unguarded());
             }
             Effect::Execute(name) => {
                 if let Some(writes) = self.sql_prepared.get(name).cloned() {
                     self.unchecked(&writes, taught);
                 }
-                self.unchecked(&statement.unchecked, taught);
+                self.unchecked(&statement.unguarded(), taught);
             }
-            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unchecked, taught),
+            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unguarded(), taught),
             _ => {}
         }
         self.effect(statement, tag, seq);
@@ -297,6 +297,7 @@ impl Session {
         let outcome = match (&write.stance, rows) {
             (Stance::Checked { expected, .. }, 1..) => {
                 match &write.row {
+                    Some(row) if point.verb == Verb::Delete => self.observations.deleted(row, now),
                     Some(row) if !point.moves_key && !point.table.version_triggers => {
                         self.observations.wrote_checked(row, *expected, &point.sets, now);
                     }

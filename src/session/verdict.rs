@@ -12,7 +12,7 @@ use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
 use crate::conflict::{self, ConflictEvent, ConflictReport, Connection, Probed, ZeroRows};
-use crate::rewrite::plan::Rest;
+use crate::rewrite::plan::{Rest, Verb};
 use crate::sql::encoding::Encoding;
 use crate::sql::ident::quote_ident;
 use crate::sql::keys::KeyType;
@@ -129,7 +129,7 @@ impl Session {
             on_deleted: point.table.settings.on_deleted,
             row_security: point.table.row_security,
             deleted_by_us,
-            is_delete: false,
+            is_delete: point.verb == Verb::Delete,
         });
         match decision {
             conflict::Verdict::Pass(reason) => {

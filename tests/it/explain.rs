@@ -28,12 +28,18 @@ fn explain_shows_the_statement_as_it_is_sent_and_says_why() {
         ),
         ("update projects set name = 'x' where id = 7 and version = 2", &["rule 1, in the predicate"]),
         ("update projects set budget = budget + 1 where id = 7", &["cannot overwrite anyone's change"]),
-        ("update projects set name = 'x'", &["not checked: it does not name its rows by primary key"]),
-        ("delete from projects where id = 7", &["not checked: DELETE"]),
+        (
+            "update projects set name = 'x'",
+            &["checked row by row in the guard form, since it does not name its rows by primary key"],
+        ),
+        (
+            "delete from projects where id = 7",
+            &["delete from projects where (id = 7) AND projects.version = 5"],
+        ),
         (
             "update projects set name = 'x' where id = 7; select 1",
             &[
-                "statement 1: A write of projects: bumped, not checked: other statements",
+                "statement 1: A write of projects: bumped, and checked row by row in the guard form, since other statements",
                 "statement 2: Left alone",
             ],
         ),

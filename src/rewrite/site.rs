@@ -1,0 +1,161 @@
+//! A write whose rows the guard form can check: where it stands in the text, and what goes there.
+
+use std::sync::Arc;
+
+use super::plan::{Operand, Reason, VersionSource};
+use crate::catalog::{Table, VersionType};
+use crate::sql::columns::ColumnSet;
+use crate::sql::keys::KeyType;
+use crate::sql::splice::Edit;
+
+/// Which statement writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// UPDATE.
+    Update,
+    /// INSERT .. ON CONFLICT DO UPDATE.
+    Upsert,
+    /// WHEN MATCHED THEN UPDATE of a MERGE.
+    Merge,
+    /// DELETE.
+    Delete,
+}
+
+/// A write of a protected table whose increment can carry the guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardSite {
+    /// The relation written.
+    pub table: Arc<Table>,
+    /// How the text must refer to its columns: alias or table name, as spelled.
+    pub reference: Box<str>,
+    /// The rows named, each in key order; empty: any row of the table may be written.
+    pub keys: Vec<Vec<Operand>>,
+    /// Columns it sets, without the version and the ignored ones; empty for a DELETE.
+    pub sets: ColumnSet,
+    /// Every assignment is of the self-relative kind: no check, the increment only.
+    pub self_relative: bool,
+    /// It sets a key column: rows leave the keys named, and what lives under which key is not certain.
+    pub moves_key: bool,
+    /// Where the expected version comes from; beside `Observed` only where `keys` names one row.
+    pub source: VersionSource,
+    /// Why the predicate form does not fit; for the site of a [`super::plan::PointWrite`], why it would not fit
+    /// if other statements stood beside it.
+    pub reason: Reason,
+    /// What kind of write it is.
+    pub verb: Verb,
+    /// Where its increment goes.
+    pub slot: Slot,
+    /// The rows' keys can be compared in the statement. If not, it only bumps.
+    pub guardable: bool,
+}
+
+impl GuardSite {
+    /// True if a guard may be put in: the application does not guard itself, the write could overwrite another's
+    /// change, and the rows' keys can be compared.
+    pub fn takes_guard(&self) -> bool {
+        self.guardable && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
+    }
+}
+
+/// Every key column is of a type whose text the server prints as [`crate::sql::keys`] does, and the role may read
+/// it. Keys of other types are not compared.
+pub fn comparable_key(table: &Table) -> bool {
+    table.may_read
+        && !table.key.is_empty()
+        && table.key_columns().count() == table.key.len()
+        && table.key_columns().all(|c| KeyType::from_oid(c.type_oid).is_some())
+}
+
+/// The place of the increment in the text. Offsets are bytes of the whole text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    /// `, version = ..` goes behind the SET list, which ends at `at`. `column` is the quoted name.
+    Append {
+        /// End of the list.
+        at: usize,
+        /// The version column, quoted where needed.
+        column: Box<str>,
+    },
+    /// It takes the place of the client's own value.
+    Replace {
+        /// Where the value begins.
+        at: usize,
+        /// Its length.
+        len: usize,
+    },
+    /// The client's own value holds parameters, which must stay in the text for the server to infer their
+    /// types: it goes into a branch that planning folds away.
+    Keep {
+        /// Where the value begins.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+    },
+    /// The client's own value is the increment.
+    Own {
+        /// Where it begins.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+    },
+    /// A DELETE has no increment; the guard is a RETURNING at the statement's end.
+    Returning {
+        /// Where the RETURNING goes.
+        at: usize,
+    },
+    /// The client guards itself and sets the version itself: nothing is put in.
+    Nothing,
+}
+
+/// A guard in SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// True for rows that may be written.
+    pub holds: String,
+    /// Evaluated for others: raises.
+    pub raise: String,
+}
+
+impl Slot {
+    /// The edits that put the increment in, with a guard or without.
+    pub fn edits(&self, increment: &str, ty: VersionType, guard: Option<&Guard>) -> Vec<Edit> {
+        let guarded = |increment: &str| match guard {
+            Some(Guard { holds, raise }) => format!("CASE WHEN {holds} THEN {increment} ELSE {raise} END"),
+            None => increment.to_owned(),
+        };
+        match self {
+            Self::Append { at, column } => {
+                vec![Edit::insert(*at, format!(", {column} = {}", guarded(increment)))]
+            }
+            Self::Replace { at, len } => {
+                vec![Edit { at: *at, remove: *len, insert: guarded(increment).into() }]
+            }
+            Self::Keep { start, end } => {
+                // smallint + integer is an integer, and so would be the parameter beside it.
+                let cast = if ty == VersionType::Int2 { "::pg_catalog.int2" } else { "" };
+                let before = match guard {
+                    Some(Guard { holds, raise }) => {
+                        format!("CASE WHEN {holds} THEN {increment}{cast} WHEN TRUE THEN {raise} ELSE ")
+                    }
+                    None => format!("CASE WHEN TRUE THEN {increment}{cast} ELSE "),
+                };
+                vec![Edit::insert(*start, before), Edit::insert(*end, " END")]
+            }
+            Self::Own { start, end } => match guard {
+                Some(Guard { holds, raise }) => vec![
+                    Edit::insert(*start, format!("CASE WHEN {holds} THEN ")),
+                    Edit::insert(*end, format!(" ELSE {raise} END")),
+                ],
+                None => Vec::new(),
+            },
+            Self::Returning { at } => match guard {
+                Some(_) => {
+                    let nothing = format!("NULL::pg_catalog.{}", ty.sql_name());
+                    vec![Edit::insert(*at, format!(" RETURNING {} AS __sg_v1", guarded(&nothing)))]
+                }
+                None => Vec::new(),
+            },
+            Self::Nothing => Vec::new(),
+        }
+    }
+}
