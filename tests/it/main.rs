@@ -8,6 +8,7 @@ mod clients;
 mod common;
 mod differential;
 mod explain;
+mod guard;
 mod hidden_columns;
 mod keys;
 mod lifecycle;
