@@ -91,6 +91,7 @@ struct TableRow {
     version_triggers: bool,
     row_security: bool,
     may_read: Option<bool>,
+    may_read_all: bool,
     may_write: Option<bool>,
 }
 
@@ -270,6 +271,7 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         version_triggers: row.version_triggers,
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),
+        may_read_all: row.may_read_all,
         may_write: row.may_write.unwrap_or(false),
         ignored: Default::default(),
         settings: settings.clone(),

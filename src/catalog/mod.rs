@@ -87,6 +87,8 @@ pub struct Table {
     pub row_security: bool,
     /// The role may SELECT key and version.
     pub may_read: bool,
+    /// The role may SELECT the whole table (system columns are not granted by column).
+    pub may_read_all: bool,
     /// The role may UPDATE the version.
     pub may_write: bool,
     /// Columns (slots) whose change neither checks nor bumps, if nothing else is changed (`ignored_columns`).

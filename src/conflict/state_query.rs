@@ -138,6 +138,7 @@ pub(super) mod tests {
             version_triggers: false,
             row_security: false,
             may_read: true,
+            may_read_all: true,
             may_write: true,
             ignored: Default::default(),
             settings: Arc::new(TableSettings {

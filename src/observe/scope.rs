@@ -186,6 +186,11 @@ impl Observations {
         });
     }
 
+    /// Up to `limit` rows of a table of which something is held, the ones last used first.
+    pub fn known_rows(&self, table: u32, limit: usize) -> Vec<RowKey> {
+        self.store.of_table(table, limit)
+    }
+
     /// Forgets all rows of a table: TRUNCATE, the table or its version column made anew, a set write whose
     /// rows are not known. A rollback does not bring them back.
     pub fn forget_table(&mut self, table: u32) {

@@ -158,6 +158,12 @@ impl Store {
         }
     }
 
+    /// Rows of a table that are held, the ones last used first; a walk over all, for the rare statements that need it.
+    pub(super) fn of_table(&self, table: u32, limit: usize) -> Vec<RowKey> {
+        let of_table = self.rows.iter().rev().filter(|(key, _)| key.table == table);
+        of_table.take(limit).map(|(key, _)| key.clone()).collect()
+    }
+
     /// Drops everything and its memory. Cursors opened before own write number `own` teach nothing new.
     pub(super) fn clear(&mut self, own: u64) {
         self.rows = LinkedHashMap::new();

@@ -54,6 +54,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         version_triggers: false,
         row_security: false,
         may_read: true,
+        may_read_all: true,
         may_write: true,
         ignored: Default::default(),
         settings: Arc::new(TableSettings {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::guards::{self, Guards, Place, Scene};
 use super::look::Viewed;
 use super::prepared::{Prepared, Undo};
 use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
-use super::writes::{self, Values};
+use super::writes::{self, Values, Write};
+use crate::rewrite::known::Known;
 use crate::rewrite::plan::{Plan, Reason};
 use crate::rewrite::render::{Checks, render_query};
 use crate::sql::prefilter::Interest;
@@ -354,8 +356,8 @@ impl Session {
             self.drain(out);
             return Lane::Later;
         }
-        self.drop_unnamed();
         let Some(plan) = plan else {
+            self.drop_unnamed();
             self.expect(Kind::Query, Detail::Plain);
             return Lane::Raw;
         };
@@ -372,7 +374,16 @@ impl Session {
             guarded = write.is_checked();
             checks.version = write.predicate();
         }
-        let rendered = render_query(&plan, text, &[checks], "");
+        let (guards, unsettled) = self.decide_query(&plan, write.as_ref());
+        if unsettled && !self.queue.is_empty() {
+            self.drain(out);
+            return Lane::Later;
+        }
+        let known: Vec<Vec<Option<Known>>> =
+            guards.iter().map(|g| g.as_ref().map_or_else(Vec::new, Guards::known)).collect();
+        let all: Vec<Checks<'_>> = known.iter().map(|guards| Checks { guards, ..checks }).collect();
+        let rendered = render_query(&plan, text, &all, &self.nonce);
+        self.drop_unnamed();
         let sent = match &rendered {
             Some(rendered) => edit::query_with_text(out.as_bytes_mut(), &rendered.text),
             None => edit::query_with_text(out.as_bytes_mut(), text),
@@ -389,6 +400,7 @@ impl Session {
             index: 0,
             learner: None,
             write,
+            guards,
             returned: None,
             guarded,
             answered: false,
@@ -399,6 +411,43 @@ impl Session {
             self.wait = Some(Wait::Verdict);
         }
         Lane::Done
+    }
+
+    /// The guards of the statements of a Query, and whether it must wait for writes of earlier messages.
+    fn decide_query(&mut self, plan: &Plan, write: Option<&Write>) -> (Vec<Option<Guards>>, bool) {
+        let by_predicate = write.is_some_and(|w| !w.is_guarded());
+        // A place that no message of the extended protocol has.
+        let place = Place { cycle: u64::MAX - self.cycle.number, part: 0 };
+        let mut unsettled = false;
+        let mut guards = Vec::with_capacity(plan.statements.len());
+        let before = self.in_flight.clone();
+        for (n, statement) in plan.statements.iter().enumerate() {
+            if by_predicate || statement.sites.is_empty() {
+                guards.push(None);
+            } else {
+                let place = Place { part: self.cycle.part, ..place };
+                let scene = Scene {
+                    values: Values { bind: None, oids: &[], encoding: self.lex.encoding },
+                    place,
+                    own_writes: !self.subtransaction,
+                    now: self.now(),
+                };
+                let (made, waits) =
+                    guards::decide(statement, &scene, &self.in_flight, &mut self.observations);
+                // What an earlier statement of this very text has in flight cannot be waited for.
+                unsettled |=
+                    waits && (n == 0 || guards::decide(statement, &scene, &before, &mut self.observations).1);
+                self.sent_writes(statement, &made, place);
+                guards.push(Some(made));
+            }
+            self.sent_effect(&statement.effect);
+        }
+        if unsettled && !self.queue.is_empty() {
+            self.in_flight = before;
+        } else if let Some(write) = write.filter(|_| by_predicate) {
+            self.in_flight.add_point(write, place);
+        }
+        (guards, unsettled)
     }
 }
 

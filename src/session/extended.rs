@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::client::{Lane, undo_detail};
+use super::guards::{self, Guards, Scene};
 use super::look::Viewed;
 use super::prepared::{Portal, Prepared};
 use super::put;
@@ -52,14 +53,15 @@ impl Session {
 
     fn prepare(&mut self, name: &[u8], text: Bytes, oids: Vec<u32>, plan: Arc<Plan>) -> Rc<Prepared> {
         let own_params = usize::from(plan.max_param).max(oids.len());
-        let hidden_param = match plan.statements.as_slice() {
-            [one] if one.point.as_ref().is_some_and(PointWrite::takes_check) => {
-                u16::try_from(own_params + 1).unwrap_or(0)
-            }
-            _ => 0,
-        };
-        let params = HiddenParams { version: hidden_param, ..HiddenParams::default() };
-        let rendered = render_parse(&plan, &text, params, "");
+        let number = |n: usize| u16::try_from(own_params + n).unwrap_or(0);
+        let mut params = HiddenParams::default();
+        if let [one] = plan.statements.as_slice() {
+            let point = one.point.as_ref().is_some_and(PointWrite::takes_check);
+            params.version = if point { number(1) } else { 0 };
+            params.known = if one.takes_guard() { number(1 + usize::from(params.version > 0)) } else { 0 };
+            params.own_writes = one.sites.iter().all(|s| s.table.may_read_all);
+        }
+        let rendered = render_parse(&plan, &text, params, &self.nonce);
         let hidden = plan.statements.first().map_or(0, |s| s.hidden.len());
         Rc::new(Prepared {
             seq: self.next_seq(),
@@ -67,7 +69,7 @@ impl Session {
             text,
             oids,
             generation: self.generation(),
-            hidden_param: if rendered.is_some() { hidden_param } else { 0 },
+            params: if rendered.is_some() { params } else { HiddenParams::default() },
             hidden: if rendered.is_some() { hidden } else { 0 },
             hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
             rendered,
@@ -160,6 +162,7 @@ impl Session {
             opened: Cell::new(None),
             suspended: Cell::new(false),
             write: RefCell::new(None),
+            guards: RefCell::new(None),
             prepared,
         });
         if portal.prepared.is_held() {
@@ -172,7 +175,14 @@ impl Session {
             });
             return Lane::Done;
         }
-        self.send_bind(&bind, portal, None, Err(Reason::Batch), out);
+        if portal.prepared.params.known > 0
+            && !self.queue.is_empty()
+            && self.decide_guards(&portal.prepared.clone(), &bind).1
+        {
+            self.drain(out);
+            return Lane::Later;
+        }
+        self.send_bind(&bind, portal, Err(Reason::Batch), out);
         Lane::Done
     }
 
@@ -181,7 +191,6 @@ impl Session {
         &mut self,
         bind: &Bind<'_>,
         portal: Rc<Portal>,
-        hidden_param: Option<u16>,
         allowed: Result<(), Reason>,
         out: &mut Out,
     ) -> bool {
@@ -210,16 +219,43 @@ impl Session {
             });
         }
         let added = AddedParam { text: text.as_ref().map(|t| t.as_bytes()), binary: binary.as_deref() };
-        let params: &[AddedParam<'_>] = if hidden_param.is_some() { &[added] } else { &[] };
+        let handled = write.as_ref().is_none_or(|w| w.is_guarded());
+        let guards =
+            (handled && !prepared.plan.statements.is_empty()).then(|| self.decide_guards(&prepared, bind).0);
+        let json = guards.as_ref().filter(|_| prepared.params.known > 0).and_then(Guards::parameter);
+        let jsonb = json.as_ref().map(|text| [&[1], text.as_bytes()].concat());
+        let known = AddedParam { text: json.as_ref().map(|t| t.as_bytes()), binary: jsonb.as_deref() };
+        let mut params: smallvec::SmallVec<[AddedParam<'_>; 2]> = smallvec::SmallVec::new();
+        if prepared.params.version > 0 {
+            params.push(added);
+        }
+        if prepared.params.known > 0 {
+            params.push(known);
+        }
+        *portal.guards.borrow_mut() = guards;
         let visible = portal.result_formats.len();
         let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
         let bytes = out.as_bytes_mut();
         // More formats than a frame can name are the client's mistake, which the server has words for.
-        put(edit::bind_with(bytes, bind, params, columns) || edit::bind_with(bytes, bind, params, None));
+        put(edit::bind_with(bytes, bind, &params, columns) || edit::bind_with(bytes, bind, &params, None));
         *portal.write.borrow_mut() = write;
         let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
         self.expect(Kind::Bind, Detail::Bind(portal, undo));
         guarded
+    }
+
+    /// The guards of a statement with the values of a Bind, and whether it must wait for earlier writes.
+    pub(super) fn decide_guards(&mut self, prepared: &Prepared, bind: &Bind<'_>) -> (Guards, bool) {
+        let scene = Scene {
+            values: Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding },
+            place: self.place(),
+            own_writes: !self.subtransaction && prepared.params.own_writes,
+            now: self.now(),
+        };
+        match prepared.statement() {
+            Some(statement) => guards::decide(statement, &scene, &self.in_flight, &mut self.observations),
+            None => (Guards::default(), false),
+        }
     }
 
     pub(super) fn on_describe(&mut self, body: &[u8], out: &mut Out) -> Lane {
@@ -256,6 +292,14 @@ impl Session {
             prepared.described_in.set(self.cycle.number);
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
+        }
+        if let Some(statement) = portal.prepared.statement() {
+            let place = self.place();
+            match &*portal.guards.borrow() {
+                Some(guards) => self.sent_writes(statement, guards, place),
+                None => self.sent_point(portal, place),
+            }
+            self.sent_effect(&statement.effect);
         }
         let seq = self.next_seq();
         let detail = ExecuteDetail { seq, portal: portal.clone(), learner: None };

@@ -47,17 +47,29 @@ impl Session {
             }
             _ => {}
         }
+        if self.must_settle() {
+            self.drain(out);
+            return Some(Lane::Later);
+        }
         let reason = if tag == front::FLUSH { Reason::Flush } else { Reason::Batch };
         self.release(Err(reason), out);
         None
+    }
+
+    /// The held write's row has been written by something that is still in flight and that its guard could not tell
+    /// from another's write.
+    fn must_settle(&mut self) -> bool {
+        let Some(hold) = &self.hold else { return false };
+        let (prepared, bind) = (hold.portal.prepared.clone(), hold.bind.clone());
+        let Some(bind) = bind.get(5..).and_then(read_bind) else { return false };
+        !self.queue.is_empty() && self.decide_guards(&prepared, &bind).1
     }
 
     /// Sends a held Bind and what was held behind it.
     pub(super) fn release(&mut self, allowed: Result<(), Reason>, out: &mut Out) -> bool {
         let Some(hold) = self.hold.take() else { return false };
         let Some(bind) = hold.bind.get(5..).and_then(read_bind) else { return false };
-        let hidden_param = Some(hold.portal.prepared.hidden_param).filter(|n| *n > 0);
-        let guarded = self.send_bind(&bind, hold.portal.clone(), hidden_param, allowed, out);
+        let guarded = self.send_bind(&bind, hold.portal.clone(), allowed, out);
         for (kind, frame) in hold.frames {
             match kind {
                 Kind::Execute => {

@@ -17,6 +17,7 @@ use crate::wire::build;
 mod again;
 mod client;
 mod extended;
+mod guards;
 mod hold;
 mod learn;
 mod look;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::guards::Guards;
 use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
-use crate::rewrite::render::Rendered;
+use crate::rewrite::render::{HiddenParams, Rendered};
 use crate::wire::read::{Bind, Field, I16List};
 
 /// A statement that a Parse made.
@@ -34,8 +35,8 @@ pub(crate) struct Prepared {
     pub generation: u64,
     /// The text as sent, where it differs.
     pub rendered: Option<Rendered>,
-    /// Number of the added parameter, 0 without.
-    pub hidden_param: u16,
+    /// Numbers of the added parameters.
+    pub params: HiddenParams,
     /// How many hidden columns its result ends with.
     pub hidden: usize,
     /// Its whole result is the proxy's own: the client knows it as a statement without one.
@@ -62,12 +63,17 @@ impl Prepared {
     /// A Bind of it is held until it is known what follows its Execute: zero rows may ask for a verdict.
     pub fn is_held(&self) -> bool {
         let explicit = |p: &PointWrite| matches!(p.source, VersionSource::InPredicate(_));
-        self.hidden_param > 0 || self.statement().and_then(|s| s.point.as_ref()).is_some_and(explicit)
+        self.params.version > 0 || self.statement().and_then(|s| s.point.as_ref()).is_some_and(explicit)
     }
 
     /// The text as the server has it.
     pub fn server_text(&self) -> &[u8] {
         self.rendered.as_ref().map_or(&self.text, |r| &r.text)
+    }
+
+    /// How many parameters were added to it.
+    pub fn added_params(&self) -> usize {
+        usize::from(self.params.version > 0) + usize::from(self.params.known > 0)
     }
 
     /// The text on the server is not the client's.
@@ -85,7 +91,7 @@ impl Prepared {
     pub fn surplus(&self, bind: &Bind<'_>) -> (usize, usize) {
         let (formats, count) = (bind.param_formats.len(), bind.param_count());
         if (formats > 1 && formats != count) || count != self.own_params() {
-            let added = usize::from(self.hidden_param > 0);
+            let added = self.added_params();
             (added, added)
         } else {
             let codes = bind.result_formats.len();
@@ -116,6 +122,8 @@ pub(crate) struct Portal {
     pub suspended: Cell<bool>,
     /// What the write behind it rests on.
     pub write: RefCell<Option<super::writes::Write>>,
+    /// The guards that it was bound with.
+    pub guards: RefCell<Option<Guards>>,
 }
 
 impl Portal {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::guards::Guards;
 use super::learn::Learner;
 use super::prepared::Undo;
 use super::put;
@@ -72,13 +73,18 @@ impl Session {
                 query.answered = true;
                 if let Some(statement) = statement {
                     let taught = learner.as_ref().map_or(&[][..], |l| l.written());
-                    let done = Done { tag, seq: query.seq, taught, returned: query.returned.take() };
+                    let guards = query.guards.get_mut(query.index - 1).and_then(Option::take);
+                    let done = Done { tag, seq: query.seq, taught, returned: query.returned.take(), guards };
                     self.complete(statement, query.write.take(), &done);
                 }
                 Fate::Forward
             }
             back::EMPTY_QUERY => Fate::Forward,
             back::ERROR => {
+                let plan = query.plan.clone();
+                if let Some(fate) = self.raised(body, &plan, &query.guards, client) {
+                    return fate;
+                }
                 let refused =
                     read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
                 let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
@@ -173,7 +179,9 @@ impl Session {
                 }
                 if let Some(statement) = portal.prepared.statement() {
                     let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
-                    let done = Done { tag, seq: execute.seq, taught, returned: portal.returned.take() };
+                    let guards = portal.guards.borrow_mut().take();
+                    let done =
+                        Done { tag, seq: execute.seq, taught, returned: portal.returned.take(), guards };
                     self.complete(statement, write.take(), &done);
                 }
                 Fate::Forward
@@ -185,12 +193,17 @@ impl Session {
                     let write = portal.write.borrow_mut().take();
                     let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
                     let taught = single.map_or(&[][..], |l| l.written());
-                    let done = Done { tag: b"UPDATE 1", seq: execute.seq, taught, returned: None };
+                    let guards = portal.guards.borrow_mut().take();
+                    let done = Done { tag: b"UPDATE 1", seq: execute.seq, taught, returned: None, guards };
                     self.complete(statement, write, &done);
                 }
                 Fate::Forward
             }
             back::ERROR => {
+                let guards = [portal.guards.borrow_mut().take()];
+                if let Some(fate) = self.raised(body, &portal.prepared.plan, &guards, client) {
+                    return fate;
+                }
                 self.errored = true;
                 let prepared = &portal.prepared;
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
@@ -232,9 +245,15 @@ impl Session {
     /// A statement has completed with this tag.
     fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, done: &Done<'_>) {
         let Done { tag, seq, taught, .. } = *done;
+        let guarded = write.as_ref().is_none_or(Write::is_guarded);
+        let prepares = matches!(statement.effect, Effect::Prepare(_));
         let rows = rows_of_tag(tag).unwrap_or(0);
-        if let Some(write) = write {
+        if let Some(write) = write.filter(|w| !w.is_guarded()) {
             self.settle(&write, rows, done);
+        } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded && !prepares) {
+            self.settle_guards(statement, guards, rows, taught);
+            self.unchecked(&statement.unchecked, taught);
+            return self.effect(statement, tag, seq);
         } else if let Some(point) = &statement.point {
             // Its outcome is settled already, or its key was not looked at.
             self.observations.forget_table(point.table.root_oid);
@@ -313,6 +332,7 @@ impl Session {
             }
             (Stance::SelfRelative, _) => WriteOutcome::SelfRelative,
             (Stance::Explicit { .. }, _) => WriteOutcome::Explicit,
+            (Stance::Guarded, _) => WriteOutcome::Checked,
             (Stance::Unchecked(reason), _) => {
                 metrics.unchecked_write(&point.table.root_name, *reason);
                 WriteOutcome::Unchecked
@@ -421,6 +441,8 @@ struct Done<'a> {
     taught: &'a [u32],
     /// The version that its hidden result has shown.
     returned: Option<i64>,
+    /// What its guards were.
+    guards: Option<Guards>,
 }
 
 impl QueryDetail {

@@ -345,8 +345,8 @@ impl Session {
             }
             back::PARAMETER_DESCRIPTION => {
                 *prepared.param_types.borrow_mut() = read_parameter_description(body).map(Into::into);
-                if prepared.hidden_param > 0
-                    && edit::parameter_description_strip(client.as_bytes_mut(), body, 1)
+                if prepared.added_params() > 0
+                    && edit::parameter_description_strip(client.as_bytes_mut(), body, prepared.added_params())
                 {
                     return Fate::Gone;
                 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::again::Again;
+use super::guards::{Guards, InFlight};
 use super::learn::Learner;
 use super::measure::Measured;
 use super::own::Own;
@@ -112,6 +113,8 @@ pub(crate) struct QueryDetail {
     pub index: usize,
     pub learner: Option<Learner>,
     pub write: Option<Write>,
+    /// The guards of its statements.
+    pub guards: Vec<Option<Guards>>,
     /// The version that a hidden result has shown.
     pub returned: Option<i64>,
     /// It is a checked write: its ReadyForQuery asks for the verdict.
@@ -151,6 +154,8 @@ pub(crate) struct Cycle {
     pub answered: u64,
     /// Messages sent since the last Sync.
     pub messages: u32,
+    /// Counts transaction control in it.
+    pub part: u32,
     /// Executes among them.
     pub executes: u32,
 }
@@ -221,6 +226,12 @@ pub(crate) struct Session {
     pub local_error: Option<Bytes>,
     /// That statement was an extended-protocol message: drop the client's messages up to Sync.
     pub local_skip: bool,
+    /// Marks what the session's guards raise.
+    pub nonce: String,
+    /// Own writes on their way.
+    pub in_flight: InFlight,
+    /// A savepoint has been sent in the present transaction.
+    pub subtransaction: bool,
     /// The present cycle, while it may have to be sent again.
     pub again: Option<Again>,
 }
@@ -272,6 +283,9 @@ impl Session {
             key_data: None,
             local_error: None,
             local_skip: false,
+            nonce: nonce(),
+            in_flight: InFlight::default(),
+            subtransaction: false,
             again: None,
         }
     }
@@ -288,6 +302,7 @@ impl Session {
                 self.cycle.number += 1;
                 self.cycle.messages = 0;
                 self.cycle.executes = 0;
+                self.cycle.part = 0;
             }
             Kind::CopyEnd => {}
             _ => {
@@ -348,4 +363,12 @@ impl Session {
     pub fn now(&self) -> Instant {
         Instant::now()
     }
+}
+
+/// Letters and digits that no client can guess: what a guard raises must not be forged.
+fn nonce() -> String {
+    use std::hash::BuildHasher;
+    // The keys of the standard library's hasher are random for each process; every call is another secret.
+    let word = || std::hash::RandomState::new().hash_one(std::time::Instant::now());
+    format!("sg{:016x}{:016x}x", word(), word())
 }

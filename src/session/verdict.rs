@@ -11,9 +11,8 @@ use super::put;
 use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
-use crate::conflict::{self, ConflictEvent, ConflictReport, Connection, Probed, ZeroRows};
+use crate::conflict::{self, ConflictReport, Probed, ZeroRows};
 use crate::rewrite::plan::{Rest, Verb};
-use crate::sql::encoding::Encoding;
 use crate::sql::ident::quote_ident;
 use crate::sql::keys::KeyType;
 use crate::telemetry::metrics::WriteOutcome;
@@ -215,21 +214,8 @@ impl Session {
             source,
             sqlstate: self.shared.settings.conflict.sqlstate.clone(),
         };
-        let fields =
-            if self.lex.encoding == Encoding::Utf8 { report.fields() } else { report.ascii_fields() };
-        put(build::error_response(client.as_bytes_mut(), &fields));
+        self.tell(&report, client);
         put(build::ready(client.as_bytes_mut(), self.status));
-        self.shared.metrics.conflict(&point.table.entity);
-        self.shared.metrics.write(&point.table.entity, WriteOutcome::Conflict);
-        let client_address = self.facts.peer.to_string();
-        let connection = Connection {
-            session: self.facts.id,
-            database: &self.facts.database,
-            role: &self.facts.user,
-            application: &self.facts.application_name,
-            client: &client_address,
-        };
-        ConflictEvent { report: &report, connection, user_id: None }.emit();
         let now = self.now();
         if let Some(row) = &verdict.write.row {
             self.observations.refused(row, now);
@@ -359,10 +345,14 @@ impl Session {
                 self.observations.commit();
             }
             self.names.transaction_over(self.cycle.answered);
+            self.subtransaction &= !self.queue.is_empty();
             if self.view_private {
                 self.view_private = false;
                 self.view_outdated = true;
             }
+        }
+        if self.queue.is_empty() {
+            self.in_flight.clear();
         }
         self.measured.update(&self.observations);
     }

@@ -34,6 +34,8 @@ pub(crate) enum Stance {
         /// The version in its condition, where it can be read and probed for.
         expected: Option<i64>,
     },
+    /// In the guard form, since the predicate form does not fit for this reason.
+    Guarded,
     /// Not checked for this reason.
     Unchecked(Reason),
 }
@@ -67,7 +69,7 @@ pub(crate) struct Values<'a> {
 }
 
 impl Values<'_> {
-    fn key(&self, ty: KeyType, operand: &Operand) -> Option<Box<str>> {
+    pub fn key(&self, ty: KeyType, operand: &Operand) -> Option<Box<str>> {
         match operand {
             Operand::Literal(text) => Some(text.clone()),
             Operand::Param(n) => {
@@ -85,7 +87,7 @@ impl Values<'_> {
         }
     }
 
-    fn int(&self, operand: &Operand) -> Option<i64> {
+    pub fn int(&self, operand: &Operand) -> Option<i64> {
         match operand {
             Operand::Literal(text) => text.parse().ok(),
             Operand::Param(n) => {
@@ -151,8 +153,8 @@ fn stance(
     if point.self_relative {
         return Stance::SelfRelative;
     }
-    if let Err(reason) = allowed {
-        return Stance::Unchecked(reason);
+    if allowed.is_err() {
+        return Stance::Guarded;
     }
     let Some(row) = row else { return Stance::Unchecked(Reason::UnknownKey) };
     if !point.predicate_allowed {
@@ -195,6 +197,11 @@ impl Write {
             Stance::Checked { expected, .. } => Some(expected),
             _ => None,
         }
+    }
+
+    /// Its check, if any, is in its guard.
+    pub fn is_guarded(&self) -> bool {
+        self.stance == Stance::Guarded
     }
 
     /// A conflict is counted, and the server's own reply passes.

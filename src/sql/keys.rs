@@ -158,6 +158,25 @@ pub fn join_key<S: AsRef<str>>(parts: &[S]) -> Box<str> {
     joined.into()
 }
 
+/// Takes apart what [`join_key`] has put together from `count` parts.
+pub fn split_key(joined: &str, count: usize) -> Vec<Box<str>> {
+    if count == 1 {
+        return vec![joined.into()];
+    }
+    let mut parts = Vec::with_capacity(count);
+    let mut part = String::new();
+    let mut chars = joined.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ',' => parts.push(std::mem::take(&mut part).into_boxed_str()),
+            '\\' => part.extend(chars.next()),
+            c => part.push(c),
+        }
+    }
+    parts.push(part.into_boxed_str());
+    parts
+}
+
 /// True if a text-format parameter of the declared type has, if the server accepts the comparison at all, the value
 /// that the key type reads from its text. Floats are not in it: they round.
 fn comparable(ty: KeyType, declared_oid: u32) -> bool {

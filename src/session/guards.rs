@@ -1,0 +1,387 @@
+//! The guard form at run time: which versions travel with a statement, and what its outcome means.
+//!
+//! Where zero rows would be noticed too late, the check stands in the SET list ([`crate::rewrite::guard`]) and the
+//! server itself fails. What is known of the rows goes along as one JSON text; the error it raises is recognised by
+//! the session's nonce and put into the client's words.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::prepared::Portal;
+use super::put;
+use super::server::Fate;
+use super::state::Session;
+use super::writes::{Values, Write};
+use crate::conflict::{ConflictEvent, ConflictReport, Connection, Source};
+use crate::observe::{Cause, Lookup, Observations, RowKey};
+use crate::rewrite::guard::parse_raise;
+use crate::rewrite::known::{self, Known};
+use crate::rewrite::plan::{Effect, GuardSite, Operand, Plan, StatementPlan, Verb, VersionSource};
+use crate::sql::encoding::Encoding;
+use crate::sql::keys::{KeyType, join_key};
+use crate::telemetry::metrics::WriteOutcome;
+use crate::wire::buffer::Out;
+use crate::wire::build;
+use crate::wire::read::read_error_fields;
+
+/// At most this many known rows travel with one statement.
+pub(crate) const MAX_ROWS: usize = 1_000;
+
+/// One row whose version travels.
+#[derive(Debug)]
+pub(crate) struct GuardedRow {
+    pub row: RowKey,
+    pub key: Vec<Box<str>>,
+    pub expected: i64,
+    pub source: Source,
+    pub seen_ago: Option<Duration>,
+}
+
+/// What one site of a statement was sent with.
+#[derive(Debug, Default)]
+pub(crate) struct SiteGuard {
+    /// What travels; `None`: it only bumps.
+    pub known: Option<Known>,
+    /// The rows of it.
+    pub rows: Vec<GuardedRow>,
+    /// Rows that the text names, in canonical form; `None` where it does not name them all.
+    pub named: Option<Vec<RowKey>>,
+    /// Why nothing is known of the one row that is named.
+    pub blind: Option<Cause>,
+}
+
+/// The guards of one statement, by site.
+#[derive(Debug, Default)]
+pub(crate) struct Guards(pub Vec<SiteGuard>);
+
+/// Own writes that have been sent and not been answered, by row and by table (rows unknown): the place of the last
+/// one, and how many.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct InFlight {
+    rows: HashMap<RowKey, (Place, i64)>,
+    tables: HashMap<u32, (Place, i64)>,
+}
+
+/// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
+/// control between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub cycle: u64,
+    pub part: u32,
+}
+
+/// What earlier writes that are still in flight mean for a write of the same row.
+enum Earlier {
+    /// There are none.
+    None,
+    /// This many of the same transaction.
+    Own(i64),
+    /// Of another transaction, or of one whose rows cannot be told by their xmin: their answers must be in first.
+    Unsettled,
+}
+
+impl InFlight {
+    /// Nothing is in flight any more.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.tables.clear();
+    }
+
+    fn earlier(&self, row: Option<&RowKey>, table: u32, place: Place) -> Earlier {
+        let of_row = row.and_then(|row| self.rows.get(row));
+        let of_table = self.tables.get(&table);
+        let mut count = 0;
+        for (at, n) in of_row.into_iter().chain(of_table) {
+            if *at != place {
+                return Earlier::Unsettled;
+            }
+            count += n;
+        }
+        if count == 0 { Earlier::None } else { Earlier::Own(count) }
+    }
+
+    /// A point write that goes without guards is on its way.
+    pub fn add_point(&mut self, write: &Write, place: Place) {
+        if let Some(point) = write.point() {
+            self.add(point.table.root_oid, write.row.as_ref().map(std::slice::from_ref), place);
+        }
+    }
+
+    /// A write of a statement is on its way.
+    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place) {
+        let count = |entry: &mut (Place, i64)| *entry = (place, entry.1 + 1);
+        match named {
+            Some(rows) => {
+                rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert((place, 0))))
+            }
+            None => count(self.tables.entry(table).or_insert((place, 0))),
+        }
+    }
+}
+
+/// What a write's guards depend on beside its text.
+pub(crate) struct Scene<'a> {
+    pub values: Values<'a>,
+    pub place: Place,
+    /// Versions that this very transaction left may be told by xmin (not behind a savepoint).
+    pub own_writes: bool,
+    pub now: Instant,
+}
+
+/// Works out the guards of a statement. `Err`: earlier writes of the same rows are in flight, and it must wait for
+/// them if it can.
+pub(crate) fn decide(
+    statement: &StatementPlan,
+    scene: &Scene<'_>,
+    in_flight: &InFlight,
+    observations: &mut Observations,
+) -> (Guards, bool) {
+    let mut unsettled = false;
+    let sites = statement.sites.iter().map(|site| {
+        let mut guard = SiteGuard { named: named(site, &scene.values), ..SiteGuard::default() };
+        if !site.takes_guard() {
+            return guard;
+        }
+        let rows = match (&guard.named, site.keys.is_empty()) {
+            (Some(rows), _) => rows.clone(),
+            // A row that is named, though not in a form that is certain, may be any.
+            (None, false) => return guard,
+            (None, true) => observations.known_rows(site.table.root_oid, MAX_ROWS),
+        };
+        let mut known = Known::new();
+        for row in rows {
+            let (expected, source, seen_ago) = match lookup(site, &row, scene, observations) {
+                Ok(found) => found,
+                Err(cause) => {
+                    guard.blind = Some(cause);
+                    continue;
+                }
+            };
+            let Some(key) = split_key(&row, site) else { continue };
+            match in_flight.earlier(Some(&row), site.table.root_oid, scene.place) {
+                Earlier::None => {}
+                Earlier::Own(count) if scene.own_writes && site.table.may_read_all => {
+                    known.accept_own(&key, expected.saturating_add(count));
+                }
+                Earlier::Own(_) | Earlier::Unsettled => {
+                    unsettled = true;
+                    continue;
+                }
+            }
+            known.expect(&key, expected);
+            guard.rows.push(GuardedRow { row, key, expected, source, seen_ago });
+        }
+        guard.known = (!known.is_empty()).then_some(known);
+        guard
+    });
+    let guards = Guards(sites.collect());
+    (guards, unsettled)
+}
+
+type Expected = (i64, Source, Option<Duration>);
+
+fn lookup(
+    site: &GuardSite,
+    row: &RowKey,
+    scene: &Scene<'_>,
+    observations: &mut Observations,
+) -> Result<Expected, Cause> {
+    match &site.source {
+        VersionSource::WrittenBack(operand) => {
+            if let Some(n) = scene.values.int(operand) {
+                let expected = observations.written_back(row, n, &site.sets, scene.now).expected();
+                return Ok((expected, Source::WrittenBack, None));
+            }
+        }
+        VersionSource::Hint(n) => return Ok((*n, Source::Hint, None)),
+        VersionSource::Observed | VersionSource::InPredicate(_) => {}
+    }
+    match observations.expected(row, &site.sets, scene.now) {
+        Lookup::Known { version, seen_at, .. } => {
+            Ok((version, Source::Observed, Some(scene.now.saturating_duration_since(seen_at))))
+        }
+        Lookup::Unknown(cause) => Err(cause),
+    }
+}
+
+/// The rows that a site names, if all of them have a certain form.
+fn named(site: &GuardSite, values: &Values<'_>) -> Option<Vec<RowKey>> {
+    if site.keys.is_empty() || site.moves_key {
+        return None;
+    }
+    let row = |key: &Vec<Operand>| {
+        let parts = site
+            .table
+            .key_columns()
+            .zip(key)
+            .map(|(column, operand)| values.key(KeyType::from_oid(column.type_oid)?, operand))
+            .collect::<Option<Vec<_>>>()?;
+        (parts.len() == site.table.key.len()).then(|| RowKey::new(site.table.root_oid, join_key(&parts)))
+    };
+    let mut rows = site.keys.iter().map(row).collect::<Option<Vec<_>>>()?;
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    rows.dedup();
+    Some(rows)
+}
+
+/// The parts of a row's key. A key of several columns is taken apart as [`join_key`] has put it together.
+fn split_key(row: &RowKey, site: &GuardSite) -> Option<Vec<Box<str>>> {
+    let parts = crate::sql::keys::split_key(&row.key, site.table.key.len());
+    (parts.len() == site.table.key.len()).then_some(parts)
+}
+
+impl Guards {
+    /// What travels, by site.
+    pub fn known(&self) -> Vec<Option<Known>> {
+        self.0.iter().map(|site| site.known.clone()).collect()
+    }
+
+    /// The text of the added parameter; `None` is NULL.
+    pub fn parameter(&self) -> Option<String> {
+        known::parameter(&self.known())
+    }
+}
+
+impl Session {
+    /// The place of what is sent next.
+    pub fn place(&self) -> Place {
+        Place { cycle: self.cycle.number, part: self.cycle.part }
+    }
+
+    /// Takes note of the writes of a statement that is sent now.
+    pub fn sent_writes(&mut self, statement: &StatementPlan, guards: &Guards, place: Place) {
+        for (site, guard) in statement.sites.iter().zip(&guards.0) {
+            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place);
+        }
+    }
+
+    /// Likewise of a point write that goes without guards.
+    pub fn sent_point(&mut self, portal: &Portal, place: Place) {
+        if let Some(write) = &*portal.write.borrow() {
+            self.in_flight.add_point(write, place);
+        }
+    }
+
+    /// A guard has raised: the client gets the conflict in the place of the server's 22P02.
+    pub fn raised(
+        &mut self,
+        body: &[u8],
+        plan: &Plan,
+        guards: &[Option<Guards>],
+        client: &mut Out,
+    ) -> Option<Fate> {
+        let fields = read_error_fields(body).filter(|f| f.sqlstate() == Some(b"22P02"))?;
+        let message = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok())?;
+        let raised = parse_raise(message, &self.nonce)?;
+        let site = plan.statements.get(raised.statement)?.sites.get(raised.site)?;
+        let guard = guards.get(raised.statement)?.as_ref()?.0.get(raised.site)?;
+        let key = join_key(&raised.key);
+        let row = guard.rows.iter().find(|r| r.row.key == key)?;
+        let table = &site.table;
+        let report = ConflictReport {
+            entity: table.entity.to_string(),
+            entity_id: row.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
+            schema: table.schema.to_string(),
+            table: table.name.to_string(),
+            version_column: table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
+            expected: row.expected,
+            actual: Some(raised.actual),
+            current_state: None,
+            scope: "connection",
+            seen_ago: row.seen_ago,
+            source: row.source,
+            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
+        };
+        let key = row.row.clone();
+        self.tell(&report, client);
+        let now = self.now();
+        self.observations.refused(&key, now);
+        self.errored = true;
+        Some(Fate::Gone)
+    }
+
+    /// Sends the conflict error, counts and logs it.
+    pub fn tell(&mut self, report: &ConflictReport, client: &mut Out) {
+        let fields = match self.lex.encoding {
+            Encoding::Utf8 => report.fields(),
+            _ => report.ascii_fields(),
+        };
+        put(build::error_response(client.as_bytes_mut(), &fields));
+        self.shared.metrics.conflict(&report.entity);
+        self.shared.metrics.write(&report.entity, WriteOutcome::Conflict);
+        let client_address = self.facts.peer.to_string();
+        let connection = Connection {
+            session: self.facts.id,
+            database: &self.facts.database,
+            role: &self.facts.user,
+            application: &self.facts.application_name,
+            client: &client_address,
+        };
+        ConflictEvent { report, connection, user_id: None }.emit();
+    }
+
+    /// A statement with guards has completed: what its writes mean for what is known.
+    pub fn settle_guards(&mut self, statement: &StatementPlan, guards: &Guards, rows: u64, taught: &[u32]) {
+        let now = self.now();
+        let metrics = self.shared.metrics.clone();
+        let alone = statement.sites.len() == 1;
+        for (site, guard) in statement.sites.iter().zip(&guards.0) {
+            let table = &site.table;
+            if rows == 0 && alone {
+                metrics.write(&table.entity, WriteOutcome::PassedZero);
+                continue;
+            }
+            let outcome = match (&guard.known, guard.blind) {
+                (Some(_), _) => WriteOutcome::Checked,
+                (None, Some(cause)) => {
+                    metrics.blind_write(&table.root_name, cause.label());
+                    WriteOutcome::Blind
+                }
+                (None, None) if site.self_relative => WriteOutcome::SelfRelative,
+                (None, None) => {
+                    metrics.unchecked_write(&table.root_name, site.reason);
+                    WriteOutcome::Unchecked
+                }
+            };
+            metrics.write(&table.entity, outcome);
+            if taught.contains(&table.root_oid) {
+                continue;
+            }
+            let Some(named) = &guard.named else {
+                self.observations.forget_table(table.root_oid);
+                continue;
+            };
+            // All rows that it names were written: each is at one more than the scope knew.
+            let all =
+                alone && site.verb == Verb::Update && rows == named.len() as u64 && !table.version_triggers;
+            for row in named {
+                let expected = guard.rows.iter().any(|r| r.row == *row);
+                match self.observations.expected(row, &site.sets, now) {
+                    Lookup::Known { version, .. } if all && expected => {
+                        self.observations.wrote_checked(row, version, &site.sets, now);
+                    }
+                    Lookup::Known { .. } if site.verb == Verb::Delete => self.observations.deleted(row, now),
+                    Lookup::Known { .. } => self.observations.wrote_unchecked(row, now),
+                    Lookup::Unknown(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Transaction control stands between what was sent before and what comes.
+    pub fn sent_effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Begin
+            | Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::RollbackTo(_)
+            | Effect::Release(_)
+            | Effect::PrepareTransaction => self.cycle.part += 1,
+            Effect::Savepoint(_) => {
+                self.cycle.part += 1;
+                self.subtransaction = true;
+            }
+            _ => {}
+        }
+    }
+}
