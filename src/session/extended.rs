@@ -153,7 +153,8 @@ impl Session {
             self.keep_cycle(Some(&prepared));
         }
         let portal = Rc::new(Portal {
-            result_formats: bind.result_formats.iter().collect(),
+            result_formats: prepared.result_formats(&bind).iter().collect(),
+            cycle: self.cycle.number,
             surplus: prepared.surplus(&bind),
             returned: Cell::new(None),
             opened: Cell::new(None),
@@ -185,6 +186,7 @@ impl Session {
         out: &mut Out,
     ) -> bool {
         let prepared = portal.prepared.clone();
+        let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
         let values = Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding };
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
@@ -211,7 +213,9 @@ impl Session {
         let params: &[AddedParam<'_>] = if hidden_param.is_some() { &[added] } else { &[] };
         let visible = portal.result_formats.len();
         let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
-        put(edit::bind_with(out.as_bytes_mut(), bind, params, columns));
+        let bytes = out.as_bytes_mut();
+        // More formats than a frame can name are the client's mistake, which the server has words for.
+        put(edit::bind_with(bytes, bind, params, columns) || edit::bind_with(bytes, bind, params, None));
         *portal.write.borrow_mut() = write;
         let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
         self.expect(Kind::Bind, Detail::Bind(portal, undo));

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
 use crate::rewrite::render::Rendered;
-use crate::wire::read::{Bind, Field};
+use crate::wire::read::{Bind, Field, I16List};
 
 /// A statement that a Parse made.
 #[derive(Debug, Clone)]
@@ -75,13 +75,23 @@ impl Prepared {
         self.rendered.is_some()
     }
 
+    /// The result formats to bind with: none where the client knows of no result, or the server would apply the
+    /// client's to the hidden one.
+    pub fn result_formats<'a>(&self, bind: &Bind<'a>) -> I16List<'a> {
+        if self.hidden_result { I16List::default() } else { bind.result_formats }
+    }
+
     /// What [`Portal::surplus`] is for this Bind.
-    pub fn surplus(&self, bind: &Bind<'_>) -> usize {
+    pub fn surplus(&self, bind: &Bind<'_>) -> (usize, usize) {
         let (formats, count) = (bind.param_formats.len(), bind.param_count());
         if (formats > 1 && formats != count) || count != self.own_params() {
-            usize::from(self.hidden_param > 0)
+            let added = usize::from(self.hidden_param > 0);
+            (added, added)
         } else {
-            self.hidden
+            let codes = bind.result_formats.len();
+            // More codes than a frame can hold are sent as they came.
+            let grown = codes > 1 && codes + self.hidden <= usize::from(u16::MAX);
+            (if grown { self.hidden } else { 0 }, self.hidden)
         }
     }
 }
@@ -93,9 +103,11 @@ pub(crate) struct Portal {
     pub prepared: Rc<Prepared>,
     /// Result formats as bound: none = text, one = all, else one per visible column.
     pub result_formats: Vec<i16>,
+    /// Number of the cycle in which it was bound.
+    pub cycle: u64,
     /// By how much the counts in the server's complaint about the Bind (of parameters, or of result columns)
     /// are higher than the client's own.
-    pub surplus: usize,
+    pub surplus: (usize, usize),
     /// The version that its hidden result has shown.
     pub returned: Cell<Option<i64>>,
     /// When the server opened it, in the order of own writes.
@@ -269,10 +281,10 @@ impl Names {
         }
     }
 
-    /// The transaction is over and nothing is in flight: no portal outlives it.
-    pub fn transaction_over(&mut self) {
+    /// A transaction is over: no portal opened in one of the `answered` cycles outlives it.
+    pub fn transaction_over(&mut self, answered: u64) {
         if !self.portals.is_empty() {
-            self.portals.clear();
+            self.portals.retain(|_, p| p.cycle >= answered);
             if self.portals.capacity() > 64 {
                 self.portals.shrink_to_fit();
             }

@@ -82,7 +82,8 @@ impl Session {
                 let refused =
                     read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
                 let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
-                if refused && alone {
+                // Inside a block it stands, and goes out in its place before what the server says of its own accord.
+                if refused && alone && self.status == b'I' {
                     query.refused = Some(Bytes::copy_from_slice(body));
                     return Fate::Gone;
                 }
@@ -106,13 +107,10 @@ impl Session {
         server: &mut Out,
     ) -> Fate {
         if query.guarded {
-            self.wait = None;
-        }
-        let error = query.refused.clone().unwrap_or_default();
-        if query.guarded {
             // No verdict is to come.
             self.wait = None;
         }
+        let error = query.refused.clone().unwrap_or_default();
         // Behind requests that are already on their way it would come out of order.
         if self.status == b'I' && self.queue.is_empty() {
             let sqlstate =
