@@ -17,7 +17,7 @@ use crate::rewrite::plan::{Plan, PointWrite, Reason};
 use crate::rewrite::render::render_parse;
 use crate::wire::buffer::Out;
 use crate::wire::edit::AddedParam;
-use crate::wire::read::{Bind, I16List, read_bind, read_describe, read_execute, read_parse};
+use crate::wire::read::{Bind, read_bind, read_describe, read_execute, read_parse};
 use crate::wire::{build, edit};
 
 impl Session {
@@ -151,11 +151,8 @@ impl Session {
         if prepared.is_rewritten() {
             self.keep_cycle(Some(&prepared));
         }
-        // Formats for a result that the client does not know of are not looked at.
-        let formats = if prepared.hidden_result { I16List::default() } else { bind.result_formats };
-        let bind = Bind { result_formats: formats, ..bind };
         let portal = Rc::new(Portal {
-            result_formats: bind.result_formats.iter().collect(),
+            result_formats: prepared.result_formats(&bind).iter().collect(),
             cycle: self.cycle.number,
             surplus: prepared.surplus(&bind),
             returned: Cell::new(None),
@@ -188,6 +185,7 @@ impl Session {
         out: &mut Out,
     ) -> bool {
         let prepared = portal.prepared.clone();
+        let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
         let values = Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding };
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
 use crate::rewrite::render::Rendered;
-use crate::wire::read::{Bind, Field};
+use crate::wire::read::{Bind, Field, I16List};
 
 /// A statement that a Parse made.
 #[derive(Debug, Clone)]
@@ -75,13 +75,23 @@ impl Prepared {
         self.rendered.is_some()
     }
 
+    /// The result formats to bind with: none where the client knows of no result, or the server would apply the
+    /// client's to the hidden one.
+    pub fn result_formats<'a>(&self, bind: &Bind<'a>) -> I16List<'a> {
+        if self.hidden_result { I16List::default() } else { bind.result_formats }
+    }
+
     /// What [`Portal::surplus`] is for this Bind.
-    pub fn surplus(&self, bind: &Bind<'_>) -> usize {
+    pub fn surplus(&self, bind: &Bind<'_>) -> (usize, usize) {
         let (formats, count) = (bind.param_formats.len(), bind.param_count());
         if (formats > 1 && formats != count) || count != self.own_params() {
-            usize::from(self.hidden_param > 0)
+            let added = usize::from(self.hidden_param > 0);
+            (added, added)
         } else {
-            self.hidden
+            let codes = bind.result_formats.len();
+            // More codes than a frame can hold are sent as they came.
+            let grown = codes > 1 && codes + self.hidden <= usize::from(u16::MAX);
+            (if grown { self.hidden } else { 0 }, self.hidden)
         }
     }
 }
@@ -97,7 +107,7 @@ pub(crate) struct Portal {
     pub cycle: u64,
     /// By how much the counts in the server's complaint about the Bind (of parameters, or of result columns)
     /// are higher than the client's own.
-    pub surplus: usize,
+    pub surplus: (usize, usize),
     /// The version that its hidden result has shown.
     pub returned: Cell<Option<i64>>,
     /// When the server opened it, in the order of own writes.

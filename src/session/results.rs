@@ -107,13 +107,10 @@ impl Session {
         server: &mut Out,
     ) -> Fate {
         if query.guarded {
-            self.wait = None;
-        }
-        let error = query.refused.clone().unwrap_or_default();
-        if query.guarded {
             // No verdict is to come.
             self.wait = None;
         }
+        let error = query.refused.clone().unwrap_or_default();
         // Behind requests that are already on their way it would come out of order.
         if self.status == b'I' && self.queue.is_empty() {
             let sqlstate =

@@ -67,7 +67,7 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             vec![
                 Step::Send(vec![unnamed.clone(), Msg::Sync]),
                 Step::Send(vec![execute.clone(), Msg::Query("SELECT 1".into()), Msg::Sync]),
-                Step::Send(vec![bind_unnamed, execute, Msg::Sync]),
+                Step::Send(vec![bind_unnamed, execute.clone(), Msg::Sync]),
             ],
         ),
         (
@@ -81,6 +81,25 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
                 query("SET ROLE app"),
                 query("UPDATE projects SET name = 'a', name = 'b' WHERE id = 1"),
             ],
+        ),
+        (
+            "result formats met the hidden result of a write that has none",
+            vec![Step::Send(vec![
+                Msg::Parse(
+                    "s".into(),
+                    "UPDATE projects SET budget = budget + $1 WHERE id = $2".into(),
+                    vec![],
+                ),
+                Msg::Bind {
+                    portal: String::new(),
+                    statement: "s".into(),
+                    formats: vec![],
+                    values: vec![Some(b"1".to_vec()); 2],
+                    results: vec![1, 0, 1],
+                },
+                execute.clone(),
+                Msg::Sync,
+            ])],
         ),
         (
             "what waited for the replies of a Query that was refused in a block waited for ever",
