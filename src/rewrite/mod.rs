@@ -37,7 +37,7 @@ use crate::sql::lexer::{self, LexError, LexOptions};
 use crate::sql::operand;
 use crate::sql::split;
 use crate::sql::token::TokenKind;
-use plan::{Effect, Plan, PointWrite, Reason, StatementPlan, UncheckedWrite};
+use plan::{Effect, Plan, Reason, StatementPlan, UncheckedWrite};
 use teach::NameFilter;
 
 /// What a plan depends on beside the text.
@@ -73,9 +73,8 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
                 // Its row would not be known when it is answered.
                 statement.edits.retain(|e| !e.insert.starts_with(" RETURNING "));
             }
-            if let Some(point) = statement.point.take() {
-                statement.unchecked.push(in_batch(point));
-            }
+            // Beside other statements it is bumped only: zero rows would be noticed when they have run.
+            statement.unchecked.extend(statement.point.take().map(|point| point.unchecked(Reason::Batch)));
         }
     }
     plan
@@ -93,17 +92,6 @@ fn changes_names(effect: &Effect) -> bool {
             | Effect::ResetAll
             | Effect::RollbackTo(_)
     )
-}
-
-/// A point write beside other statements is bumped only: zero rows would be noticed when they have run.
-fn in_batch(point: PointWrite) -> UncheckedWrite {
-    let keys = if point.moves_key { Vec::new() } else { vec![point.key] };
-    UncheckedWrite {
-        table: point.table.root_name.clone(),
-        root_oid: point.table.root_oid,
-        reason: Reason::Batch,
-        keys,
-    }
 }
 
 fn max_param(code: Code<'_>, range: Range<usize>) -> u16 {

@@ -7,6 +7,9 @@ use crate::catalog::Table;
 use crate::sql::columns::ColumnSet;
 pub use crate::sql::splice::Edit;
 
+/// How the name of every hidden column begins.
+pub const HIDDEN_ALIAS: &str = " AS __sg_";
+
 /// Everything known about one text (a `Query` may hold several statements, a `Parse` at most one).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -32,6 +35,20 @@ impl Plan {
     /// An expected version is to be added to its first statement.
     pub fn takes_check(&self) -> bool {
         self.statements.first().and_then(|s| s.point.as_ref()).is_some_and(PointWrite::takes_check)
+    }
+
+    /// The plan for the same text where nothing may be seen of it: no hidden columns, no added parameter. Its
+    /// writes are bumped, not checked.
+    pub fn without_additions(&self) -> Self {
+        let mut plan = self.clone();
+        for statement in &mut plan.statements {
+            statement.edits.retain(|e| !e.insert.contains(HIDDEN_ALIAS));
+            statement.hidden.clear();
+            statement.hidden_result = false;
+            statement.teaches.clear();
+            statement.unchecked.extend(statement.point.take().map(|point| point.unchecked(Reason::Nested)));
+        }
+        plan
     }
 
     /// Its outcome may change what a scope knows of rows otherwise than by a read.
@@ -172,6 +189,16 @@ pub struct PointWrite {
 }
 
 impl PointWrite {
+    /// As a write that is only bumped.
+    pub fn unchecked(self, reason: Reason) -> UncheckedWrite {
+        UncheckedWrite {
+            table: self.table.root_name.clone(),
+            root_oid: self.table.root_oid,
+            reason,
+            keys: if self.moves_key { Vec::new() } else { vec![self.key] },
+        }
+    }
+
     /// True if an expected version is to be added to the condition: the application does not guard itself, and
     /// the write could overwrite another's change.
     pub fn takes_check(&self) -> bool {

@@ -31,6 +31,9 @@ impl Session {
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
+        if self.restates(&plan, out) {
+            return Lane::Later;
+        }
         let prepared =
             self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
         if prepared.is_rewritten() {
@@ -50,7 +53,13 @@ impl Session {
         Lane::Done
     }
 
-    fn prepare(&mut self, name: &[u8], text: Bytes, oids: Vec<u32>, plan: Arc<Plan>) -> Rc<Prepared> {
+    pub(super) fn prepare(
+        &mut self,
+        name: &[u8],
+        text: Bytes,
+        oids: Vec<u32>,
+        plan: Arc<Plan>,
+    ) -> Rc<Prepared> {
         let own_params = usize::from(plan.max_param).max(oids.len());
         let hidden_param = match plan.statements.as_slice() {
             [one] if one.point.as_ref().is_some_and(PointWrite::takes_check) => {
@@ -114,7 +123,7 @@ impl Session {
     }
 
     /// Parses a statement again under its name, in another text.
-    fn parse_again(&mut self, new: Rc<Prepared>, out: &mut Out) {
+    pub(super) fn parse_again(&mut self, new: Rc<Prepared>, out: &mut Out) {
         let bytes = out.as_bytes_mut();
         if !new.name.is_empty() {
             put(build::close(bytes, b'S', &new.name));

@@ -70,6 +70,11 @@ impl Prepared {
         self.rendered.as_ref().map_or(&self.text, |r| &r.text)
     }
 
+    /// The server has it with more parameters or a larger result than the client knows of.
+    pub fn has_additions(&self) -> bool {
+        self.hidden_param > 0 || self.hidden > 0 || self.hidden_result
+    }
+
     /// The text on the server is not the client's.
     pub fn is_rewritten(&self) -> bool {
         self.rendered.is_some()

@@ -377,6 +377,30 @@ fn more_result_formats_than_a_frame_can_grow_by() {
 }
 
 #[test]
+fn sql_execute_of_a_protocol_level_statement() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.exchange(&[parse("r", "select name from projects where id = $1", &[23]), sync()]);
+    twin.exchange(&[parse("w", WRITE, &[1043, 23]), sync()]);
+    twin.exchange(&[parse("u", "update projects set budget = budget + 1 where id = $1", &[23]), sync()]);
+    twin.exchange(&[
+        parse("v", "update projects set name = 'v' where id = $1 returning name", &[23]),
+        sync(),
+    ]);
+    for _ in 0..2 {
+        twin.query("execute r (1)");
+        twin.query("execute w ('x', 1)");
+        twin.query("execute u (1)");
+        twin.query("execute v (1)");
+        twin.extended("execute r (1)", &[]);
+        twin.extended("execute w ('x', 1)", &[]);
+    }
+    assert_eq!(stage.version("projects", "id = 1"), "9");
+    assert_eq!(shape(&twin.exchange(&[bind("r", &["1"]), execute("", 0), sync()])), "2DCZ");
+    assert_eq!(shape(&twin.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
+}
+
+#[test]
 fn a_copy_in_that_fails_before_it_reads_leaves_the_session_in_step() {
     let stage = stage();
     let mut twin = stage.twin();
