@@ -13,7 +13,7 @@ use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
 
 /// The statement. Parameters: schemas, table names and version column names as three `text[]` of one length.
-/// Result: rows of (kind, JSON text).
+/// Result: rows of (kind, JSON text). It waits for no lock on a table: `pg_get_expr` would, given a relation.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
 /// Why a look could not be used.

@@ -16,7 +16,7 @@ WITH RECURSIVE cfg(ord, nsp, rel, ver) AS (
          row_number() OVER (PARTITION BY rel.oid ORDER BY a.attnum) - 1 AS pos,
          a.attname = rel.ver AS is_version,
          NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation AND NOT l.collisdeterministic) AS exact,
-         (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.adrelid = rel.oid AND d.adnum = a.attnum) AS def,
+         (SELECT pg_catalog.pg_get_expr(d.adbin, 0) FROM pg_catalog.pg_attrdef d WHERE d.adrelid = rel.oid AND d.adnum = a.attnum AND a.attgenerated = '') AS def,
          CASE WHEN a.attname = rel.ver THEN pg_catalog.col_description(rel.root, (SELECT r.attnum FROM pg_catalog.pg_attribute r WHERE r.attrelid = rel.root AND r.attname = rel.ver AND NOT r.attisdropped)::pg_catalog.int4) END AS note
   FROM rel JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped
 ), pk AS (

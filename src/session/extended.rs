@@ -153,6 +153,7 @@ impl Session {
         }
         let portal = Rc::new(Portal {
             result_formats: prepared.result_formats(&bind).iter().collect(),
+            cycle: self.cycle.number,
             surplus: prepared.surplus(&bind),
             returned: Cell::new(None),
             opened: Cell::new(None),
@@ -211,7 +212,9 @@ impl Session {
         let params: &[AddedParam<'_>] = if hidden_param.is_some() { &[added] } else { &[] };
         let visible = portal.result_formats.len();
         let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
-        put(edit::bind_with(out.as_bytes_mut(), bind, params, columns));
+        let bytes = out.as_bytes_mut();
+        // More formats than a frame can name are the client's mistake, which the server has words for.
+        put(edit::bind_with(bytes, bind, params, columns) || edit::bind_with(bytes, bind, params, None));
         *portal.write.borrow_mut() = write;
         let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
         self.expect(Kind::Bind, Detail::Bind(portal, undo));

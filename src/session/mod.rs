@@ -20,6 +20,7 @@ mod extended;
 mod hold;
 mod learn;
 mod look;
+mod measure;
 mod own;
 mod prepared;
 pub mod queue;

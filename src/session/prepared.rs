@@ -99,6 +99,8 @@ pub(crate) struct Portal {
     pub prepared: Rc<Prepared>,
     /// Result formats as bound: none = text, one = all, else one per visible column.
     pub result_formats: Vec<i16>,
+    /// Number of the cycle in which it was bound.
+    pub cycle: u64,
     /// By how much the counts in the server's complaint about the Bind (of parameters, or of result columns)
     /// are higher than the client's own.
     pub surplus: usize,
@@ -275,10 +277,10 @@ impl Names {
         }
     }
 
-    /// The transaction is over and nothing is in flight: no portal outlives it.
-    pub fn transaction_over(&mut self) {
+    /// A transaction is over: no portal opened in one of the `answered` cycles outlives it.
+    pub fn transaction_over(&mut self, answered: u64) {
         if !self.portals.is_empty() {
-            self.portals.clear();
+            self.portals.retain(|_, p| p.cycle >= answered);
             if self.portals.capacity() > 64 {
                 self.portals.shrink_to_fit();
             }

@@ -198,6 +198,7 @@ impl<D> Queue<D> {
             back::ERROR => Reply::Async,
             back::READY if self.surplus_ready > 0 => {
                 self.surplus_ready -= 1;
+                self.skipping = false;
                 Reply::Async
             }
             _ => Reply::Unexpected,
@@ -222,6 +223,7 @@ impl<D> Queue<D> {
 
     /// A copy-in read over every Sync sent before its CopyDone or CopyFail. Where it failed before it read
     /// them (a statement trigger), the server answers them after all: those are `surplus_ready`.
+    /// Then nothing is skipped any more.
     fn drop_ignored_by_copy(&mut self) {
         let end = self.entries.iter().position(|e| e.kind == Kind::CopyEnd);
         let upto = end.map_or(self.entries.len(), |i| i + 1);

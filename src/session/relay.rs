@@ -118,9 +118,9 @@ fn step(
     }
     if io.server_out.len() < HIGH_WATER {
         session.client_input(io);
-    }
-    if !sides.client_open && session.wait.is_none() {
-        session.client_ended(&mut io.server_out);
+        if !sides.client_open && session.wait.is_none() {
+            session.client_ended(&mut io.server_out);
+        }
     }
     match poll_drain(cx, client, &mut io.client_out) {
         Poll::Ready(Ok(written)) => progress |= written,

@@ -151,7 +151,11 @@ impl Session {
         self.status = read_ready(body).unwrap_or(self.status);
         let entry = match self.queue.reply(back::READY) {
             Reply::End(entry) => entry,
-            Reply::Async => return Fate::Forward,
+            Reply::Async => {
+                // Of a Sync that a copy left over.
+                self.client_ready(self.status, false);
+                return Fate::Forward;
+            }
             _ => {
                 self.desynced(client, back::READY, "a ReadyForQuery that answers nothing outstanding");
                 return Fate::Gone;

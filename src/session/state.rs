@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::again::Again;
 use super::learn::Learner;
+use super::measure::Measured;
 use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
@@ -146,6 +147,8 @@ pub(crate) enum Wait {
 pub(crate) struct Cycle {
     /// Counts cycles.
     pub number: u64,
+    /// How many of them the server has answered; fewer than it has while several are in flight.
+    pub answered: u64,
     /// Messages sent since the last Sync.
     pub messages: u32,
     /// Executes among them.
@@ -188,6 +191,7 @@ pub(crate) struct Session {
     pub look_after: bool,
     pub names: Names,
     pub observations: Observations,
+    pub measured: Measured,
     pub cycle: Cycle,
     pub seq: u64,
     pub hold: Option<Hold>,
@@ -232,6 +236,7 @@ impl Session {
                 conflict_hold: o.conflict_hold,
             }
         });
+        let measured = Measured::new(shared.metrics.clone());
         Self {
             shared,
             facts,
@@ -248,6 +253,7 @@ impl Session {
             look_after: false,
             names: Names::default(),
             observations,
+            measured,
             cycle: Cycle::default(),
             seq: 0,
             hold: None,

@@ -350,6 +350,7 @@ impl Session {
     pub fn client_ready(&mut self, status: u8, failed: bool) {
         let failed = failed || self.errored;
         self.errored = false;
+        self.cycle.answered = if self.queue.is_empty() { self.cycle.number } else { self.cycle.answered + 1 };
         let now = self.now();
         if status == b'I' {
             if failed {
@@ -357,13 +358,12 @@ impl Session {
             } else {
                 self.observations.commit();
             }
-            if self.queue.is_empty() {
-                self.names.transaction_over();
-            }
+            self.names.transaction_over(self.cycle.answered);
             if self.view_private {
                 self.view_private = false;
                 self.view_outdated = true;
             }
         }
+        self.measured.update(&self.observations);
     }
 }

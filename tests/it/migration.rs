@@ -11,6 +11,9 @@ use crate::common::proxy::{Proxy, staleguard, to_end};
 use crate::common::raw::{commands, error, rows, shape, sqlstate};
 use crate::common::twin::{Stage, stage};
 
+/// Lets every view of the catalog grow older than the 200 ms that a test's proxy allows.
+const OLDER: &str = "select pg_sleep(0.25)";
+
 fn migrate(stage: &Stage, direction: &str, database: &str) {
     let dsn = format!("postgres://postgres@{}/{database}", stage.cluster.address());
     let (status, text) = to_end(staleguard().args(["migrate", direction, "--dsn", &dsn]));
@@ -128,7 +131,7 @@ fn no_statement_fails_while_the_column_goes_and_comes() {
 #[test]
 fn what_was_known_goes_with_a_column_made_anew() {
     let cluster = cluster();
-    let stage = Stage { proxy: Proxy::start(&cluster, &["--catalog-max-age", "0s"]), cluster };
+    let stage = Stage { proxy: Proxy::start(&cluster, &["--catalog-max-age", "200ms"]), cluster };
     let write = "update projects set name = 'x' where id = 1";
     for looks_between in [false, true] {
         let mut mine = stage.session();
@@ -137,12 +140,29 @@ fn what_was_known_goes_with_a_column_made_anew() {
             assert_eq!(mine.ok(write), "UPDATE 1");
         }
         stage.behind().ok("alter table projects drop column version");
+        stage.behind().ok(OLDER);
         if looks_between {
             assert_eq!(mine.ok(write), "UPDATE 1");
         }
         stage.behind().ok("alter table projects add column version integer not null default 1");
+        stage.behind().ok(OLDER);
         assert_eq!(mine.ok(write), "UPDATE 1", "looks between: {looks_between}");
         assert_eq!(stage.version("projects", "id = 1"), "2");
     }
     assert_eq!(stage.conflicts(), 0.0);
+}
+
+#[test]
+fn a_look_before_every_statement_still_lets_it_through() {
+    let cluster = cluster();
+    let stage = Stage { proxy: Proxy::start(&cluster, &["--catalog-max-age", "0s"]), cluster };
+    let mut mine = stage.session();
+    for _ in 0..3 {
+        assert_eq!(mine.rows("select name from projects where id = 1").len(), 1);
+        assert_eq!(
+            commands(&mine.extended("update projects set name = $1 where id = 1", &["x"])),
+            ["UPDATE 1"]
+        );
+    }
+    assert_eq!(stage.version("projects", "id = 1"), "4");
 }

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::common::conflict::on_project;
-use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, message, parse, query, sync};
-use crate::common::raw::{BOTH, Raw, commands, shape, sqlstate, status};
+use crate::common::frames::{
+    bind, bind_raw, close, copy_done, describe, execute, flush, message, parse, query, sync,
+};
+use crate::common::raw::{BOTH, Raw, commands, rows, shape, sqlstate, status};
 use crate::common::twin::{same, stage, stage_with};
 
 const READ: &str = "select * from projects where id = $1";
@@ -291,11 +293,11 @@ fn names_set_in_a_transaction_go_with_what_undoes_them() {
         ("set local search_path = public", "commit and chain"),
     ] {
         twin.query("set search_path = other");
-        twin.query("select name from projects where id = 1");
+        twin.query("select lower(name) from projects where id = 1");
         twin.query("begin");
         twin.query("savepoint a");
         twin.query(set);
-        twin.query("select name from projects where id = 1");
+        twin.query("select lower(name) from projects where id = 1");
         twin.query(undo);
         let reply = twin.query("update projects set name = 'x' where id = 1");
         assert_eq!(commands(&reply), ["UPDATE 1"], "{set}, {undo}: {reply:?}");
@@ -325,7 +327,7 @@ fn the_view_of_an_open_transaction_is_its_own() {
     twin.query("drop table projects cascade");
     twin.query("create table projects (id int primary key, name text)");
     twin.query("insert into projects values (1, 'a')");
-    twin.query("select name from projects where id = 1");
+    twin.query("select lower(name) from projects where id = 1");
     let mut other = stage.session();
     for _ in 0..3 {
         other.ok("select name from programs where id = 1");
@@ -334,6 +336,64 @@ fn the_view_of_an_open_transaction_is_its_own() {
     twin.query("rollback");
     twin.query("update projects set name = 'x' where id = 1");
     assert_eq!(stage.version("projects", "id = 1"), "2");
+}
+
+#[test]
+fn result_formats_of_a_statement_without_a_result() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    for sql in [
+        "update projects set budget = budget + 1 where id = 1",
+        "update projects set name = 'x' where id = 1",
+    ] {
+        for formats in [&[][..], &[1], &[1, 1], &[0, 1, 0]] {
+            let messages = [
+                parse("", sql, &[]),
+                bind_raw("", "", &[], &[], formats),
+                describe('P', ""),
+                execute("", 1),
+                sync(),
+            ];
+            assert_eq!(shape(&twin.exchange(&messages)), "12nCZ", "{sql} {formats:?}");
+        }
+    }
+    assert_eq!(stage.version("projects", "id = 1"), "9");
+}
+
+#[test]
+fn more_result_formats_than_a_frame_can_grow_by() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    let messages = [
+        parse("", "select name from projects where id = 1", &[]),
+        bind_raw("", "", &[], &[], &vec![0; 65_535]),
+        execute("", 0),
+        sync(),
+    ];
+    assert_eq!(sqlstate(&twin.exchange(&messages)), "08P01");
+}
+
+#[test]
+fn a_copy_in_that_fails_before_it_reads_leaves_the_session_in_step() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query(
+        "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$; \
+         create trigger refuse before insert on notes for each statement execute function refuse()",
+    );
+    let start = [parse("", "copy notes from stdin", &[]), bind("", &[]), execute("", 0), sync()].concat();
+    both(&mut twin, &start);
+    same(&twin.direct.until('Z'), &twin.proxied.until('Z'));
+    // What the copy came to is no fault of the next transaction.
+    twin.query("select * from projects where id = 1");
+    both(&mut twin, &start);
+    same(&twin.direct.until('Z'), &twin.proxied.until('Z'));
+    twin.query("update projects set name = 'x' where id = 1");
+    twin.query("update projects set name = 'y' where id = 1");
+    both(&mut twin, &start);
+    same(&twin.direct.until('Z'), &twin.proxied.until('Z'));
+    assert_eq!(shape(&twin.exchange(&[copy_done(), sync()])), "Z");
+    assert_eq!(rows(&twin.extended("select 2", &[])), [["2"]]);
 }
 
 #[test]
@@ -387,4 +447,34 @@ fn ends_of_transactions_inside_one_query() {
     assert_eq!(sqlstate(&mine.query("commit")), "23503");
     assert_eq!(mine.ok("update projects set name = 'f' where id = 1"), "UPDATE 1");
     assert_eq!(stage.conflicts(), 0.0);
+}
+
+#[test]
+fn what_is_held_is_measured() {
+    let stage = stage_with(&["--observations-max-rows-per-connection", "5"]);
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    let held = || stage.proxy.metric("staleguard_observations_held", &[]);
+    assert_eq!((held(), stage.proxy.metric("staleguard_observations_evicted_total", &[])), (5.0, 4.0));
+    mine.ok("discard all");
+    assert_eq!(held(), 0.0);
+    mine.ok("select * from projects where id < 4");
+    assert_eq!(held(), 3.0);
+    drop(mine);
+    let end = Instant::now() + Duration::from_secs(20);
+    while held() != 0.0 {
+        assert!(Instant::now() < end);
+    }
+}
+
+#[test]
+fn a_look_waits_for_nobodys_lock() {
+    let stage = stage_with(&["--own-message-timeout", "30s"]);
+    let mut locking = stage.behind();
+    locking.ok("begin; lock table projects in access exclusive mode");
+    let mut mine = stage.session();
+    let begin = Instant::now();
+    assert_eq!(mine.ok("update programs set name = 'x' where id = 1"), "UPDATE 1");
+    assert!(begin.elapsed() < Duration::from_secs(15));
+    assert_eq!(stage.version("programs", "id = 1"), "2");
 }
