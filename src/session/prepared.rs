@@ -82,12 +82,16 @@ impl Prepared {
     }
 
     /// What [`Portal::surplus`] is for this Bind.
-    pub fn surplus(&self, bind: &Bind<'_>) -> usize {
+    pub fn surplus(&self, bind: &Bind<'_>) -> (usize, usize) {
         let (formats, count) = (bind.param_formats.len(), bind.param_count());
         if (formats > 1 && formats != count) || count != self.own_params() {
-            usize::from(self.hidden_param > 0)
+            let added = usize::from(self.hidden_param > 0);
+            (added, added)
         } else {
-            self.hidden
+            let codes = bind.result_formats.len();
+            // More codes than a frame can hold are sent as they came.
+            let grown = codes > 1 && codes + self.hidden <= usize::from(u16::MAX);
+            (if grown { self.hidden } else { 0 }, self.hidden)
         }
     }
 }
@@ -103,7 +107,7 @@ pub(crate) struct Portal {
     pub cycle: u64,
     /// By how much the counts in the server's complaint about the Bind (of parameters, or of result columns)
     /// are higher than the client's own.
-    pub surplus: usize,
+    pub surplus: (usize, usize),
     /// The version that its hidden result has shown.
     pub returned: Cell<Option<i64>>,
     /// When the server opened it, in the order of own writes.

@@ -336,7 +336,7 @@ impl Session {
                 self.errored = true;
                 let surplus = match detail {
                     Detail::Bind(portal, _) => portal.surplus,
-                    _ => 0,
+                    _ => (0, 0),
                 };
                 if own_counts(body, surplus, client) {
                     return Fate::Gone;
@@ -538,8 +538,8 @@ fn syntax_error_at(text: &[u8], offset: usize) -> (usize, String) {
 
 /// Forwards the server's complaint about a Bind ("bind message has 3 result formats but query has 4 columns")
 /// with the client's own counts: the first and the last number of the message. False if it is no such complaint.
-fn own_counts(body: &[u8], surplus: usize, client: &mut Out) -> bool {
-    let Some(fields) = read_error_fields(body).filter(|f| surplus > 0 && f.sqlstate() == Some(b"08P01"))
+fn own_counts(body: &[u8], surplus: (usize, usize), client: &mut Out) -> bool {
+    let Some(fields) = read_error_fields(body).filter(|f| surplus.1 > 0 && f.sqlstate() == Some(b"08P01"))
     else {
         return false;
     };
@@ -547,8 +547,9 @@ fn own_counts(body: &[u8], surplus: usize, client: &mut Out) -> bool {
     let mut words: Vec<String> = message.split(' ').map(str::to_owned).collect();
     let number = |word: &String| word.parse::<usize>().is_ok();
     let (first, last) = (words.iter().position(number), words.iter().rposition(number));
-    for i in [first, last.filter(|_| first != last)].into_iter().flatten() {
-        if let Some(word) = words.get_mut(i) {
+    let places = [(first, surplus.0), (last.filter(|_| first != last), surplus.1)];
+    for (place, surplus) in places {
+        if let Some(word) = place.and_then(|i| words.get_mut(i)) {
             *word = word.parse::<usize>().unwrap_or_default().saturating_sub(surplus).to_string();
         }
     }

@@ -16,6 +16,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::log::Log;
@@ -30,6 +31,16 @@ host all pw_scram 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 ";
 const READY: &str = "database system is ready to accept connections";
+
+/// File in the data directory that holds the highest OID of its relations.
+const HIGHEST_OID_FILE: &str = "highest_oid";
+static HIGHEST_OID: AtomicU32 = AtomicU32::new(u32::MAX);
+
+/// The highest OID of a relation that both databases have from the beginning. What a test creates gets a higher
+/// one, and not the same in both: OIDs are counted for all databases together.
+pub fn highest_oid() -> u32 {
+    HIGHEST_OID.load(Ordering::Relaxed)
+}
 
 /// A running PostgreSQL.
 pub struct Cluster {
@@ -49,6 +60,8 @@ impl Cluster {
         let template = template();
         let home = Home::new();
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(home.data()));
+        let highest = fs::read_to_string(home.data().join(HIGHEST_OID_FILE)).unwrap();
+        HIGHEST_OID.store(highest.parse().unwrap(), Ordering::Relaxed);
         Self::launch(home, settings)
     }
 
@@ -188,7 +201,10 @@ fn template() -> PathBuf {
     child.stdout.take().unwrap().read_to_string(&mut version).unwrap();
     child.wait().unwrap();
     let home = Home::new();
-    let name = format!("pg-{:016x}", fnv(&[&version, SCHEMA, HBA, &format!("{:?}", home.account)]));
+    let name = format!(
+        "pg-{:016x}",
+        fnv(&[&version, SCHEMA, HBA, HIGHEST_OID_FILE, &format!("{:?}", home.account)])
+    );
     let shelf = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let finished = shelf.join(name);
     if finished.exists() {
@@ -211,6 +227,8 @@ fn template() -> PathBuf {
     let cluster = Cluster::launch(home, &[]);
     cluster.direct("postgres").ok("create database direct");
     cluster.direct("direct").ok(SCHEMA);
+    let highest = cluster.direct("direct").value("select max(oid) from pg_class");
+    fs::write(dir.join(HIGHEST_OID_FILE), &highest).unwrap();
     cluster.direct("postgres").ok("create database proxied template direct");
     let mut postmaster = cluster.postmaster.lock().unwrap();
     run(Command::new("kill").arg("-INT").arg(postmaster.id().to_string()));

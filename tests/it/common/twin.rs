@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::cluster::{Cluster, cluster};
+use super::cluster::{Cluster, cluster, highest_oid};
 use super::frames::Frame;
 use super::proxy::Proxy;
 use super::raw::{Protocol, Raw};
@@ -114,8 +114,8 @@ pub fn same(direct: &[Frame], proxied: &[Frame]) {
     assert!(direct == proxied, "replies differ\n direct: {direct:#?}\nproxied: {proxied:#?}");
 }
 
-/// The frames with the values of columns called `version` blanked, as far as row descriptions name them, and
-/// without BackendKeyData.
+/// The frames with the values of columns called `version` blanked, as far as row descriptions name them, with
+/// the OIDs of relations that a test has created itself made alike, and without BackendKeyData.
 pub fn masked(reply: &[Frame]) -> Vec<Frame> {
     let mut versions = Vec::new();
     let mut out = Vec::new();
@@ -123,7 +123,9 @@ pub fn masked(reply: &[Frame]) -> Vec<Frame> {
         let mut frame = frame.clone();
         match frame.tag {
             b'T' => {
-                versions = frame.columns().iter().map(|(n, origin)| n == "version" && origin.0 != 0).collect()
+                versions =
+                    frame.columns().iter().map(|(n, origin)| n == "version" && origin.0 != 0).collect();
+                blank_new_oids(&mut frame);
             }
             // Where in its own source the server noticed a syntax error tells nothing of the client's text.
             b'E' if frame.field('R').as_deref() == Some("scanner_yyerror") => {
@@ -142,6 +144,18 @@ pub fn masked(reply: &[Frame]) -> Vec<Frame> {
         out.push(frame);
     }
     out
+}
+
+/// Puts ones over the table OIDs of relations that came after the databases were made equal.
+fn blank_new_oids(description: &mut Frame) {
+    let mut at = 2;
+    for (name, (oid, _)) in description.columns() {
+        at += name.len() + 1;
+        if oid > highest_oid() {
+            description.body[at..at + 4].fill(0xff);
+        }
+        at += 18;
+    }
 }
 
 /// Puts zeros over the bytes of the marked values; lengths stay.
