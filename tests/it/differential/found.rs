@@ -114,6 +114,20 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "a cycle that had failed for its own reasons was sent again in the place of a later one",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse(String::new(), "UPDATE projects SET name = $2 WHERE id = $3".into(), vec![]),
+                    Msg::Flush,
+                ]),
+                Step::Send(vec![Msg::Sync]),
+                Step::Send(vec![
+                    Msg::Parse(String::new(), "UPDATE projects SET name case WHERE id = 1".into(), vec![]),
+                    Msg::Sync,
+                ]),
+            ],
+        ),
+        (
             "what waited for the replies of a Query that was refused in a block waited for ever",
             vec![
                 query("BEGIN"),
