@@ -9,8 +9,8 @@
 //!
 //! An ORM that writes all columns back means "based on 5": that is the expected version. A parameter stays in the
 //! text, in a branch that planning folds away, so that the server infers the type for it that the client reckons
-//! with. `version = version + 1` is the increment already. Any other value becomes the increment too: versions
-//! never go back.
+//! with, and so does whatever is no constant: what is wrong with it is the server's to say. `version = version + 1`
+//! is the increment already. Any other value becomes the increment too: versions never go back.
 
 use std::ops::Range;
 
@@ -47,22 +47,23 @@ pub fn version_value(
     }
     let start = code.start(value.start);
     let end = code.end_before(value.end);
-    let edits = if value.clone().any(|i| code.is(i, TokenKind::Param)) {
+    let ty = match written.table.version_type {
+        VersionType::Int2 => KeyType::Int2,
+        VersionType::Int4 => KeyType::Int4,
+        VersionType::Int8 => KeyType::Int8,
+    };
+    let constant = operand::value(code, value.clone(), ty, opts).map(Operand::from);
+    let default = value.len() == 1 && code.word(value.start, "default");
+    let edits = if default || matches!(constant, Some(Operand::Literal(_))) {
+        vec![Edit { at: start, remove: end - start, insert: written.increment().into() }]
+    } else {
         // smallint + integer is an integer, and so would be the parameter beside it.
         let cast = if written.table.version_type == VersionType::Int2 { "::pg_catalog.int2" } else { "" };
         vec![
             Edit::insert(start, format!("CASE WHEN TRUE THEN {}{cast} ELSE ", written.increment())),
             Edit::insert(end, " END"),
         ]
-    } else {
-        vec![Edit { at: start, remove: end - start, insert: written.increment().into() }]
     };
-    let ty = match written.table.version_type {
-        VersionType::Int2 => KeyType::Int2,
-        VersionType::Int4 => KeyType::Int4,
-        VersionType::Int8 => KeyType::Int8,
-    };
-    let constant = operand::value(code, value, ty, opts).map(Operand::from);
     (VersionSet::Value(constant), edits)
 }
 
@@ -110,8 +111,21 @@ mod tests {
                 VersionSource::WrittenBack(Operand::Param(2)),
             ),
             ("version = DEFAULT", "version = projects.version + 1", VersionSource::Observed),
-            ("version = version + 2", "version = projects.version + 1", VersionSource::Observed),
-            ("version = (SELECT 1 FROM t)", "version = projects.version + 1", VersionSource::Observed),
+            (
+                "version = version + 2",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE version + 2 END",
+                VersionSource::Observed,
+            ),
+            (
+                "version = (SELECT 1 FROM t)",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE (SELECT 1 FROM t) END",
+                VersionSource::Observed,
+            ),
+            (
+                "version = version nonsense",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE version nonsense END",
+                VersionSource::Observed,
+            ),
             (
                 "version = coalesce($2, 1)",
                 "version = CASE WHEN TRUE THEN projects.version + 1 ELSE coalesce($2, 1) END",
