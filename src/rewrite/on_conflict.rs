@@ -4,7 +4,8 @@
 //! INSERT INTO projects (id, name, version) VALUES (1, 'a', 1)
 //!   ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, version = EXCLUDED.version
 //! INSERT INTO projects (id, name, version) VALUES (1, 'a', 1)
-//!   ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, version = projects.version + 1
+//!   ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name,
+//!     version = CASE WHEN TRUE THEN projects.version + 1 ELSE EXCLUDED.version END
 //! ```
 //!
 //! A plain INSERT overwrites nothing: it is not counted, but its RETURNING teaches.
@@ -139,7 +140,7 @@ mod tests {
         for (text, want) in [
             (
                 "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = EXCLUDED.version WHERE projects.name = 'y' RETURNING id",
-                "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = projects.version + 1 WHERE projects.name = 'y' RETURNING id",
+                "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = CASE WHEN TRUE THEN projects.version + 1 ELSE EXCLUDED.version END WHERE projects.name = 'y' RETURNING id",
             ),
             (
                 "INSERT INTO public.projects AS p SELECT * FROM x WHERE a ON CONFLICT ON CONSTRAINT projects_pkey DO UPDATE SET (name, budget) = (EXCLUDED.name, 1)",
@@ -147,7 +148,7 @@ mod tests {
             ),
             (
                 "INSERT INTO projects VALUES ($1) ON CONFLICT (id) WHERE a DO UPDATE SET version = EXCLUDED.version + 1, name = $2",
-                "INSERT INTO projects VALUES ($1) ON CONFLICT (id) WHERE a DO UPDATE SET version = projects.version + 1, name = $2",
+                "INSERT INTO projects VALUES ($1) ON CONFLICT (id) WHERE a DO UPDATE SET version = CASE WHEN TRUE THEN projects.version + 1 ELSE EXCLUDED.version + 1 END, name = $2",
             ),
             (
                 "INSERT INTO projects VALUES ($1) ON CONFLICT (id) DO UPDATE SET version = projects.version + 1",

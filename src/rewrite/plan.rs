@@ -8,6 +8,9 @@ use crate::catalog::Table;
 use crate::sql::columns::ColumnSet;
 pub use crate::sql::splice::Edit;
 
+/// How the name of every hidden column begins.
+pub const HIDDEN_ALIAS: &str = " AS __sg_";
+
 /// Everything known about one text (a `Query` may hold several statements, a `Parse` at most one).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -39,6 +42,24 @@ impl Plan {
     /// What is known of rows is to be added to its first statement, for the guard form.
     pub fn takes_guard(&self) -> bool {
         self.statements.first().is_some_and(StatementPlan::takes_guard)
+    }
+
+    /// The plan for the same text where nothing may be seen of it: no hidden columns, no added parameter. Its
+    /// writes are bumped, not checked.
+    pub fn without_additions(&self) -> Self {
+        let mut plan = self.clone();
+        for statement in &mut plan.statements {
+            statement.edits.retain(|e| !e.insert.contains(HIDDEN_ALIAS));
+            statement.hidden.clear();
+            statement.hidden_result = false;
+            statement.teaches.clear();
+            statement.point = None;
+            for site in &mut statement.sites {
+                site.guardable = false;
+                site.reason = Reason::Nested;
+            }
+        }
+        plan
     }
 
     /// Its outcome may change what a scope knows of rows otherwise than by a read.
@@ -209,6 +230,16 @@ pub struct PointWrite {
 }
 
 impl PointWrite {
+    /// As a write that is only bumped.
+    pub fn unchecked(self, reason: Reason) -> UncheckedWrite {
+        UncheckedWrite {
+            table: self.table.root_name.clone(),
+            root_oid: self.table.root_oid,
+            reason,
+            keys: if self.moves_key { Vec::new() } else { vec![self.key] },
+        }
+    }
+
     /// True if an expected version is to be added to the condition: the application does not guard itself, and
     /// the write could overwrite another's change.
     pub fn takes_check(&self) -> bool {

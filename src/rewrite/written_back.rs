@@ -9,8 +9,8 @@
 //!
 //! An ORM that writes all columns back means "based on 5": that is the expected version. A parameter stays in the
 //! text, in a branch that planning folds away, so that the server infers the type for it that the client reckons
-//! with. `version = version + 1` is the increment already. Any other value becomes the increment too: versions
-//! never go back.
+//! with, and so does whatever is no constant: what is wrong with it is the server's to say. `version = version + 1`
+//! is the increment already. Any other value becomes the increment too: versions never go back.
 
 use std::ops::Range;
 
@@ -47,17 +47,18 @@ pub fn version_value(
     if is_increment(code, written, value.clone()) {
         return (VersionSet::Increment, Slot::Own { start, end });
     }
-    let slot = if value.clone().any(|i| code.is(i, TokenKind::Param)) {
-        Slot::Keep { start, end }
-    } else {
-        Slot::Replace { at: start, len: end - start }
-    };
     let ty = match written.table.version_type {
         VersionType::Int2 => KeyType::Int2,
         VersionType::Int4 => KeyType::Int4,
         VersionType::Int8 => KeyType::Int8,
     };
-    let constant = operand::value(code, value, ty, opts).map(Operand::from);
+    let constant = operand::value(code, value.clone(), ty, opts).map(Operand::from);
+    let default = value.len() == 1 && code.word(value.start, "default");
+    let slot = if default || matches!(constant, Some(Operand::Literal(_))) {
+        Slot::Replace { at: start, len: end - start }
+    } else {
+        Slot::Keep { start, end }
+    };
     (VersionSet::Value(constant), slot)
 }
 
@@ -105,8 +106,21 @@ mod tests {
                 VersionSource::WrittenBack(Operand::Param(2)),
             ),
             ("version = DEFAULT", "version = projects.version + 1", VersionSource::Observed),
-            ("version = version + 2", "version = projects.version + 1", VersionSource::Observed),
-            ("version = (SELECT 1 FROM t)", "version = projects.version + 1", VersionSource::Observed),
+            (
+                "version = version + 2",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE version + 2 END",
+                VersionSource::Observed,
+            ),
+            (
+                "version = (SELECT 1 FROM t)",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE (SELECT 1 FROM t) END",
+                VersionSource::Observed,
+            ),
+            (
+                "version = version nonsense",
+                "version = CASE WHEN TRUE THEN projects.version + 1 ELSE version nonsense END",
+                VersionSource::Observed,
+            ),
             (
                 "version = coalesce($2, 1)",
                 "version = CASE WHEN TRUE THEN projects.version + 1 ELSE coalesce($2, 1) END",

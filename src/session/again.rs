@@ -71,7 +71,11 @@ impl Session {
 
     /// The refused cycle's requests have left the queue: bring the server to ReadyForQuery.
     pub(super) fn await_ready(&mut self, server: &mut Out) {
-        let Some(again) = self.again.as_ref().filter(|a| a.refused.is_some()) else { return };
+        let Some(again) = self.again.as_ref().filter(|a| a.refused.is_some()) else {
+            // Failed for a reason of its own: none of it may be sent in the place of a later cycle.
+            self.again = None;
+            return;
+        };
         self.hold = None;
         self.wait = Some(Wait::Own);
         if again.synced {

@@ -13,7 +13,7 @@ use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values, Write};
 use crate::rewrite::known::Known;
-use crate::rewrite::plan::{Plan, Reason};
+use crate::rewrite::plan::{Effect, Plan, Reason};
 use crate::rewrite::render::{Checks, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
@@ -342,6 +342,28 @@ impl Session {
         }
     }
 
+    /// The text runs EXECUTE for a statement that a Parse has made: its result goes to the client as it is, so that
+    /// the server must have it without additions. True: that must come first.
+    pub(super) fn restates(&mut self, plan: &Plan, out: &mut Out) -> bool {
+        let executed = plan.statements.iter().find_map(|s| match &s.effect {
+            Effect::Execute(name) => self.names.statement(name.as_bytes()).filter(|p| p.has_additions()),
+            _ => None,
+        });
+        let Some(old) = executed.filter(|_| self.status != b'E').cloned() else { return false };
+        if self.cycle.messages == 0 && !self.queue.is_empty() {
+            self.drain(out);
+            return true;
+        }
+        let plan = Arc::new(old.plan.without_additions());
+        let new = self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan);
+        if self.cycle.messages == 0 {
+            self.own_restate(out, new);
+            return true;
+        }
+        self.parse_again(new, out);
+        false
+    }
+
     fn on_query(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(text) = read_query(body) else { return Lane::Raw };
         if self.is_mixed() && self.waits_for_name(b"", true, out) {
@@ -351,6 +373,9 @@ impl Session {
             return Lane::Later;
         }
         let plan = self.plan(text);
+        if plan.as_ref().is_some_and(|plan| self.restates(plan, out)) {
+            return Lane::Later;
+        }
         let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.takes_check());
         if checked && self.cycle.executes == 0 && self.is_unsettled() {
             self.drain(out);

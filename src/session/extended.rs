@@ -32,6 +32,9 @@ impl Session {
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
+        if self.restates(&plan, out) {
+            return Lane::Later;
+        }
         let prepared =
             self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
         if prepared.is_rewritten() {
@@ -51,7 +54,13 @@ impl Session {
         Lane::Done
     }
 
-    fn prepare(&mut self, name: &[u8], text: Bytes, oids: Vec<u32>, plan: Arc<Plan>) -> Rc<Prepared> {
+    pub(super) fn prepare(
+        &mut self,
+        name: &[u8],
+        text: Bytes,
+        oids: Vec<u32>,
+        plan: Arc<Plan>,
+    ) -> Rc<Prepared> {
         let own_params = usize::from(plan.max_param).max(oids.len());
         let number = |n: usize| u16::try_from(own_params + n).unwrap_or(0);
         let mut params = HiddenParams::default();
@@ -117,7 +126,7 @@ impl Session {
     }
 
     /// Parses a statement again under its name, in another text.
-    fn parse_again(&mut self, new: Rc<Prepared>, out: &mut Out) {
+    pub(super) fn parse_again(&mut self, new: Rc<Prepared>, out: &mut Out) {
         let bytes = out.as_bytes_mut();
         if !new.name.is_empty() {
             put(build::close(bytes, b'S', &new.name));

@@ -16,13 +16,13 @@ use crate::conflict::{ConflictEvent, ConflictReport, Connection, Source};
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::guard::parse_raise;
 use crate::rewrite::known::{self, Known};
-use crate::rewrite::plan::{Effect, GuardSite, Operand, Plan, StatementPlan, Verb, VersionSource};
+use crate::rewrite::plan::{Effect, GuardSite, Operand, Plan, Reason, StatementPlan, Verb, VersionSource};
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{KeyType, join_key};
 use crate::telemetry::metrics::WriteOutcome;
 use crate::wire::buffer::Out;
 use crate::wire::build;
-use crate::wire::read::read_error_fields;
+use crate::wire::read::{read_error_fields, rows_of_tag};
 
 /// At most this many known rows travel with one statement.
 pub(crate) const MAX_ROWS: usize = 1_000;
@@ -139,7 +139,8 @@ pub(crate) fn decide(
     let mut unsettled = false;
     let sites = statement.sites.iter().map(|site| {
         let mut guard = SiteGuard { named: named(site, &scene.values), ..SiteGuard::default() };
-        if !site.takes_guard() {
+        // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
+        if !site.takes_guard() || site.reason == Reason::CurrentOf {
             return guard;
         }
         let rows = match (&guard.named, site.keys.is_empty()) {
@@ -321,13 +322,19 @@ impl Session {
     }
 
     /// A statement with guards has completed: what its writes mean for what is known.
-    pub fn settle_guards(&mut self, statement: &StatementPlan, guards: &Guards, rows: u64, taught: &[u32]) {
+    pub fn settle_guards(&mut self, statement: &StatementPlan, guards: &Guards, tag: &[u8], taught: &[u32]) {
         let now = self.now();
         let metrics = self.shared.metrics.clone();
-        let alone = statement.sites.len() == 1;
+        // How many rows the write itself has changed: the tag tells where the write is the statement.
+        let is_statement = |site: &GuardSite| {
+            statement.sites.len() == 1
+                && !matches!(site.reason, Reason::Cte | Reason::Nested)
+                && [&b"UPDATE "[..], b"DELETE "].iter().any(|word| tag.starts_with(word))
+        };
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
             let table = &site.table;
-            if rows == 0 && alone {
+            let rows = rows_of_tag(tag).filter(|_| is_statement(site));
+            if rows == Some(0) {
                 metrics.write(&table.entity, WriteOutcome::PassedZero);
                 continue;
             }
@@ -353,7 +360,7 @@ impl Session {
             };
             // All rows that it names were written: each is at one more than the scope knew.
             let all =
-                alone && site.verb == Verb::Update && rows == named.len() as u64 && !table.version_triggers;
+                site.verb == Verb::Update && rows == Some(named.len() as u64) && !table.version_triggers;
             for row in named {
                 let expected = guard.rows.iter().any(|r| r.row == *row);
                 match self.observations.expected(row, &site.sets, now) {

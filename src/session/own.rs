@@ -4,10 +4,12 @@
 //! They end with Sync only where the server is at ReadyForQuery; inside a client's cycle they end with Flush,
 //! since a Sync would commit its half-sent implicit transaction.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::prepared::Prepared;
 use super::put;
 use super::queue::Kind;
 use super::state::{Detail, Session, Wait};
@@ -24,6 +26,8 @@ pub(crate) enum Exchange {
     Look,
     /// Asks for the parameter types of the client's statement.
     ParameterTypes,
+    /// Parses a client's statement again.
+    Restate,
     /// Reads the present version of the row that a write did not find.
     Probe,
     /// Reads the present state of the row, makes the transaction fail, or both.
@@ -36,6 +40,7 @@ impl Exchange {
         match self {
             Self::Look => "catalog look",
             Self::ParameterTypes => "parameter types",
+            Self::Restate => "another text of a statement",
             Self::Probe => "probe",
             Self::Refuse => "refusal",
         }
@@ -120,6 +125,21 @@ impl Session {
         self.queue.push(Kind::DescribeStatement, Detail::Own);
         self.queue.push(Kind::Sync, Detail::OwnEnd);
         self.own_started(Exchange::ParameterTypes, true);
+    }
+
+    /// Has the server hold a client's statement in another text.
+    pub fn own_restate(&mut self, out: &mut Out, new: Rc<Prepared>) {
+        let bytes = out.as_bytes_mut();
+        put(build::close(bytes, b'S', &new.name));
+        put(build::parse(bytes, &new.name, new.server_text(), &new.oids));
+        build::sync(bytes);
+        let name = new.name.clone();
+        // Also if it fails: the server has no statement of the name then.
+        self.set_statement(&name, Some(new));
+        self.queue.push(Kind::Close, Detail::Own);
+        self.queue.push(Kind::Parse, Detail::Own);
+        self.queue.push(Kind::Sync, Detail::OwnEnd);
+        self.own_started(Exchange::Restate, true);
     }
 
     fn own_started(&mut self, what: Exchange, synced: bool) {

@@ -76,6 +76,11 @@ impl Prepared {
         usize::from(self.params.version > 0) + usize::from(self.params.known > 0)
     }
 
+    /// The server has it with more parameters or a larger result than the client knows of.
+    pub fn has_additions(&self) -> bool {
+        self.added_params() > 0 || self.hidden > 0 || self.hidden_result
+    }
+
     /// The text on the server is not the client's.
     pub fn is_rewritten(&self) -> bool {
         self.rendered.is_some()

@@ -251,7 +251,7 @@ impl Session {
         if let Some(write) = write.filter(|w| !w.is_guarded()) {
             self.settle(&write, rows, done);
         } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded && !prepares) {
-            self.settle_guards(statement, guards, rows, taught);
+            self.settle_guards(statement, guards, tag, taught);
             self.unchecked(&statement.unchecked, taught);
             return self.effect(statement, tag, seq);
         } else if let Some(point) = &statement.point {

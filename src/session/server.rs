@@ -262,6 +262,8 @@ impl Session {
                     }
                 }
             }
+            // If it failed the client's EXECUTE will say so.
+            Exchange::Restate => {}
             Exchange::ParameterTypes => self.types_known(own, client, server),
             Exchange::Probe => self.probed(own, client, server),
             Exchange::Refuse => self.refused(own, client),

@@ -169,10 +169,10 @@ fn a_composite_key_needs_all_its_columns() {
         let message = refused.field('M').unwrap();
         assert!(message.starts_with("version conflict on user_role "), "{message}");
         assert!(message.ends_with("expected version 1, actual version 2"), "{message}");
-        // Half a key names no row: the write passes and bumps.
+        // Half a key names no row: each row that it writes is checked all the same.
         let sql = "update user_roles set granted_by = 'z' where user_id = $1";
-        assert!(commands(&mine.say(protocol, sql, &[id]))[0].starts_with("UPDATE"));
-        assert_eq!(stage.version("user_roles", &row), "3");
+        assert_eq!(sqlstate(&mine.say(protocol, sql, &[id])), "40001");
+        assert_eq!(stage.version("user_roles", &row), "2");
     }
 }
 
@@ -209,20 +209,25 @@ fn a_key_is_known_in_binary() {
 }
 
 #[test]
-fn a_key_that_cannot_be_made_canonical_is_unknown_and_the_write_lands() {
+fn a_key_that_cannot_be_made_canonical_is_checked_row_by_row() {
     let stage = stage();
     let mut mine = stage.session();
     mine.rows("select * from projects where id = 1");
     stage.other_writes("update projects set name = 'theirs' where id = 1");
-    assert_eq!(mine.ok("update projects set name = 'x' where id = 2 - 1"), "UPDATE 1");
-    assert_eq!(mine.ok("update projects set name = 'x' where id = (select 1)"), "UPDATE 1");
-    assert_eq!(mine.ok("update projects set name = 'x' where id = 1.0"), "UPDATE 1");
-    assert_eq!(stage.version("projects", "id = 1"), "5");
+    for key in ["2 - 1", "(select 1)", "1.0"] {
+        let sql = format!("update projects set name = 'x' where id = {key}");
+        assert_eq!(sqlstate(&mine.query(&sql)), "40001", "{key}");
+    }
+    assert_eq!(stage.version("projects", "id = 1"), "2");
+    // A row that nobody has seen lands.
+    assert_eq!(mine.ok("update projects set name = 'x' where id = 4 - 2"), "UPDATE 1");
     // The escape means another byte in another encoding.
     mine.rows("select * from rates where code = 'größe'");
     stage.other_writes("update rates set amount = 1 where code = 'größe'");
-    assert_eq!(mine.ok("update rates set amount = 2 where code = E'gr\\u00f6\\u00dfe'"), "UPDATE 1");
-    assert_eq!(stage.conflicts(), 0.0);
+    assert_eq!(
+        sqlstate(&mine.query("update rates set amount = 2 where code = E'gr\\u00f6\\u00dfe'")),
+        "40001"
+    );
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn a_query_behind_messages_without_sync() {
 }
 
 #[test]
-fn a_query_that_would_commit_messages_before_it_is_not_refused_alone() {
+fn a_query_that_would_commit_messages_before_it_is_refused_with_them() {
     let stage = stage();
     let mut mine = stage.session();
     mine.ok("select * from projects where id = 1");
@@ -122,9 +122,8 @@ fn a_query_that_would_commit_messages_before_it_is_not_refused_alone() {
     let insert = [parse("", "insert into notes values (70, 'x')", &[]), bind("", &[]), execute("", 0)];
     let reply =
         mine.exchange(&[&insert[..], &[query("update projects set name = 'mine' where id = 1")]].concat());
-    // Refused it would have to take the insert with it.
     let inserted = stage.behind().value("select count(*) from notes where id = 70");
-    assert_eq!((shape(&reply), inserted), ("12CCZ".into(), "1".into()), "{reply:?}");
+    assert_eq!((shape(&reply), inserted), ("12CEZ".into(), "0".into()), "{reply:?}");
 }
 
 #[test]
@@ -223,7 +222,9 @@ fn a_statement_bound_with_too_few_values_stays_protected() {
     let stage = stage();
     let mut twin = stage.twin();
     twin.exchange(&[parse("w", WRITE, &[]), sync()]);
-    twin.exchange(&[bind("w", &["x"]), execute("", 0), sync()]);
+    for wrong in [&["x"][..], &["x", "1", "2"], &[]] {
+        twin.exchange(&[bind("w", wrong), execute("", 0), sync()]);
+    }
     assert_eq!(shape(&twin.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
     assert_eq!(stage.version("projects", "id = 1"), "2");
 }
@@ -363,14 +364,39 @@ fn result_formats_of_a_statement_without_a_result() {
 #[test]
 fn more_result_formats_than_a_frame_can_grow_by() {
     let stage = stage();
-    let mut twin = stage.twin();
+    let mut mine = stage.session();
     let messages = [
         parse("", "select name from projects where id = 1", &[]),
         bind_raw("", "", &[], &[], &vec![0; 65_535]),
         execute("", 0),
         sync(),
     ];
-    assert_eq!(sqlstate(&twin.exchange(&messages)), "08P01");
+    let reply = mine.exchange(&messages);
+    assert_eq!((shape(&reply), sqlstate(&reply)), ("1EZ".into(), "08P01".into()));
+}
+
+#[test]
+fn sql_execute_of_a_protocol_level_statement() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.exchange(&[parse("r", "select name from projects where id = $1", &[23]), sync()]);
+    twin.exchange(&[parse("w", WRITE, &[1043, 23]), sync()]);
+    twin.exchange(&[parse("u", "update projects set budget = budget + 1 where id = $1", &[23]), sync()]);
+    twin.exchange(&[
+        parse("v", "update projects set name = 'v' where id = $1 returning name", &[23]),
+        sync(),
+    ]);
+    for _ in 0..2 {
+        twin.query("execute r (1)");
+        twin.query("execute w ('x', 1)");
+        twin.query("execute u (1)");
+        twin.query("execute v (1)");
+        twin.extended("execute r (1)", &[]);
+        twin.extended("execute w ('x', 1)", &[]);
+    }
+    assert_eq!(stage.version("projects", "id = 1"), "9");
+    assert_eq!(shape(&twin.exchange(&[bind("r", &["1"]), execute("", 0), sync()])), "2DCZ");
+    assert_eq!(shape(&twin.exchange(&[bind("w", &["x", "1"]), execute("", 0), sync()])), "2CZ");
 }
 
 #[test]

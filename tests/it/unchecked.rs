@@ -1,8 +1,8 @@
-//! Writes that are not checked: they work as ever, bump where their clauses are certain, and are counted with the
-//! reason. Silence is never protection.
+//! Writes that the predicate form does not fit: checked in the guard form, or bumped and counted with the reason.
+//! Silence is never protection.
 
 use crate::common::frames::{bind, execute, flush, parse, query, sync};
-use crate::common::raw::{Raw, commands, rows, shape, sqlstate};
+use crate::common::raw::{Raw, commands, error, rows, shape, sqlstate, status};
 use crate::common::twin::{Stage, stage, stage_with};
 
 /// Runs the statements through a session that knows a stale version of row 1; the counts that grew by them.
@@ -17,7 +17,7 @@ fn grown(stage: &Stage, table: &str, reason: &str, act: impl FnOnce(&mut Raw)) -
 }
 
 #[test]
-fn each_kind_of_write_lands_bumps_and_is_counted_by_reason() {
+fn each_kind_of_write_is_refused_where_it_is_stale() {
     let stage = stage();
     for (sql, tag, reason, writes) in [
         ("update projects set name = 'a' where status = 'open'", "UPDATE 9", "set_write", 1.0),
@@ -63,31 +63,61 @@ fn each_kind_of_write_lands_bumps_and_is_counted_by_reason() {
         ),
         ("update projects set name = 'm' where id = 1 + 0", "UPDATE 1", "unknown_key", 1.0),
     ] {
-        let mut before = String::new();
-        let grew = grown(&stage, "projects", reason, |mine| {
-            before = stage.version("projects", "id = 1");
+        let mut mine = stage.session();
+        mine.ok("select * from projects");
+        stage.other_writes("update projects set budget = 0 where id = 1");
+        let version = || stage.version("projects", "id = 1").parse::<i64>().unwrap();
+        let before = version();
+        // Stale: the whole message is refused, and nothing of it lands.
+        let reply = mine.query(sql);
+        assert_eq!(sqlstate(&reply), "40001", "{sql}: {reply:?}");
+        if sql.starts_with("begin") {
+            assert_eq!(status(&reply), 'E', "{sql}: {reply:?}");
+            assert_eq!(mine.ok("commit"), "ROLLBACK");
+        }
+        let told = error(&reply).and_then(|e| e.field('M')).unwrap_or_default();
+        let wanted = format!("expected version {}, actual version {before}", before - 1);
+        assert!(
+            told.starts_with("version conflict on project 1") && told.ends_with(&wanted),
+            "{sql}: {told}"
+        );
+        assert_eq!(version(), before, "{sql}");
+        // Read again it lands, and again: the session does not conflict with itself.
+        mine.ok("select * from projects");
+        for round in 1..=2 {
             assert_eq!(mine.ok(sql), tag, "{sql}");
-        });
-        let unknown_as_set = if reason == "unknown_key" { grew.max(writes) } else { grew };
-        assert_eq!(unknown_as_set, writes, "{sql}");
-        let after: i64 = stage.version("projects", "id = 1").parse().unwrap();
-        assert_eq!(after, before.parse::<i64>().unwrap() + 1, "{sql}");
+            assert_eq!(version(), before + round, "{sql}");
+        }
+        // A session that has seen nothing lands, bumps, and is counted.
+        let labels = [("table", "projects"), ("reason", reason)];
+        let count = || {
+            stage.proxy.metric("staleguard_unchecked_writes_total", &labels)
+                + stage.proxy.metric("staleguard_blind_writes_total", &[("table", "projects")])
+        };
+        let counted = count();
+        assert_eq!(stage.session().ok(sql), tag, "{sql}");
+        assert_eq!((version(), count() - counted), (before + 3, writes), "{sql}");
     }
-    assert_eq!(stage.conflicts(), 0.0);
 }
 
 #[test]
-fn deletes_pass_and_are_counted() {
+fn a_stale_delete_is_refused_and_a_fresh_one_passes() {
     let stage = stage();
-    let grew = grown(&stage, "projects", "delete", |mine| {
-        assert_eq!(mine.ok("delete from projects where id = 1"), "DELETE 1");
-        assert_eq!(mine.ok("delete from projects where id in (2, 3)"), "DELETE 2");
-        assert_eq!(
-            commands(&mine.extended("delete from projects where id = $1 returning name", &["4"])),
-            ["DELETE 1"]
-        );
-    });
-    assert_eq!(grew, 3.0);
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    for id in [1, 4] {
+        stage.other_writes(&format!("update projects set budget = 0 where id = {id}"));
+    }
+    for sql in ["delete from projects where id = 1", "delete from projects where id in (1, 2)"] {
+        assert_eq!(sqlstate(&mine.query(sql)), "40001", "{sql}");
+    }
+    let returning = "delete from projects where id = $1 returning name";
+    assert_eq!(sqlstate(&mine.extended(returning, &["4"])), "40001");
+    assert_eq!(mine.ok("delete from projects where id in (2, 3)"), "DELETE 2");
+    mine.ok("select * from projects");
+    assert_eq!(mine.ok("delete from projects where id = 1"), "DELETE 1");
+    assert_eq!(commands(&mine.extended(returning, &["4"])), ["DELETE 1"]);
+    assert_eq!(mine.ok("delete from projects where id = 1"), "DELETE 0");
 }
 
 #[test]
@@ -118,42 +148,84 @@ fn where_current_of_a_cursor_bumps() {
 }
 
 #[test]
-fn batches_of_the_extended_protocol_land_whole_and_are_counted() {
+fn batches_of_the_extended_protocol_are_checked_row_by_row() {
     let stage = stage();
     let write = "update projects set name = $1 where id = $2";
-    // JDBC's executeBatch: one statement, many Binds, one Sync.
-    let grew = grown(&stage, "projects", "batch", |mine| {
-        let mut messages = vec![parse("w", write, &[])];
-        for id in ["1", "2", "3"] {
-            messages.extend([bind("w", &["batch", id]), execute("", 0)]);
+    // JDBC's executeBatch: one statement, many Binds, one Sync; the stale row first, in the middle, last.
+    for ids in [["1", "2", "3"], ["2", "1", "3"], ["2", "3", "1"]] {
+        let mut mine = stage.session();
+        mine.ok("select * from projects");
+        stage.other_writes("update projects set budget = 0 where id = 1");
+        let versions = || stage.behind().rows("select version from projects where id < 4 order by id");
+        let before = versions();
+        let batch = || {
+            let binds = ids.iter().flat_map(|id| [bind("w", &["batch", id]), execute("", 0)]);
+            binds.chain([sync()]).collect::<Vec<_>>()
+        };
+        mine.exchange(&[parse("w", write, &[]), sync()]);
+        let reply = mine.exchange(&batch());
+        assert_eq!((sqlstate(&reply).as_str(), status(&reply)), ("40001", 'I'), "{ids:?}");
+        assert_eq!(versions(), before, "{ids:?}");
+        mine.ok("select * from projects");
+        for _ in 0..2 {
+            assert_eq!(shape(&mine.exchange(&batch())), "2C2C2CZ", "{ids:?}");
         }
-        messages.push(sync());
-        assert_eq!(shape(&mine.exchange(&messages)), "12C2C2CZ");
-    });
-    // The last one stands alone before the Sync, but behind others whose effects it could not undo.
-    assert_eq!(grew, 3.0);
-    assert_eq!(stage.version("projects", "id = 1"), "3");
-    // BEGIN in the same batch, as pgjdbc sends it.
-    let grew = grown(&stage, "projects", "batch", |mine| {
-        let messages = [
-            parse("", "BEGIN", &[]),
-            bind("", &[]),
-            execute("", 0),
-            parse("w", write, &[]),
-            bind("w", &["x", "1"]),
-            execute("", 1),
-            sync(),
-        ];
-        assert_eq!(shape(&mine.exchange(&messages)), "12C12CZ");
-        assert_eq!(mine.ok("commit"), "COMMIT");
-    });
-    assert!(grew <= 1.0, "{grew}");
-    let grew = grown(&stage, "projects", "flush", |mine| {
-        mine.send(&[parse("", write, &[]), bind("", &["x", "1"]), execute("", 0), flush()].concat());
-        assert_eq!(shape(&mine.until('C')), "12C");
-        assert_eq!(shape(&mine.exchange(&[sync()])), "Z");
-    });
-    assert_eq!(grew, 1.0);
+    }
+    // The same row twice and three times does not conflict with itself.
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    let binds = ["5"; 3].iter().flat_map(|id| [bind("", &["again", id]), execute("", 0)]);
+    let messages: Vec<_> = [parse("", write, &[])].into_iter().chain(binds).chain([sync()]).collect();
+    assert_eq!(shape(&mine.exchange(&messages)), "12C2C2CZ");
+    assert_eq!(stage.version("projects", "id = 5"), "4");
+    assert_eq!(
+        mine.ok("update projects set name = 'x' where id = 5; update projects set name = 'y' where id = 5"),
+        "UPDATE 1"
+    );
+    assert_eq!(stage.version("projects", "id = 5"), "6");
+    // .. and still conflicts with others.
+    stage.other_writes("update projects set budget = 0 where id = 5");
+    assert_eq!(sqlstate(&mine.exchange(&messages)), "40001");
+}
+
+#[test]
+fn a_block_begun_in_the_same_batch_really_fails() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    stage.other_writes("update projects set budget = 0 where id = 1");
+    let write = parse("w", "update projects set name = $1 where id = $2", &[]);
+    // As pgjdbc sends it.
+    let begin = [parse("", "BEGIN", &[]), bind("", &[]), execute("", 0)];
+    let messages = [&begin[..], &[write, bind("w", &["x", "1"]), execute("", 1), sync()]].concat();
+    let reply = mine.exchange(&messages);
+    assert_eq!(
+        (shape(&reply).as_str(), sqlstate(&reply).as_str(), status(&reply)),
+        ("12C12EZ", "40001", 'E')
+    );
+    assert_eq!(mine.ok("commit"), "ROLLBACK");
+    mine.ok("select * from projects");
+    let again = [&begin[..], &[bind("w", &["x", "1"]), execute("", 1), sync()]].concat();
+    assert_eq!(shape(&mine.exchange(&again)), "12C2CZ");
+    assert_eq!(mine.ok("commit"), "COMMIT");
+}
+
+#[test]
+fn a_flush_in_place_of_a_sync_is_checked() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    stage.other_writes("update projects set budget = 0 where id = 1");
+    let write = "update projects set name = $1 where id = $2";
+    let messages = [parse("", write, &[]), bind("", &["x", "1"]), execute("", 0), flush()].concat();
+    mine.send(&messages);
+    let reply = mine.until('E');
+    assert_eq!((shape(&reply).as_str(), sqlstate(&reply).as_str()), ("12E", "40001"));
+    assert_eq!(shape(&mine.exchange(&[sync()])), "Z");
+    mine.ok("select * from projects");
+    mine.send(&messages);
+    assert_eq!(shape(&mine.until('C')), "12C");
+    assert_eq!(shape(&mine.exchange(&[sync()])), "Z");
 }
 
 #[test]
@@ -192,17 +264,19 @@ fn through_a_view_a_write_passes_and_is_counted() {
 }
 
 #[test]
-fn a_table_with_a_statement_trigger_is_bumped_and_counted() {
+fn a_table_with_a_statement_trigger_is_checked_without_a_stray_firing() {
     let stage = stage();
     stage.behind().ok("create function audit() returns trigger language plpgsql as
          $$ begin insert into notes values (1000 + (select count(*) from notes), 'seen'); return null; end $$;
          create trigger audit after update on projects for each statement execute function audit()");
-    let grew = grown(&stage, "projects", "statement_trigger", |mine| {
-        assert_eq!(mine.ok("update projects set name = 'x' where id = 1"), "UPDATE 1");
-    });
-    // The other user's write counts as well.
-    assert_eq!((grew, stage.version("projects", "id = 1")), (2.0, "3".into()));
-    // Once for each statement, also for one that finds no row.
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    stage.other_writes("update projects set budget = 0 where id = 1");
+    assert_eq!(sqlstate(&mine.query("update projects set name = 'x' where id = 1")), "40001");
+    mine.ok("select * from projects");
+    assert_eq!(mine.ok("update projects set name = 'x' where id = 1"), "UPDATE 1");
+    assert_eq!(stage.version("projects", "id = 1"), "3");
+    // Once for each statement that was not refused.
     assert_eq!(stage.behind().value("select count(*) from notes where body = 'seen'"), "2");
 }
 

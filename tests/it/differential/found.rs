@@ -102,6 +102,32 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ])],
         ),
         (
+            "an error in a value for the version did not show",
+            vec![
+                query("UPDATE projects SET version = version nonsense WHERE id = 1"),
+                query("SELECT 1; UPDATE projects SET name = 'x', version = 1 + version t. WHERE id = 1"),
+                query("UPDATE projects SET version = nowhere WHERE id = 1"),
+                query("UPDATE projects SET version = version + name WHERE id = 1"),
+                query("UPDATE projects SET version = count(*) WHERE id = 1"),
+                query("UPDATE projects SET version = version + 9.5 WHERE id = 1 RETURNING version"),
+                query("UPDATE projects SET version = (SELECT 7::bigint) WHERE id = 1 RETURNING version"),
+            ],
+        ),
+        (
+            "a cycle that had failed for its own reasons was sent again in the place of a later one",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse(String::new(), "UPDATE projects SET name = $2 WHERE id = $3".into(), vec![]),
+                    Msg::Flush,
+                ]),
+                Step::Send(vec![Msg::Sync]),
+                Step::Send(vec![
+                    Msg::Parse(String::new(), "UPDATE projects SET name case WHERE id = 1".into(), vec![]),
+                    Msg::Sync,
+                ]),
+            ],
+        ),
+        (
             "what waited for the replies of a Query that was refused in a block waited for ever",
             vec![
                 query("BEGIN"),
