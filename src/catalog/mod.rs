@@ -79,7 +79,7 @@ pub struct Table {
     pub version_type: VersionType,
     /// The unqualified name finds this relation in the session's search_path.
     pub visible: bool,
-    /// Has a statement-level UPDATE trigger: a write of zero rows is not without effect.
+    /// Has a statement-level UPDATE or DELETE trigger: a write of zero rows is not without effect.
     pub statement_triggers: bool,
     /// A row trigger of its UPDATE mentions the version column: what a write leaves there is not certain.
     pub version_triggers: bool,

@@ -3,16 +3,13 @@
 //! ```text
 //! DELETE FROM projects WHERE id = 7
 //! DELETE FROM projects WHERE (id = 7) AND projects.version = 5
-//! DELETE FROM projects WHERE id = 7 RETURNING CASE WHEN .. THEN NULL::int4 ELSE .. END AS __sg_v1
 //! ```
 //!
-//! It has no increment, so that the guard form is a RETURNING that raises and that the client does not see. A DELETE with
-//! a RETURNING of its own passes in the guard form's places, counted. So does one under row security, where a RETURNING
-//! may leave rows alone that would be deleted without one.
+//! It has no increment that could carry the guard, so that it is checked in the predicate form alone. Anywhere else it
+//! passes, counted.
 
 use super::plan::{GuardSite, Reason, Slot, Verb, VersionSource};
 use super::predicate::{self, Rows};
-use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use crate::sql::clauses;
@@ -48,7 +45,6 @@ impl Statement<'_> {
         }
         let one = matches!(condition.as_ref().map(|c| &c.rows), Some(Rows::One(_)));
         let alone = one && delete.using.is_none() && !table.statement_triggers;
-        let returns = delete.returning.is_some() || table.row_security;
         let version = condition.as_ref().and_then(|c| c.version.clone());
         let site = GuardSite {
             table: table.clone(),
@@ -60,12 +56,11 @@ impl Statement<'_> {
             source: version.map_or(VersionSource::Observed, VersionSource::InPredicate),
             reason: match self.reason(place) {
                 Some(reason) => reason,
-                None if alone && !returns => Reason::Batch,
                 None => Reason::Delete,
             },
             verb: Verb::Delete,
-            slot: if returns { Slot::Nothing } else { Slot::Returning { at: code.end_before(end) } },
-            guardable: !returns && comparable_key(table),
+            slot: Slot::Nothing,
+            guardable: false,
         };
         if let (true, Some(condition), Some(range)) =
             (alone && place == Place::Main, &condition, delete.condition)
@@ -73,10 +68,9 @@ impl Statement<'_> {
         {
             self.out.point = self.point(&site, &delete.target, &written, condition, range);
         }
-        if returns && self.out.point.is_none() {
-            return self.unchecked(place, unchecked(table, Reason::Delete, site.keys));
+        if self.out.point.is_none() {
+            return self.unchecked(place, unchecked(table, site.reason, site.keys));
         }
-        self.out.hidden_result = place == Place::Main && site.takes_guard();
         self.write(place, site);
     }
 }
@@ -86,7 +80,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::plan::Reason;
-    use super::super::testing::{bumped, checked, guarded, only, parsed, parsed_guarded, plan_of, reasons};
+    use super::super::testing::{bumped, checked, only, parsed, plan_of, reasons};
 
     #[test]
     fn one_row() {
@@ -113,31 +107,6 @@ mod tests {
         );
     }
 
-    const RAISE: &str = "CASE WHEN projects.version = COALESCE(('{\"0\":{\"1\":5}}'::jsonb #>> ARRAY['0', projects.id::text])::int4, projects.version) \
-        THEN NULL::int4 ELSE ('sg0.0:' || projects.id::text || ':' || projects.version::text)::int4 END AS __sg_v1";
-
-    #[test]
-    fn a_returning_that_raises() {
-        let text = "DELETE FROM projects WHERE id = 1; SELECT 1";
-        assert_eq!(guarded(text), format!("DELETE FROM projects WHERE id = 1 RETURNING {RAISE}; SELECT 1"));
-        let text = "DELETE FROM projects USING users u WHERE id IN (1) -- all";
-        assert_eq!(
-            guarded(text),
-            format!("DELETE FROM projects USING users u WHERE id IN (1) RETURNING {RAISE} -- all")
-        );
-        assert_eq!(bumped(text), text);
-        assert!(only(text).hidden_result);
-        let text = "WITH d AS (DELETE FROM projects WHERE id = 1) SELECT 1";
-        assert_eq!(guarded(text), text.replace("= 1)", &format!("= 1 RETURNING {RAISE})")));
-        assert!(!only(text).hidden_result);
-        assert_eq!(
-            parsed_guarded("DELETE FROM projects WHERE id = $1", false),
-            "DELETE FROM projects WHERE (id = $1) AND projects.version = COALESCE($2::int4, projects.version) \
-             RETURNING CASE WHEN projects.version = COALESCE(($3::jsonb #>> ARRAY['0', '0', projects.id::text])::int4, projects.version) \
-             THEN NULL::int4 ELSE ('sg0.0:' || projects.id::text || ':' || projects.version::text)::int4 END AS __sg_v1"
-        );
-    }
-
     #[test]
     fn counted() {
         for (text, reason, keys) in [
@@ -147,9 +116,9 @@ mod tests {
             ("DELETE FROM projects USING users JOIN x USING (id) WHERE status = 'x'", Reason::Delete, 0),
             ("DELETE FROM projects WHERE id IN (1, 2) RETURNING id", Reason::Delete, 2),
             ("DELETE FROM triggered WHERE id = 1", Reason::Delete, 1),
-            ("DELETE FROM amounts WHERE id = 1", Reason::UnknownKey, 0),
+            ("DELETE FROM amounts WHERE id = 1", Reason::Delete, 0),
             ("DELETE FROM locked WHERE id = 1", Reason::Privilege, 1),
-            ("WITH d AS (DELETE FROM projects WHERE id = 1 RETURNING *) SELECT * FROM d", Reason::Delete, 1),
+            ("WITH d AS (DELETE FROM projects WHERE id = 1 RETURNING *) SELECT * FROM d", Reason::Cte, 1),
             ("EXPLAIN ANALYZE DELETE FROM projects", Reason::Nested, 0),
             ("PREPARE p AS DELETE FROM projects WHERE id = $1", Reason::Nested, 1),
             ("DELETE FROM open_projects WHERE id = 1", Reason::View, 0),

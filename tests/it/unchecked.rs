@@ -108,12 +108,14 @@ fn a_stale_delete_is_refused_and_a_fresh_one_passes() {
     for id in [1, 4] {
         stage.other_writes(&format!("update projects set budget = 0 where id = {id}"));
     }
-    for sql in ["delete from projects where id = 1", "delete from projects where id in (1, 2)"] {
-        assert_eq!(sqlstate(&mine.query(sql)), "40001", "{sql}");
-    }
+    assert_eq!(sqlstate(&mine.query("delete from projects where id = 1")), "40001");
     let returning = "delete from projects where id = $1 returning name";
     assert_eq!(sqlstate(&mine.extended(returning, &["4"])), "40001");
+    let labels = [("table", "projects"), ("reason", "delete")];
+    let counted = stage.proxy.metric("staleguard_unchecked_writes_total", &labels);
     assert_eq!(mine.ok("delete from projects where id in (2, 3)"), "DELETE 2");
+    assert_eq!(mine.ok("select 1; delete from projects where id = 5"), "DELETE 1");
+    assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels), counted + 2.0);
     mine.ok("select * from projects");
     assert_eq!(mine.ok("delete from projects where id = 1"), "DELETE 1");
     assert_eq!(commands(&mine.extended(returning, &["4"])), ["DELETE 1"]);
