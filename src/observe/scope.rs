@@ -39,12 +39,20 @@ pub struct Observations {
     undo: Undo,
     /// Number of the scope's last own write.
     own: u64,
+    /// Tables of which the open transaction has written rows that are not known: what it reads of them since may
+    /// be its own work.
+    set_written: Vec<u32>,
 }
 
 impl Observations {
     /// Nothing known yet.
     pub fn new(limits: Limits) -> Self {
-        Self { store: Store::new(limits), undo: Undo::new(limits.max_bytes / 2), own: 0 }
+        Self {
+            store: Store::new(limits),
+            undo: Undo::new(limits.max_bytes / 2),
+            own: 0,
+            set_written: Vec::new(),
+        }
     }
 
     /// The client's result showed it `shown` of a row at `version`.
@@ -194,6 +202,13 @@ impl Observations {
     /// Forgets all rows of a table: TRUNCATE, the table or its version column made anew, a set write whose
     /// rows are not known. A rollback does not bring them back.
     pub fn forget_table(&mut self, table: u32) {
+        if !self.set_written.contains(&table) {
+            self.set_written.push(table);
+        }
+        self.drop_table(table);
+    }
+
+    fn drop_table(&mut self, table: u32) {
         self.own += 1;
         self.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
         self.store.lose_own(self.own);
@@ -221,10 +236,14 @@ impl Observations {
         if let Some(undone) = self.undo.rollback_to(name) {
             self.take_back(undone, now);
         }
+        for table in self.set_written.clone() {
+            self.drop_table(table);
+        }
     }
 
     /// The transaction, explicit or implicit, has committed.
     pub fn commit(&mut self) {
+        self.set_written.clear();
         self.undo.commit(self.own);
     }
 
@@ -233,6 +252,9 @@ impl Observations {
     pub fn rollback(&mut self, now: Instant) {
         let undone = self.undo.rollback(self.own);
         self.take_back(undone, now);
+        for table in std::mem::take(&mut self.set_written) {
+            self.drop_table(table);
+        }
     }
 
     /// Rows that the open transaction has written so far; one may come several times. Empty if the

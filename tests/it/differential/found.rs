@@ -128,6 +128,31 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "what a transaction had read of its own set write was held against the session after the rollback",
+            vec![
+                query("BEGIN"),
+                query("UPDATE projects SET name = 'a' WHERE status = 'open'"),
+                query("SELECT id, name FROM projects WHERE id = 2"),
+                query("ROLLBACK"),
+                query("UPDATE projects SET name = 'b' WHERE id = 2"),
+            ],
+        ),
+        (
+            "what an implicit transaction had read of its own write was held against the session after it failed",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse("s".into(), "UPDATE projects SET name = 'a' WHERE id < 4".into(), vec![]),
+                    bind_of("s"),
+                    execute.clone(),
+                    Msg::Parse("s2".into(), "SELECT id, name FROM projects WHERE id = 2".into(), vec![]),
+                    bind_of("s2"),
+                    execute.clone(),
+                    Msg::Query("SELECT 1 / 0".into()),
+                ]),
+                query("UPDATE projects SET name = 'b' WHERE id = 2"),
+            ],
+        ),
+        (
             "what waited for the replies of a Query that was refused in a block waited for ever",
             vec![
                 query("BEGIN"),
@@ -145,4 +170,15 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
 
 fn query(sql: &str) -> Step {
     Step::Send(vec![Msg::Query(sql.into())])
+}
+
+/// The unnamed portal of a statement without parameters.
+fn bind_of(statement: &str) -> Msg {
+    Msg::Bind {
+        portal: String::new(),
+        statement: statement.into(),
+        formats: vec![],
+        values: vec![],
+        results: vec![],
+    }
 }
