@@ -8,11 +8,13 @@
 //! | `store` | the bounded map of rows: least recently used, time to live, memory held |
 //! | `undo` | what was known before each own write of the open transaction, by savepoint |
 //! | `scope` | [`Observations`], the three put together for one scope |
+//! | [`context`] | what is shared over connections by a label, and by which unit of work each row was seen |
 //!
 //! The rules are those of DESIGN.md section 3. In short: a *read* is what the client's own result showed it
 //! and outlives every end of a transaction; an *own write* moves the columns that were up to date and is
 //! undone with its transaction or savepoint.
 
+pub mod context;
 mod row;
 mod scope;
 mod store;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::Origin;
+use super::store::Held;
 use crate::sql::columns::ColumnSet;
 
 /// Columns last seen under one version. The lists of a row are disjoint and not empty.
@@ -220,20 +221,19 @@ impl Observation {
         }
     }
 
+    /// The own writes alone: from which version to which they took the row, and the columns known at the latter.
+    pub(super) fn own_moves(&self) -> Option<(i64, i64, ColumnSet)> {
+        let since = self.own_since?;
+        let mut known = ColumnSet::new();
+        for seen in self.seen.iter().filter(|s| s.version == self.present) {
+            known.union_with(&seen.columns);
+        }
+        Some((since, self.present, known))
+    }
+
     /// What it rests on.
     pub(super) fn origin(&self) -> Origin {
         self.origin
-    }
-
-    /// True if it no longer counts.
-    pub(super) fn expired(&self, ttl: Duration, now: Instant) -> bool {
-        self.hold_until.is_some_and(|t| t <= now) || now.saturating_duration_since(self.touched) > ttl
-    }
-
-    /// Heap bytes it holds.
-    pub(super) fn heap_bytes(&self) -> usize {
-        let list = if self.seen.spilled() { self.seen.capacity() * size_of::<Seen>() } else { 0 };
-        list + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
     }
 
     fn touch_by_read(&mut self, now: Instant) {
@@ -279,5 +279,16 @@ impl Observation {
                 None => i += 1,
             }
         }
+    }
+}
+
+impl Held for Observation {
+    fn heap_bytes(&self) -> usize {
+        let list = if self.seen.spilled() { self.seen.capacity() * size_of::<Seen>() } else { 0 };
+        list + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
+    }
+
+    fn expired(&self, ttl: Duration, now: Instant) -> bool {
+        self.hold_until.is_some_and(|t| t <= now) || now.saturating_duration_since(self.touched) > ttl
     }
 }

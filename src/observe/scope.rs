@@ -13,6 +13,42 @@ use crate::sql::columns::ColumnSet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sequence(u64);
 
+impl Sequence {
+    /// A point in the order of own writes of a context.
+    pub(super) fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number of the last own write before it.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// What own writes did to a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum OwnWrite {
+    /// They took it from one version to another; these columns are known at the latter.
+    Moved { from: i64, to: i64, known: ColumnSet },
+    /// They deleted it.
+    Deleted,
+    /// Nobody can tell.
+    Forgotten,
+}
+
+impl OwnWrite {
+    fn of(entry: &Entry) -> Self {
+        match &entry.known {
+            Known::Seen(seen) => match seen.own_moves() {
+                Some((from, to, known)) => Self::Moved { from, to, known },
+                None => Self::Forgotten,
+            },
+            Known::Deleted => Self::Deleted,
+            Known::Forgotten => Self::Forgotten,
+        }
+    }
+}
+
 /// The observations of one scope.
 ///
 /// ```
@@ -261,6 +297,16 @@ impl Observations {
     /// transaction is too large to remember.
     pub fn written_in_transaction(&self) -> impl Iterator<Item = &RowKey> {
         self.undo.written()
+    }
+
+    /// What the scope's own writes, which are all that it holds, did to the rows.
+    pub(super) fn own_writes(&self) -> impl Iterator<Item = (&RowKey, OwnWrite)> {
+        self.store.iter().map(|(key, entry)| (key, OwnWrite::of(entry)))
+    }
+
+    /// What the scope's own writes, which are all that it holds, did to a row.
+    pub(super) fn own_write_of(&self, key: &RowKey, now: Instant) -> Option<OwnWrite> {
+        self.store.peek(key, now).map(OwnWrite::of)
     }
 
     /// PREPARE TRANSACTION: what it wrote is forgotten, since another session decides about it.

@@ -2,26 +2,36 @@
 
 use std::hash::BuildHasher;
 use std::mem::size_of;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashlink::LinkedHashMap;
 
 use super::row::Observation;
 use super::{Cause, Limits, RowKey};
 
+/// What is kept of a row that was seen.
+pub(super) trait Held {
+    /// Heap bytes it holds.
+    fn heap_bytes(&self) -> usize;
+    /// True if it no longer counts.
+    fn expired(&self, ttl: Duration, now: Instant) -> bool;
+}
+
 /// What an allocator adds to each allocation, about.
 const ALLOCATION: usize = 16;
 /// Bytes of one held row apart from its heap: list node with two links, and its slot in the hash table (a
 /// pointer and a control byte, at worst half full after growth).
-const ROW: usize = size_of::<RowKey>() + size_of::<Entry>() + 2 * size_of::<usize>() + ALLOCATION + 18;
+const fn row_size<O>() -> usize {
+    size_of::<RowKey>() + size_of::<Entry<O>>() + 2 * size_of::<usize>() + ALLOCATION + 18
+}
 /// How many dropped rows are remembered (as hashes) to tell an evicted or expired row from one never read.
 const GONE: usize = 256;
 
 /// What the scope knows of a row.
 #[derive(Debug, Clone)]
-pub(super) enum Known {
+pub(super) enum Known<O = Observation> {
     /// It has seen or written it.
-    Seen(Observation),
+    Seen(O),
     /// It deleted it.
     Deleted,
     /// It wrote it unchecked: nobody can tell the version.
@@ -30,16 +40,16 @@ pub(super) enum Known {
 
 /// One held row.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) known: Known,
+pub(super) struct Entry<O = Observation> {
+    pub(super) known: Known<O>,
     /// Sequence number of the scope's last own write of the row; 0 for none.
     pub(super) own: u64,
 }
 
-impl Entry {
+impl<O: Held> Entry<O> {
     /// Bytes of the row, key and heap included.
     pub(super) fn bytes(&self, key: &RowKey) -> usize {
-        ROW + key.key.len() + ALLOCATION + self.heap_bytes()
+        row_size::<O>() + key.key.len() + ALLOCATION + self.heap_bytes()
     }
 
     fn heap_bytes(&self) -> usize {
@@ -59,8 +69,8 @@ impl Entry {
 
 /// The rows of one scope.
 #[derive(Debug)]
-pub(super) struct Store {
-    rows: LinkedHashMap<RowKey, Entry>,
+pub(super) struct Store<O = Observation> {
+    rows: LinkedHashMap<RowKey, Entry<O>>,
     bytes: usize,
     limits: Limits,
     /// Highest own-write number among rows that were dropped: a cursor opened before it may not teach a row
@@ -71,7 +81,7 @@ pub(super) struct Store {
     expired: u64,
 }
 
-impl Store {
+impl<O: Held> Store<O> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             rows: LinkedHashMap::new(),
@@ -85,7 +95,7 @@ impl Store {
     }
 
     /// The row, if held and not expired, without making it recently used.
-    pub(super) fn peek(&self, key: &RowKey, now: Instant) -> Option<&Entry> {
+    pub(super) fn peek(&self, key: &RowKey, now: Instant) -> Option<&Entry<O>> {
         self.rows.get(key).filter(|e| !e.expired(&self.limits, now))
     }
 
@@ -94,7 +104,7 @@ impl Store {
         &mut self,
         key: &RowKey,
         now: Instant,
-        f: impl FnOnce(&mut Entry) -> R,
+        f: impl FnOnce(&mut Entry<O>) -> R,
     ) -> Option<R> {
         let entry = self.rows.to_back(key)?;
         if entry.expired(&self.limits, now) {
@@ -109,7 +119,7 @@ impl Store {
     }
 
     /// Holds `entry`, in place of what was held.
-    pub(super) fn put(&mut self, key: RowKey, entry: Entry) {
+    pub(super) fn put(&mut self, key: RowKey, entry: Entry<O>) {
         let bytes = entry.bytes(&key);
         self.remove(&key);
         self.bytes += bytes;
@@ -117,7 +127,7 @@ impl Store {
     }
 
     /// Holds nothing of the row.
-    pub(super) fn remove(&mut self, key: &RowKey) -> Option<Entry> {
+    pub(super) fn remove(&mut self, key: &RowKey) -> Option<Entry<O>> {
         let (key, entry) = self.rows.remove_entry(key)?;
         self.bytes = self.bytes.saturating_sub(entry.bytes(&key));
         Some(entry)
@@ -145,7 +155,7 @@ impl Store {
     }
 
     /// Drops rows; a walk over all of them, for the rare statements that need it.
-    pub(super) fn drop_if(&mut self, cause: Option<Cause>, gone: impl Fn(&RowKey, &Entry) -> bool) {
+    pub(super) fn drop_if(&mut self, cause: Option<Cause>, gone: impl Fn(&RowKey, &Entry<O>) -> bool) {
         let keys: Vec<RowKey> =
             self.rows.iter().filter(|(k, e)| gone(k, e)).map(|(k, _)| k.clone()).collect();
         for key in keys {
@@ -162,6 +172,11 @@ impl Store {
     pub(super) fn of_table(&self, table: u32, limit: usize) -> Vec<RowKey> {
         let of_table = self.rows.iter().rev().filter(|(key, _)| key.table == table);
         of_table.take(limit).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Every row held, expired ones too.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&RowKey, &Entry<O>)> {
+        self.rows.iter()
     }
 
     /// Drops everything and its memory. Cursors opened before own write number `own` teach nothing new.

@@ -48,6 +48,13 @@ impl ColumnSet {
         }
     }
 
+    /// Keeps the slots that are in `other` too.
+    pub fn intersect_with(&mut self, other: &Self) {
+        for (n, word) in self.0.iter_mut().enumerate() {
+            *word &= other.0.get(n).copied().unwrap_or(0);
+        }
+    }
+
     /// Removes every slot of `other`.
     pub fn subtract(&mut self, other: &Self) {
         for (a, b) in self.0.iter_mut().zip(&other.0) {

@@ -1,0 +1,89 @@
+//! Contexts: observations shared over connections by a label that names one user or conversation.
+//!
+//! A web application's connections serve many users, and its save handler re-reads the row just before it writes it.
+//! So in a context it does not count what was seen last, but what was seen last *by another unit of work* than the
+//! writing one (DESIGN.md section 3): the form was filled by an earlier request.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `row` | one row: by column, the newest read and the newest read of another unit |
+//! | `shared` | [`Contexts`]: all labels, bounded each and in total |
+//! | `session` | [`ContextScope`]: one session's part in it, its own writes until they are committed |
+
+mod row;
+mod session;
+mod shared;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use session::ContextScope;
+pub use shared::Contexts;
+
+/// A unit of work: a request where it can be told, else a transaction, else a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Unit(pub u128);
+
+/// Names one context: the database that its rows live in, and the label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ContextKey {
+    /// Which upstream and database.
+    pub database: Arc<str>,
+    /// Whose.
+    pub label: Arc<str>,
+}
+
+/// Which read of an earlier unit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// The newest.
+    #[default]
+    Latest,
+    /// The oldest since the context's last write of the row, or conflict on it: for applications whose every request
+    /// reads everything again.
+    Earliest,
+}
+
+/// What lets a write pass after a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterConflict {
+    /// A later unit that met no conflict on the row has read it.
+    #[default]
+    Reread,
+    /// The error itself: a bare repeat of the write passes.
+    Told,
+}
+
+/// Bounds and rules of all contexts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextLimits {
+    /// Rows of one context at most.
+    pub max_rows: usize,
+    /// Bytes of one context at most.
+    pub max_bytes: usize,
+    /// Bytes of all contexts together at most.
+    pub max_total_bytes: usize,
+    /// How long a row that was seen counts as seen; a context idle for so long goes.
+    pub ttl: Duration,
+    /// Which reads count.
+    pub reads: Reads,
+    /// What a conflict asks for.
+    pub after_conflict: AfterConflict,
+}
+
+impl Default for ContextLimits {
+    fn default() -> Self {
+        Self {
+            max_rows: 10_000,
+            max_bytes: 4 << 20,
+            max_total_bytes: 256 << 20,
+            ttl: Duration::from_secs(12 * 3600),
+            reads: Reads::Latest,
+            after_conflict: AfterConflict::Reread,
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! What a context knows of one row: by column, and by the unit of work that saw it.
+//!
+//! A save handler re-reads the row just before it writes it, so the version that counts is the one seen by *another*
+//! unit of work than the writing one. Two reads are kept for it: the newest, and the newest of another unit than that
+//! one. Whatever unit then writes, one of the two is the newest read of another unit than the writer's. Only where no
+//! other unit has seen the row does the writer's own first read count.
+
+use std::mem::size_of;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::super::row::WrittenBack;
+use super::super::store::Held;
+use super::{AfterConflict, Reads, Unit};
+use crate::sql::columns::ColumnSet;
+
+/// Units that met a conflict on a row and are remembered for it: what they read of it since does not count.
+const CONFLICTED: usize = 4;
+
+/// One read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Read {
+    unit: Unit,
+    version: i64,
+    at: Instant,
+    /// It counts for its own unit too (a locking read of a table with `for_update_refreshes`).
+    own: bool,
+}
+
+/// How some columns, or the row as a whole, were seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sight {
+    newest: Read,
+    /// The first read of the newest one's unit.
+    first: i64,
+    /// The newest read of another unit than the newest one's.
+    other: Option<Read>,
+    /// The oldest version seen since this context last wrote the row or met a conflict on it.
+    earliest: Option<i64>,
+}
+
+impl Sight {
+    fn new(read: Read) -> Self {
+        Self { newest: read, first: read.version, other: None, earliest: Some(read.version) }
+    }
+
+    fn read(&mut self, read: Read) {
+        if self.newest.unit != read.unit {
+            self.other = Some(self.newest);
+            self.first = read.version;
+        }
+        self.newest = read;
+        self.earliest = Some(self.earliest.map_or(read.version, |e| e.min(read.version)));
+    }
+
+    /// The version that a write in `unit` is based on, and when it was seen.
+    fn expected(&self, unit: Unit, reads: Reads) -> (i64, Instant) {
+        let (latest, at) = match self.other {
+            _ if self.newest.own || self.newest.unit != unit => (self.newest.version, self.newest.at),
+            Some(other) => (other.version, other.at),
+            None => (self.first, self.newest.at),
+        };
+        match (reads, self.earliest) {
+            (Reads::Earliest, Some(earliest)) if !self.newest.own => (earliest.min(latest), at),
+            _ => (latest, at),
+        }
+    }
+
+    /// The context itself moved the row: what was seen at `from` counts as seen at `to`.
+    fn moved(&mut self, from: i64, to: i64, at: Instant) {
+        let shift = |version: &mut i64| {
+            let moves = *version == from;
+            if moves {
+                *version = to;
+            }
+            moves
+        };
+        if shift(&mut self.newest.version) {
+            self.newest.at = at;
+        }
+        shift(&mut self.first);
+        if let Some(other) = &mut self.other
+            && shift(&mut other.version)
+        {
+            other.at = at;
+        }
+        self.earliest = None;
+    }
+
+    /// A write in `unit` was refused: what that unit has read does not count.
+    fn refused(&mut self, unit: Unit) {
+        self.earliest = None;
+        if self.newest.unit == unit {
+            match self.other.take() {
+                Some(other) => {
+                    self.newest = other;
+                    self.first = other.version;
+                }
+                None => self.newest.version = self.first,
+            }
+        }
+        if self.other.is_some_and(|other| other.unit == unit) {
+            self.other = None;
+        }
+    }
+
+    fn set_version(&mut self, version: i64, at: Instant) {
+        *self = Self::new(Read { version, at, own: false, ..self.newest });
+    }
+}
+
+/// Columns seen alike.
+#[derive(Debug, Clone)]
+struct Seen {
+    columns: ColumnSet,
+    sight: Sight,
+}
+
+/// One row as a context knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// The row whatever its columns: what a column that was never shown counts as seen with.
+    whole: Sight,
+    /// Disjoint and not empty.
+    seen: SmallVec<[Seen; 1]>,
+    /// The version that the row has now as far as the context can tell.
+    present: i64,
+    /// This context alone moved the row from here to `present`.
+    own_since: Option<i64>,
+    /// A write based on this version was refused, and no later unit that met no conflict has read the row since.
+    refused_at: Option<i64>,
+    /// The one unit that has read it since, without a conflict: that counts for every other unit.
+    reread_by: Option<Unit>,
+    /// Units that met a conflict on it.
+    conflicted: SmallVec<[Unit; 1]>,
+    /// Conflicts since the context last wrote it, or read it in a unit that met none.
+    refusals: u32,
+    touched: Instant,
+}
+
+/// A read of a row, as it enters a context.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub unit: Unit,
+    pub version: i64,
+    pub columns: &'a ColumnSet,
+    pub now: Instant,
+    /// It was a locking read that counts for its own unit.
+    pub own: bool,
+}
+
+impl Shown<'_> {
+    fn read(&self) -> Read {
+        Read { unit: self.unit, version: self.version, at: self.now, own: self.own }
+    }
+}
+
+impl Row {
+    /// The first read of a row.
+    pub(super) fn new(shown: &Shown<'_>) -> Self {
+        let sight = Sight::new(shown.read());
+        let mut seen = SmallVec::new();
+        seen.push(Seen { columns: shown.columns.clone(), sight });
+        Self {
+            whole: sight,
+            seen,
+            present: shown.version,
+            own_since: None,
+            refused_at: None,
+            reread_by: None,
+            conflicted: SmallVec::new(),
+            refusals: 0,
+            touched: shown.now,
+        }
+    }
+
+    /// The first thing known of a row is an own write that took it to `version`.
+    pub(super) fn written_first(shown: &Shown<'_>) -> Self {
+        let mut row = Self::new(shown);
+        row.own_since = Some(shown.version.saturating_sub(1));
+        row
+    }
+
+    /// A read showed some of its columns.
+    pub(super) fn read(&mut self, shown: &Shown<'_>) {
+        self.touched = shown.now;
+        if self.conflicted.contains(&shown.unit) {
+            return;
+        }
+        if self.refused_at.is_some() {
+            match self.reread_by {
+                Some(unit) if unit != shown.unit => self.settled(),
+                _ => self.reread_by = Some(shown.unit),
+            }
+        }
+        if shown.version != self.present {
+            self.own_since = None;
+            self.present = shown.version;
+        }
+        self.whole.read(shown.read());
+        self.change(shown.columns, Sight::new(shown.read()), |sight| sight.read(shown.read()));
+    }
+
+    /// The version that a write of `sets` in `unit` is based on, and when it was seen: the lowest among the
+    /// columns, a column never shown counting as the row.
+    pub(super) fn expected(&self, sets: &ColumnSet, unit: Unit, reads: Reads) -> (i64, Instant) {
+        if let Some(refused) = self.refused_at
+            && self.reread_by.is_none_or(|u| u == unit)
+        {
+            return (refused, self.touched);
+        }
+        let mut never_shown = sets.clone();
+        let mut lowest: Option<(i64, Instant)> = None;
+        for seen in self.seen.iter().filter(|s| s.columns.intersects(sets)) {
+            never_shown.subtract(&seen.columns);
+            let this = seen.sight.expected(unit, reads);
+            if lowest.is_none_or(|l| this.0 < l.0) {
+                lowest = Some(this);
+            }
+        }
+        let whole = self.whole.expected(unit, reads);
+        match lowest {
+            Some(lowest) if never_shown.is_empty() || lowest.0 <= whole.0 => lowest,
+            _ => whole,
+        }
+    }
+
+    /// How to understand `SET version = n` of a write that also sets `sets`.
+    pub(super) fn written_back(&self, n: i64, sets: &ColumnSet, unit: Unit, reads: Reads) -> WrittenBack {
+        match self.own_since {
+            Some(since) if since <= n && n < self.present => WrittenBack::SavedAgain(self.present),
+            _ if n == self.present.saturating_add(1) => {
+                WrittenBack::OwnIncrement(self.expected(sets, unit, reads).0)
+            }
+            _ => WrittenBack::BasedOn(n),
+        }
+    }
+
+    /// A committed write of the context took the row from `from` to `to`, and `known` are the columns that its unit
+    /// knows at `to`: those that it set or was shown.
+    pub(super) fn wrote(&mut self, from: i64, to: i64, known: &ColumnSet, unit: Unit, now: Instant) {
+        if self.present <= to {
+            if self.present != from || self.own_since.is_none() {
+                self.own_since = Some(from);
+            }
+            self.present = to;
+        } else {
+            // The row has begun anew (deleted and inserted).
+            self.present = to;
+            self.own_since = None;
+        }
+        self.whole.moved(from, to, now);
+        for seen in &mut self.seen {
+            seen.sight.moved(from, to, now);
+        }
+        let mut own = Sight::new(Read { unit, version: to, at: now, own: false });
+        // Whoever writes next in this context, this unit too, knows these columns as they are.
+        own.other = Some(own.newest);
+        self.change(known, own, |sight| *sight = own);
+        self.join_equal();
+        self.settled();
+        self.touched = now;
+    }
+
+    /// A write of the context in `unit`, based on `expected`, was refused, the row being at `actual` (`None`: gone).
+    /// Returns how many times in a row that has happened.
+    pub(super) fn refused(
+        &mut self,
+        unit: Unit,
+        expected: i64,
+        actual: Option<i64>,
+        rule: AfterConflict,
+        now: Instant,
+    ) -> u32 {
+        self.touched = now;
+        self.refusals = self.refusals.saturating_add(1);
+        if let (AfterConflict::Told, Some(actual)) = (rule, actual) {
+            self.whole.set_version(actual, now);
+            for seen in &mut self.seen {
+                seen.sight.set_version(actual, now);
+            }
+            self.join_equal();
+            return self.refusals;
+        }
+        self.refused_at = Some(expected);
+        self.reread_by = None;
+        if !self.conflicted.contains(&unit) {
+            if self.conflicted.len() >= CONFLICTED {
+                self.conflicted.remove(0);
+            }
+            self.conflicted.push(unit);
+        }
+        self.whole.refused(unit);
+        for seen in &mut self.seen {
+            seen.sight.refused(unit);
+        }
+        self.join_equal();
+        self.refusals
+    }
+
+    /// The conflicts that it met no longer count.
+    fn settled(&mut self) {
+        self.refused_at = None;
+        self.reread_by = None;
+        self.conflicted.clear();
+        self.refusals = 0;
+    }
+
+    /// What was known of these columns no longer counts.
+    pub(super) fn forget_columns(&mut self, columns: &ColumnSet) {
+        for seen in &mut self.seen {
+            seen.columns.subtract(columns);
+        }
+        self.seen.retain(|s| !s.columns.is_empty());
+    }
+
+    /// Changes how `columns` were seen; those never seen begin with `new`.
+    fn change(&mut self, columns: &ColumnSet, new: Sight, change: impl Fn(&mut Sight)) {
+        let mut fresh = columns.clone();
+        let mut parts: SmallVec<[Seen; 2]> = SmallVec::new();
+        for seen in &mut self.seen {
+            if !seen.columns.intersects(columns) {
+                continue;
+            }
+            fresh.subtract(&seen.columns);
+            let mut part = seen.columns.clone();
+            part.intersect_with(columns);
+            seen.columns.subtract(columns);
+            let mut sight = seen.sight;
+            change(&mut sight);
+            parts.push(Seen { columns: part, sight });
+        }
+        self.seen.retain(|s| !s.columns.is_empty());
+        self.seen.extend(parts);
+        if !fresh.is_empty() {
+            self.seen.push(Seen { columns: fresh, sight: new });
+        }
+        self.join_equal();
+    }
+
+    /// Joins columns that are seen alike.
+    fn join_equal(&mut self) {
+        let mut i = 0;
+        while let Some(sight) = self.seen.get(i).map(|s| s.sight) {
+            match (i + 1..self.seen.len()).find(|j| self.seen.get(*j).is_some_and(|s| s.sight == sight)) {
+                Some(j) => {
+                    let other = self.seen.swap_remove(j);
+                    if let Some(seen) = self.seen.get_mut(i) {
+                        seen.columns.union_with(&other.columns);
+                    }
+                }
+                None => i += 1,
+            }
+        }
+        if self.seen.len() == 1 {
+            self.seen.shrink_to_fit();
+        }
+    }
+}
+
+impl Held for Row {
+    fn heap_bytes(&self) -> usize {
+        let list = if self.seen.spilled() { self.seen.capacity() * size_of::<Seen>() } else { 0 };
+        let units =
+            if self.conflicted.spilled() { self.conflicted.capacity() * size_of::<Unit>() } else { 0 };
+        list + units + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
+    }
+
+    fn expired(&self, ttl: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.touched) > ttl
+    }
+}

@@ -1,0 +1,344 @@
+//! All contexts of this process, bounded each and in total.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hashlink::LinkedHashMap;
+
+use super::row::{Row, Shown};
+use super::{ContextKey, ContextLimits, Unit};
+use crate::observe::scope::OwnWrite;
+use crate::observe::store::{Entry, Known, Store};
+use crate::observe::{Cause, Limits, Lookup, Origin, RowKey, WrittenBack};
+use crate::sql::columns::ColumnSet;
+
+/// At most this many parts share the total of bytes and have a lock of their own.
+const PARTS: usize = 16;
+/// Bytes of a context without rows, about.
+const EMPTY: usize = 512;
+
+#[derive(Debug)]
+struct Context {
+    store: Store<Row>,
+    /// Number of the context's last own write.
+    own: u64,
+    used: Instant,
+}
+
+impl Context {
+    fn bytes(&self) -> usize {
+        self.store.bytes() + EMPTY
+    }
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    /// Least recently used first.
+    contexts: LinkedHashMap<ContextKey, Context>,
+    bytes: usize,
+}
+
+/// The observations of all contexts.
+///
+/// Cheap to call from any thread; each call locks one part for the time of a few map operations.
+#[derive(Debug)]
+pub struct Contexts {
+    parts: Box<[Mutex<Part>]>,
+    hasher: RandomState,
+    limits: ContextLimits,
+    evicted: AtomicU64,
+    expired: AtomicU64,
+}
+
+impl Contexts {
+    /// Nothing known yet.
+    pub fn new(limits: ContextLimits) -> Self {
+        // A part must hold several contexts of full size, or the bound of the total would undercut that of one.
+        let parts = (limits.max_total_bytes / limits.max_bytes.max(1) / 4).clamp(1, PARTS);
+        Self {
+            parts: (0..parts).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            limits,
+            evicted: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+        }
+    }
+
+    /// The bounds and rules it was made with.
+    pub fn limits(&self) -> &ContextLimits {
+        &self.limits
+    }
+
+    /// Contexts held.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|p| lock(p).contexts.len()).sum()
+    }
+
+    /// True if nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes held (an estimate that errs upwards).
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|p| lock(p).bytes).sum()
+    }
+
+    /// Rows held.
+    pub fn rows(&self) -> usize {
+        self.parts.iter().map(|p| lock(p).contexts.values().map(|c| c.store.rows()).sum::<usize>()).sum()
+    }
+
+    /// Rows dropped to stay within the bounds, so far.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Rows dropped because they were too old, so far.
+    pub fn expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
+    }
+
+    /// Drops contexts that were not used for the time to live.
+    pub fn sweep(&self, now: Instant) {
+        for part in &self.parts {
+            let part = &mut *lock(part);
+            while let Some((_, context)) = part.contexts.front() {
+                if now.saturating_duration_since(context.used) <= self.limits.ttl {
+                    break;
+                }
+                let Some((_, context)) = part.contexts.pop_front() else { break };
+                part.bytes = part.bytes.saturating_sub(context.bytes());
+                self.expired.fetch_add(context.store.rows() as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// All contexts forget a table: TRUNCATE, the table or its version column made anew.
+    pub fn forget_table(&self, database: &str, table: u32) {
+        self.each_of(database, |context| {
+            context.own += 1;
+            context.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
+            context.store.lose_own(context.own);
+        });
+    }
+
+    /// All contexts of a database forget everything: the server behind it is another.
+    pub fn forget_database(&self, database: &str) {
+        self.each_of(database, |context| {
+            context.own += 1;
+            context.store.clear(context.own);
+        });
+    }
+
+    fn each_of(&self, database: &str, change: impl Fn(&mut Context)) {
+        for part in &self.parts {
+            let part = &mut *lock(part);
+            let mut bytes = 0;
+            for (key, context) in &mut part.contexts {
+                if &*key.database == database {
+                    change(context);
+                }
+                bytes += context.bytes();
+            }
+            part.bytes = bytes;
+        }
+    }
+
+    /// The present point in the order of a context's own writes.
+    pub(super) fn sequence(&self, key: &ContextKey) -> u64 {
+        let part = lock(self.part(key));
+        part.contexts.get(key).map_or(0, |context| context.own)
+    }
+
+    /// A result of a unit showed columns of a row. `opened`: of a cursor or portal opened at that point in the order
+    /// of own writes.
+    pub(super) fn read(&self, key: &ContextKey, row: RowKey, shown: &Shown<'_>, opened: Option<u64>) {
+        self.with(key, shown.now, |context| {
+            if let Some(opened) = opened {
+                let own = context.store.peek(&row, shown.now).map_or(context.store.lost_own(), |e| e.own);
+                if own > opened {
+                    return;
+                }
+            }
+            let known = context.store.change(&row, shown.now, |entry| match &mut entry.known {
+                Known::Seen(seen) => seen.read(shown),
+                other => *other = Known::Seen(Row::new(shown)),
+            });
+            if known.is_none() {
+                context.store.put(row, Entry { known: Known::Seen(Row::new(shown)), own: 0 });
+            }
+        });
+    }
+
+    /// The version that a write of `sets` in `unit` is based on.
+    pub(super) fn expected(
+        &self,
+        key: &ContextKey,
+        row: &RowKey,
+        sets: &ColumnSet,
+        unit: Unit,
+        now: Instant,
+    ) -> Lookup {
+        self.with(key, now, |context| {
+            let found = context.store.change(row, now, |entry| match &entry.known {
+                Known::Seen(seen) => {
+                    let (version, seen_at) = seen.expected(sets, unit, self.limits.reads);
+                    Lookup::Known { version, seen_at, origin: Origin::Read }
+                }
+                Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
+            });
+            found.unwrap_or_else(|| Lookup::Unknown(context.store.cause(row)))
+        })
+    }
+
+    /// How to understand `SET version = n`.
+    pub(super) fn written_back(
+        &self,
+        key: &ContextKey,
+        row: &RowKey,
+        n: i64,
+        sets: &ColumnSet,
+        unit: Unit,
+        now: Instant,
+    ) -> WrittenBack {
+        let part = lock(self.part(key));
+        match part.contexts.get(key).and_then(|c| c.store.peek(row, now)) {
+            Some(Entry { known: Known::Seen(seen), .. }) => {
+                seen.written_back(n, sets, unit, self.limits.reads)
+            }
+            _ => WrittenBack::BasedOn(n),
+        }
+    }
+
+    /// True if the last that the context knows of the row is that it deleted it itself.
+    pub(super) fn deleted(&self, key: &ContextKey, row: &RowKey, now: Instant) -> bool {
+        let part = lock(self.part(key));
+        let entry = part.contexts.get(key).and_then(|c| c.store.peek(row, now));
+        matches!(entry, Some(Entry { known: Known::Deleted, .. }))
+    }
+
+    /// Up to `limit` rows of a table of which something is known.
+    pub(super) fn known_rows(&self, key: &ContextKey, table: u32, limit: usize) -> Vec<RowKey> {
+        let part = lock(self.part(key));
+        part.contexts.get(key).map_or_else(Vec::new, |context| context.store.of_table(table, limit))
+    }
+
+    /// A transaction of `unit` has committed: its writes enter. `tables`: of these it wrote rows that are not known.
+    pub(super) fn commit(
+        &self,
+        key: &ContextKey,
+        unit: Unit,
+        writes: Vec<(RowKey, OwnWrite)>,
+        tables: &[u32],
+        now: Instant,
+    ) {
+        self.with(key, now, |context| {
+            context.own += 1;
+            for table in tables {
+                context.store.drop_if(Some(Cause::Forgotten), |row, _| row.table == *table);
+                context.store.lose_own(context.own);
+            }
+            for (row, write) in writes {
+                context.own += 1;
+                context.wrote(row, write, unit, now);
+            }
+        });
+    }
+
+    /// A write was refused. Returns how many times in a row that has happened to the context on this row.
+    pub(super) fn refused(
+        &self,
+        key: &ContextKey,
+        row: &RowKey,
+        unit: Unit,
+        (expected, actual): (i64, Option<i64>),
+        now: Instant,
+    ) -> u32 {
+        self.with(key, now, |context| {
+            let refused = context.store.change(row, now, |entry| match &mut entry.known {
+                Known::Seen(seen) => seen.refused(unit, expected, actual, self.limits.after_conflict, now),
+                Known::Deleted | Known::Forgotten => 1,
+            });
+            refused.unwrap_or(1)
+        })
+    }
+
+    fn part(&self, key: &ContextKey) -> &Mutex<Part> {
+        let n = usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % self.parts.len().max(1);
+        // There is at least one part, and the number is below their count.
+        #[allow(clippy::indexing_slicing)]
+        &self.parts[n]
+    }
+
+    /// Works on a context, made if it is not there, and keeps the bounds.
+    fn with<R>(&self, key: &ContextKey, now: Instant, f: impl FnOnce(&mut Context) -> R) -> R {
+        let Part { contexts, bytes } = &mut *lock(self.part(key));
+        let held = contexts.len();
+        let context = contexts.entry(key.clone()).or_insert_with(|| {
+            let store = Store::new(Limits {
+                max_rows: self.limits.max_rows,
+                max_bytes: self.limits.max_bytes,
+                ttl: self.limits.ttl,
+                conflict_hold: Duration::ZERO,
+            });
+            Context { store, own: 0, used: now }
+        });
+        let before = (context.bytes(), context.store.evicted(), context.store.expired());
+        context.used = now;
+        let result = f(context);
+        context.store.trim(0, now);
+        *bytes += context.bytes();
+        self.evicted.fetch_add(context.store.evicted().saturating_sub(before.1), Ordering::Relaxed);
+        self.expired.fetch_add(context.store.expired().saturating_sub(before.2), Ordering::Relaxed);
+        if contexts.len() == held {
+            *bytes = bytes.saturating_sub(before.0);
+        }
+        contexts.to_back(key);
+        let share = self.limits.max_total_bytes / self.parts.len().max(1);
+        while *bytes > share && contexts.len() > 1 {
+            let Some((_, gone)) = contexts.pop_front() else { break };
+            *bytes = bytes.saturating_sub(gone.bytes());
+            self.evicted.fetch_add(gone.store.rows() as u64, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl Context {
+    fn wrote(&mut self, row: RowKey, write: OwnWrite, unit: Unit, now: Instant) {
+        let own = self.own;
+        let known = match write {
+            OwnWrite::Moved { from, to, known } => {
+                let held = self.store.change(&row, now, |entry| {
+                    entry.own = own;
+                    match &mut entry.known {
+                        Known::Seen(seen) => seen.wrote(from, to, &known, unit, now),
+                        // A row of which nothing is known stays so, unless the write has shown or set something.
+                        Known::Deleted | Known::Forgotten if known.is_empty() => {}
+                        other => *other = Known::Seen(Row::written_first(&written(unit, to, &known, now))),
+                    }
+                });
+                match held {
+                    Some(()) => return,
+                    None if known.is_empty() => return self.store.lose_own(own),
+                    None => Known::Seen(Row::written_first(&written(unit, to, &known, now))),
+                }
+            }
+            OwnWrite::Deleted => Known::Deleted,
+            OwnWrite::Forgotten => Known::Forgotten,
+        };
+        self.store.put(row, Entry { known, own });
+    }
+}
+
+fn written<'a>(unit: Unit, version: i64, columns: &'a ColumnSet, now: Instant) -> Shown<'a> {
+    Shown { unit, version, columns, now, own: true }
+}
+
+/// A panic while a part was locked has left it as consistent as single map operations are.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
