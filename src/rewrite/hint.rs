@@ -9,10 +9,10 @@
 //! tag (`"5"`, `W/"5"`). It counts for a statement that holds one write, of one row named by its key. In a text of
 //! several statements a comment belongs to the statement that it stands in, before or behind, up to the semicolon.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use super::plan::{Plan, VersionSource};
+use crate::sql::tags;
 
 const KEY: &str = "expected_version";
 
@@ -41,15 +41,11 @@ fn named<'a>(text: &[u8], comments: impl Iterator<Item = &'a Range<u32>>) -> Opt
     let mut found = None;
     for comment in comments {
         let content = String::from_utf8_lossy(text.get(comment.start as usize..comment.end as usize)?);
-        let content = match content.strip_prefix("/*") {
-            Some(block) => block.strip_suffix("*/").unwrap_or(block),
-            None => content.strip_prefix("--")?,
-        };
-        for (key, value) in pairs(content) {
-            if decode(key) != KEY {
+        for (key, value) in tags::tags(tags::content(&content)?) {
+            if key != KEY {
                 continue;
             }
-            let version = version(&decode(value))?;
+            let version = version(&value)?;
             if found.is_some_and(|f| f != version) {
                 return None;
             }
@@ -57,48 +53,6 @@ fn named<'a>(text: &[u8], comments: impl Iterator<Item = &'a Range<u32>>) -> Opt
         }
     }
     found
-}
-
-/// `key=value,key='value'`: keys and values without the quotes.
-fn pairs(content: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut quoted = false;
-    let mut escaped = false;
-    let parts = content.split(move |c| {
-        match c {
-            '\'' if !escaped => quoted = !quoted,
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped;
-        c == ',' && !quoted
-    });
-    parts.filter_map(|part| {
-        let (key, value) = part.split_once('=')?;
-        let value = value.trim();
-        let bare = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\''));
-        Some((key.trim(), bare.unwrap_or(value)))
-    })
-}
-
-/// `%22` is `"`.
-fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return text.into();
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
-    while let [first, rest @ ..] = bytes {
-        bytes = rest;
-        let digit = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        if let (b'%', [high, low, behind @ ..]) = (first, rest)
-            && let (Some(high), Some(low)) = (digit(high), digit(low))
-        {
-            out.push(high << 4 | low);
-            bytes = behind;
-        } else {
-            out.push(*first);
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned().into()
 }
 
 /// `5`, `"5"`, `W/"5"`.

@@ -23,4 +23,5 @@ pub mod relation;
 pub mod select_list;
 pub mod splice;
 pub mod split;
+pub mod tags;
 pub mod token;
