@@ -28,6 +28,7 @@ pub mod queue;
 mod relay;
 mod results;
 mod server;
+mod setting;
 mod startup;
 mod state;
 mod verdict;
