@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::sql::columns::ColumnSet;
 use crate::sql::prefilter::Prefilter;
 
+pub mod labels;
 pub mod look;
 
 /// Integer type of a version column.
@@ -192,6 +193,10 @@ pub struct View {
     pub aggregates: HashSet<Box<str>>,
     /// Names of views that select from a protected relation, as (schema, name, root table name).
     pub views: Vec<(Box<str>, Box<str>, Box<str>)>,
+    /// What statements are listened for.
+    pub labels: Arc<labels::LabelRules>,
+    /// The tables of its identity rules, in their order; `None`: no such table or column.
+    pub identities: Vec<Option<Arc<Table>>>,
     /// Tells whether a text names anything of the above.
     pub prefilter: Prefilter,
 }
@@ -199,7 +204,11 @@ pub struct View {
 impl View {
     /// Holds the same as `other`, generation aside.
     pub fn same_as(&self, other: &Self) -> bool {
-        self.tables == other.tables && self.views == other.views && self.aggregates == other.aggregates
+        self.tables == other.tables
+            && self.views == other.views
+            && self.aggregates == other.aggregates
+            && self.labels == other.labels
+            && self.identities == other.identities
     }
 
     /// Relation by OID.

@@ -20,6 +20,7 @@ mod evaluable;
 mod hidden_columns;
 mod hint;
 mod increment;
+mod label;
 mod merge;
 mod nested;
 mod on_conflict;
@@ -73,6 +74,7 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
         plan.statements.push(statement);
     }
     hint::apply(&mut plan, text, &comments);
+    label::tag(&mut plan, text, &comments, ctx);
     if plan.statements.len() > 1 {
         for statement in &mut plan.statements {
             // A point write beside other statements: zero rows would be noticed when they have run.

@@ -31,6 +31,7 @@ impl Plan {
                 && s.point.is_none()
                 && s.sites.is_empty()
                 && s.unchecked.is_empty()
+                && s.says.as_ref().is_none_or(|says| says.settings.is_empty() && says.lookup.is_none())
         })
     }
 
@@ -111,6 +112,8 @@ pub struct StatementPlan {
     pub sites: Vec<GuardSite>,
     /// Every other write of a protected table: bumped where its clauses are certain, never checked.
     pub unchecked: Vec<UncheckedWrite>,
+    /// What it tells of who is at work.
+    pub says: Option<Box<Says>>,
 }
 
 impl StatementPlan {
@@ -139,6 +142,50 @@ impl StatementPlan {
         });
         sites.chain(self.unchecked.iter().cloned()).collect()
     }
+}
+
+/// What a statement tells of who is at work, where the scope `context` listens for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Says {
+    /// Tags of its comments: key and value.
+    pub tags: Vec<(Box<str>, Box<str>)>,
+    /// Settings that it changes.
+    pub settings: Vec<SettingChange>,
+    /// It looks up a user or session by key.
+    pub lookup: Option<Lookup>,
+}
+
+/// A setting (GUC) that a statement changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingChange {
+    /// Its name in lower case.
+    pub name: Box<str>,
+    /// What it is changed to.
+    pub value: NewValue,
+    /// For the transaction only; `None`: not told by the text.
+    pub local: Option<bool>,
+}
+
+/// The new value of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewValue {
+    /// A constant or a parameter.
+    Value(Operand),
+    /// What it was at the session's start.
+    Default,
+    /// The text does not tell.
+    Unknown,
+}
+
+/// A SELECT of one row of an identity table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// The table.
+    pub table: Arc<Table>,
+    /// Index of the column into the table's `columns`.
+    pub column: usize,
+    /// The value looked up.
+    pub value: Operand,
 }
 
 /// What a statement's result rows are.

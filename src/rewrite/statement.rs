@@ -9,7 +9,7 @@ use super::plan::{Effect, GuardSite, Reason, ResultKind, StatementPlan, Unchecke
 use super::site::comparable_key;
 use super::target::unchecked;
 use super::teach::{self, NameFilter};
-use super::{effect, nested};
+use super::{effect, label, nested};
 use crate::catalog::Table;
 use crate::sql::clauses;
 use crate::sql::code::{Code, MAX_NESTING};
@@ -66,10 +66,11 @@ pub fn plan<'a>(
     if is_query(code, tokens.start) {
         statement.out.is_query = true;
         statement.query(tokens.start, tokens.end, Place::Main);
-        statement.out.effect = effect::of_query(code, tokens);
+        statement.out.effect = effect::of_query(code, tokens.clone());
     } else if !nested::plan(&mut statement) {
-        statement.out.effect = effect::of(code, ctx, tokens);
+        statement.out.effect = effect::of(code, ctx, tokens.clone());
     }
+    statement.out.says = label::of(code, ctx, tokens);
     statement.out
 }
 

@@ -146,6 +146,8 @@ pub fn view() -> View {
         tables,
         by_oid,
         aggregates: ["count", "sum", "max", "min", "avg", "array_agg", "my_agg"].map(Into::into).into(),
+        labels: Default::default(),
+        identities: Vec::new(),
         prefilter: Default::default(),
         views: vec![("public".into(), "open_projects".into(), "projects".into())],
     }
