@@ -21,10 +21,10 @@ use super::evaluable;
 use super::plan::{Operand, Reason, Rest};
 use super::target::Written;
 use crate::catalog::VersionType;
-use crate::sql::code::Code;
+use crate::sql::code::{Code, MAX_NESTING};
 use crate::sql::condition::{self, Conjuncts};
-use crate::sql::keys::KeyType;
-use crate::sql::operand;
+use crate::sql::keys::{KeyType, MAX_KEYS};
+use crate::sql::operand::{self, List};
 use crate::sql::select_list::dotted;
 use crate::sql::token::TokenKind;
 
@@ -67,13 +67,59 @@ impl Rows {
 enum Part {
     /// Key columns with their values; `None` where a value is not canonical.
     Key(SmallVec<[(usize, Option<Operand>); 2]>),
-    /// A key column in a list of values.
-    KeyList(Vec<Option<Operand>>),
-    /// A key column among values that the text does not show.
-    KeyAny,
+    /// Key columns with the values that they may have.
+    Keys(Choice),
     /// `version = 5`.
     Version(Operand),
     Other,
+}
+
+/// Key columns, and the combinations of values of which they must have one.
+#[derive(Debug)]
+struct Choice {
+    /// Positions in the key.
+    columns: SmallVec<[usize; 2]>,
+    /// Values in the order of `columns`; `None` if they are not all certain.
+    keys: Option<Vec<Values>>,
+}
+
+type Values = SmallVec<[Operand; 2]>;
+
+impl Choice {
+    fn unknown(columns: SmallVec<[usize; 2]>) -> Self {
+        Self { columns, keys: None }
+    }
+
+    /// Both must hold: columns that the other one adds, with each of its values beside each of ours. Of columns
+    /// that both name ours are kept, which leaves more rows rather than fewer.
+    fn and(&mut self, other: &Self) {
+        let mut added: SmallVec<[(usize, usize); 2]> = SmallVec::new();
+        added.extend(other.columns.iter().copied().enumerate().filter(|(_, k)| !self.columns.contains(k)));
+        if added.is_empty() {
+            return;
+        }
+        self.columns.extend(added.iter().map(|(_, k)| *k));
+        let joined = |have: &Values, more: &Values| {
+            have.iter().chain(added.iter().filter_map(|(i, _)| more.get(*i))).cloned().collect()
+        };
+        self.keys = match (&self.keys, &other.keys) {
+            (Some(have), Some(more)) if have.len().saturating_mul(more.len()) <= MAX_KEYS => {
+                Some(have.iter().flat_map(|h| more.iter().map(move |m| joined(h, m))).collect())
+            }
+            _ => None,
+        };
+    }
+
+    /// With these columns only, which must be among its own, in this order.
+    fn only(self, columns: &[usize]) -> Self {
+        if *self.columns == *columns {
+            return self;
+        }
+        let at: SmallVec<[usize; 2]> =
+            columns.iter().filter_map(|k| self.columns.iter().position(|c| c == k)).collect();
+        let pick = |key: Values| at.iter().filter_map(|i| key.get(*i).cloned()).collect();
+        Self { columns: columns.into(), keys: self.keys.map(|keys| keys.into_iter().map(pick).collect()) }
+    }
 }
 
 /// Reads the condition behind WHERE.
@@ -87,7 +133,7 @@ pub fn read(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, range: Ran
         key_parts: SmallVec::new(),
         version_part: None,
     };
-    let mut several = None;
+    let mut choices = Vec::new();
     let mut unknown = false;
     for (n, part) in parts.iter().enumerate() {
         match read_part(code, ctx, written, part) {
@@ -105,10 +151,7 @@ pub fn read(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, range: Ran
                     out.key_parts.push(n);
                 }
             }
-            Part::KeyList(values) => {
-                several = Some(values.into_iter().map(|v| v.map(|v| vec![v])).collect::<Option<Vec<_>>>());
-            }
-            Part::KeyAny => several = several.or(Some(None)),
+            Part::Keys(choice) => choices.push(choice),
             Part::Version(value) if out.version.is_none() => {
                 out.version = Some(value);
                 out.version_part = Some(n);
@@ -116,16 +159,38 @@ pub fn read(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, range: Ran
             Part::Version(_) | Part::Other => {}
         }
     }
-    let single = written.table.key.len() == 1;
     out.parts = parts;
-    out.rows = match key.into_iter().collect::<Option<Vec<_>>>() {
+    out.rows = match key.iter().cloned().collect::<Option<Vec<_>>>() {
         Some(key) if !key.is_empty() => Rows::One(key),
         _ if unknown => Rows::Unnamed(Reason::UnknownKey),
-        _ => match several {
-            Some(keys) => Rows::Several(keys.filter(|_| single).unwrap_or_default()),
-            None => Rows::Unnamed(Reason::SetWrite),
-        },
+        _ => {
+            let choice = all(&key, &choices);
+            let whole: SmallVec<[usize; 2]> = (0..key.len()).collect();
+            if choice.columns.len() == whole.len() && !whole.is_empty() {
+                let keys = choice.only(&whole).keys.unwrap_or_default();
+                Rows::Several(keys.into_iter().map(SmallVec::into_vec).collect())
+            } else {
+                Rows::Unnamed(Reason::SetWrite)
+            }
+        }
     };
+    out
+}
+
+/// The key columns that `fixed` and `choices` name together, with their values.
+fn all(fixed: &[Option<Operand>], choices: &[Choice]) -> Choice {
+    let mut out = Choice { columns: SmallVec::new(), keys: None };
+    let mut values = Values::new();
+    for (k, value) in fixed.iter().enumerate() {
+        if let Some(value) = value {
+            out.columns.push(k);
+            values.push(value.clone());
+        }
+    }
+    out.keys = Some(vec![values]);
+    // What is certain first: what is not counts only for the columns that nothing else names.
+    let (certain, uncertain): (Vec<&Choice>, Vec<&Choice>) = choices.iter().partition(|c| c.keys.is_some());
+    certain.into_iter().chain(uncertain).for_each(|choice| out.and(choice));
     out
 }
 
@@ -172,38 +237,60 @@ fn read_part(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, part: &Ra
     if let Some(equals) = condition::equality(code, part) {
         return read_equality(code, ctx, written, part.start..equals, equals + 1..part.end);
     }
-    if let Some((column, list)) = in_list(code, written, part) {
-        let Some(k) = key_position(written, column) else { return Part::Other };
-        let mut values: Vec<_> =
-            code.split_commas(list).map(|v| key_value(code, ctx, written, column, v)).collect();
-        return match values.len() {
-            0 => Part::KeyAny,
-            1 => Part::Key(SmallVec::from_iter([(k, values.pop().flatten())])),
-            _ => Part::KeyList(values),
-        };
-    }
-    Part::Other
+    read_in(code, ctx, written, part).unwrap_or(Part::Other)
 }
 
-/// `id = 1 OR id = 2`.
+/// `id = 1 OR id = 2`, `(a = 1 AND b = 'x') OR (a = 2 AND b = 'y')`: the columns that every branch names.
 fn read_or(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, branches: &[Range<usize>]) -> Part {
-    let mut values = Vec::new();
-    let mut position = None;
+    let mut out: Option<Choice> = None;
     for branch in branches {
-        let Some(equals) = condition::equality(code, branch) else { return Part::Other };
-        match read_equality(code, ctx, written, branch.start..equals, equals + 1..branch.end) {
-            Part::Key(mut columns) if columns.len() == 1 => {
-                let (k, value) = columns.remove(0);
-                if position.is_some_and(|p| p != k) {
-                    return Part::Other;
-                }
-                position = Some(k);
-                values.push(value);
+        if code.depth(branch.start) > MAX_NESTING {
+            return Part::Other;
+        }
+        let choice = branch_choice(code, ctx, written, branch);
+        out = Some(match out {
+            None => choice,
+            Some(before) => {
+                let both: SmallVec<[usize; 2]> =
+                    before.columns.iter().copied().filter(|k| choice.columns.contains(k)).collect();
+                let (mut before, choice) = (before.only(&both), choice.only(&both));
+                before.keys = match (before.keys, choice.keys) {
+                    (Some(mut keys), Some(more)) if keys.len() + more.len() <= MAX_KEYS => {
+                        keys.extend(more);
+                        Some(keys)
+                    }
+                    _ => None,
+                };
+                before
             }
-            _ => return Part::Other,
+        });
+        if out.as_ref().is_none_or(|c| c.columns.is_empty()) {
+            return Part::Other;
         }
     }
-    Part::KeyList(values)
+    out.map_or(Part::Other, Part::Keys)
+}
+
+/// What one branch of an OR says of the key.
+fn branch_choice(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, branch: &Range<usize>) -> Choice {
+    let mut fixed: SmallVec<[Option<Operand>; 2]> = written.table.key.iter().map(|_| None).collect();
+    let mut choices = Vec::new();
+    for part in condition::conjuncts(code, branch.clone()) {
+        match read_part(code, ctx, written, &part) {
+            Part::Key(columns) => {
+                for (k, value) in columns {
+                    match (value, fixed.get_mut(k)) {
+                        (None, _) => choices.push(Choice::unknown(SmallVec::from_iter([k]))),
+                        (value, Some(slot)) if slot.is_none() => *slot = value,
+                        _ => {}
+                    }
+                }
+            }
+            Part::Keys(choice) => choices.push(choice),
+            Part::Version(_) | Part::Other => {}
+        }
+    }
+    all(&fixed, &choices)
 }
 
 fn read_equality(
@@ -229,7 +316,21 @@ fn read_equality(
     }
     let Some(k) = key_position(written, column) else { return Part::Other };
     if code.any_word(other.start, &["any", "some", "all"]) && code.is(other.start + 1, TokenKind::LParen) {
-        return Part::KeyAny;
+        let columns = SmallVec::from_iter([k]);
+        let inside = other.start + 1..other.end;
+        // `= ALL` of an empty array holds for every row.
+        if code.any_word(other.start, &["all"]) || !code.is_group(&inside) {
+            return Part::Keys(Choice::unknown(columns));
+        }
+        let list = key_type(written, column)
+            .and_then(|ty| operand::list(code, inside.start + 1..inside.end - 1, ty, ctx.lex));
+        let keys = list.map(|list| match list {
+            List::Values(values) => values.into_iter().map(|v| SmallVec::from_iter([v.into()])).collect(),
+            List::Param(n) => vec![SmallVec::from_iter([Operand::Elements(n)])],
+        });
+        // No key at all would be read as any.
+        let keys = keys.filter(|keys: &Vec<Values>| !keys.is_empty() && keys.len() <= MAX_KEYS);
+        return Part::Keys(Choice { columns, keys });
     }
     Part::Key(SmallVec::from_iter([(k, key_value(code, ctx, written, column, other))]))
 }
@@ -242,24 +343,46 @@ fn read_rows(
     left: Range<usize>,
     right: Range<usize>,
 ) -> Part {
-    let row = |r: Range<usize>| {
-        let r = r.start + usize::from(code.word(r.start, "row"))..r.end;
-        code.is_group(&r).then(|| r.start + 1..r.end - 1)
+    let values = row_columns(code, written, left)
+        .and_then(|columns| Some((row_values(code, ctx, written, &columns, right)?, columns)));
+    match values {
+        Some((values, columns)) => Part::Key(columns.iter().map(|(k, _)| *k).zip(values).collect()),
+        None => Part::Other,
+    }
+}
+
+/// `(a, b)` or `ROW(a, b)` of key columns: their positions in the key, and in the table.
+fn row_columns(
+    code: Code<'_>,
+    written: &Written<'_>,
+    range: Range<usize>,
+) -> Option<SmallVec<[(usize, usize); 2]>> {
+    let name = |range| {
+        let column = column(code, written, range)?;
+        Some((key_position(written, column)?, column))
     };
-    let (Some(left), Some(right)) = (row(left), row(right)) else { return Part::Other };
-    let mut values = code.split_commas(right);
-    let mut columns = SmallVec::new();
-    for name in code.split_commas(left) {
-        let (Some(column), Some(value)) = (column(code, written, name), values.next()) else {
-            return Part::Other;
-        };
-        let Some(k) = key_position(written, column) else { return Part::Other };
-        columns.push((k, key_value(code, ctx, written, column, value)));
-    }
-    if values.next().is_some() || columns.len() < 2 {
-        return Part::Other;
-    }
-    Part::Key(columns)
+    let columns: SmallVec<[_; 2]> = code.split_commas(row(code, range)?).map(name).collect::<Option<_>>()?;
+    (columns.len() > 1).then_some(columns)
+}
+
+/// `(1, 'x')` or `ROW(1, 'x')`: a value for each of the columns.
+fn row_values(
+    code: Code<'_>,
+    ctx: &Context<'_>,
+    written: &Written<'_>,
+    columns: &[(usize, usize)],
+    range: Range<usize>,
+) -> Option<SmallVec<[Option<Operand>; 2]>> {
+    let mut values = code.split_commas(row(code, range)?);
+    let value = |(_, column): &(usize, usize)| Some(key_value(code, ctx, written, *column, values.next()?));
+    let out = columns.iter().map(value).collect::<Option<_>>()?;
+    values.next().is_none().then_some(out)
+}
+
+/// The tokens inside of a row's parentheses.
+fn row(code: Code<'_>, range: Range<usize>) -> Option<Range<usize>> {
+    let range = range.start + usize::from(code.word(range.start, "row"))..range.end;
+    code.is_group(&range).then(|| range.start + 1..range.end - 1)
 }
 
 /// The tokens as a column of the written table: its index.
@@ -276,6 +399,10 @@ fn key_position(written: &Written<'_>, column: usize) -> Option<usize> {
     written.table.key.iter().position(|k| *k == column)
 }
 
+fn key_type(written: &Written<'_>, column: usize) -> Option<KeyType> {
+    KeyType::from_oid(written.table.columns.get(column)?.type_oid)
+}
+
 fn key_value(
     code: Code<'_>,
     ctx: &Context<'_>,
@@ -283,24 +410,48 @@ fn key_value(
     column: usize,
     range: Range<usize>,
 ) -> Option<Operand> {
-    let ty = KeyType::from_oid(written.table.columns.get(column)?.type_oid)?;
-    operand::value(code, range, ty, ctx.lex).map(Operand::from)
+    operand::value(code, range, key_type(written, column)?, ctx.lex).map(Operand::from)
 }
 
-/// `column IN (list)`: the column and the list; not a sub-select.
-fn in_list(code: Code<'_>, written: &Written<'_>, part: &Range<usize>) -> Option<(usize, Range<usize>)> {
+/// `id IN (1, 2)`, `(a, b) IN ((1, 'x'), (2, 'y'))`. `None` if it is nothing of that kind.
+fn read_in(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, part: &Range<usize>) -> Option<Part> {
     let depth = code.depth(part.start);
     let at = (part.clone()).find(|i| code.depth(*i) == depth && code.word(*i, "in") && !code.is_named(*i))?;
     let list = at + 1..part.end;
     if !code.is_group(&list) {
         return None;
     }
-    let column = column(code, written, part.start..at)?;
+    let left = part.start..at;
+    let columns: SmallVec<[(usize, usize); 2]> = match column(code, written, left.clone()) {
+        Some(column) => SmallVec::from_iter([(key_position(written, column)?, column)]),
+        None => row_columns(code, written, left)?,
+    };
+    let positions: SmallVec<[usize; 2]> = columns.iter().map(|(k, _)| *k).collect();
     let inner = list.start + 1..list.end - 1;
     if code.any_word(inner.start, &["select", "with", "values", "table"]) {
-        return Some((column, 0..0));
+        return Some(Part::Keys(Choice::unknown(positions)));
     }
-    Some((column, inner))
+    let read = |item: Range<usize>| -> Option<SmallVec<[Option<Operand>; 2]>> {
+        match columns.as_slice() {
+            [(_, column)] => Some(SmallVec::from_iter([key_value(code, ctx, written, *column, item)])),
+            several => row_values(code, ctx, written, several, item),
+        }
+    };
+    let mut items = code.split_commas(inner.clone());
+    let first = items.next()?;
+    if items.next().is_none() {
+        let values = read(first).unwrap_or_else(|| columns.iter().map(|_| None).collect());
+        return Some(Part::Key(positions.into_iter().zip(values).collect()));
+    }
+    let items = code.split_commas(inner).filter(|item| !operand::is_null(code, item));
+    let mut keys = Vec::new();
+    for item in items {
+        match read(item).and_then(|values| values.into_iter().collect::<Option<Values>>()) {
+            Some(key) if keys.len() < MAX_KEYS => keys.push(key),
+            _ => return Some(Part::Keys(Choice::unknown(positions))),
+        }
+    }
+    Some(Part::Keys(Choice { columns: positions, keys: Some(keys).filter(|k| !k.is_empty()) }))
 }
 
 #[cfg(test)]
@@ -400,6 +551,67 @@ mod tests {
     }
 
     #[test]
+    fn names_several_rows() {
+        let list = |keys: &[&[&str]]| -> Vec<Vec<Operand>> {
+            let part = |v: &&str| match v.strip_prefix('$') {
+                Some(n) => Operand::Param(n.parse().unwrap()),
+                None => match v.strip_prefix('@') {
+                    Some(n) => Operand::Elements(n.parse().unwrap()),
+                    None => literal(v),
+                },
+            };
+            keys.iter().map(|key| key.iter().map(part).collect()).collect()
+        };
+        for (table, condition, keys) in [
+            ("projects", "id = ANY($1::int[])", list(&[&["@1"]])),
+            ("projects", "id = ANY(ARRAY[$2, 7])", list(&[&["$2"], &["7"]])),
+            ("user_roles", "role = 'x' AND user_id = ANY($1)", list(&[&["@1", "x"]])),
+            (
+                "user_roles",
+                "role IN ('x', $3) AND user_id IN (1, 2)",
+                list(&[&["1", "x"], &["2", "x"], &["1", "$3"], &["2", "$3"]]),
+            ),
+            ("user_roles", "(role, user_id) IN (('x', 1), ('y', $2))", list(&[&["1", "x"], &["$2", "y"]])),
+            (
+                "user_roles",
+                "((role = $1 AND user_id = 1) OR (user_id = $2 AND role = 'y' AND note = 'n'))",
+                list(&[&["1", "$1"], &["$2", "y"]]),
+            ),
+            (
+                "user_roles",
+                "(user_id, role) IN ((1, 'x'), (2, 'y')) AND user_id = 1",
+                list(&[&["1", "x"], &["1", "y"]]),
+            ),
+        ] {
+            let plan = only(&format!("UPDATE {table} SET note = 'x' WHERE {condition}"));
+            let got = &plan.sites[0].keys;
+            let same = got.len() == keys.len() && keys.iter().all(|k| got.contains(k));
+            assert!(same, "{condition}: {got:?}");
+        }
+        // One list in brackets is one row.
+        assert_eq!(point("user_roles", "(user_id, role) IN ((1, 'x'))").key, [literal("1"), literal("x")]);
+    }
+
+    #[test]
+    fn as_many_keys_as_are_read() {
+        let list = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+        for (condition, keys) in [
+            (format!("id IN ({})", list(MAX_KEYS)), MAX_KEYS),
+            (format!("id IN ({})", list(MAX_KEYS + 1)), 0),
+            (format!("id = ANY('{{{}}}')", list(MAX_KEYS)), MAX_KEYS),
+            (format!("id = ANY(ARRAY[{}])", list(MAX_KEYS + 1)), 0),
+            (format!("id = {}", list(MAX_KEYS + 1).replace(',', " OR id = ")), 0),
+        ] {
+            let plan = only(&format!("UPDATE projects SET name = 'x' WHERE {condition}"));
+            assert_eq!(reasons(&plan), [(Reason::SeveralRows, keys)]);
+        }
+        let (a, b) = (list(400), list(400).replace(',', "','"));
+        let plan =
+            only(&format!("UPDATE user_roles SET note = 'x' WHERE user_id IN ({a}) AND role IN ('{b}')"));
+        assert_eq!(reasons(&plan), [(Reason::SeveralRows, 0)]);
+    }
+
+    #[test]
     fn key_conditions() {
         for (table, condition, key_condition) in [
             ("projects", "(status = 'a') AND ((id = /* k */ 1))", "id = 1"),
@@ -466,10 +678,45 @@ mod tests {
             ("projects", "id IN (1, '2', $1)", Reason::SeveralRows, 3),
             ("projects", "id IN (1, f(2))", Reason::SeveralRows, 0),
             ("projects", "id IN (SELECT 1)", Reason::SeveralRows, 0),
-            ("projects", "id = ANY($1)", Reason::SeveralRows, 0),
+            ("projects", "id IN (1, NULL)", Reason::SeveralRows, 1),
+            ("projects", "id IN (VALUES (1), (2))", Reason::SeveralRows, 0),
+            ("projects", "id = ANY($1)", Reason::SeveralRows, 1),
+            ("projects", "($1::int[]) = ANY(id)", Reason::SetWrite, 0),
+            ("projects", "id = SOME('{1,2}'::int[]) AND status = 'x'", Reason::SeveralRows, 2),
+            ("projects", "id = ANY(ARRAY[1, $2])", Reason::SeveralRows, 2),
+            ("projects", "id = ANY('{}')", Reason::SeveralRows, 0),
+            ("projects", "id = ALL('{1,2}')", Reason::SeveralRows, 0),
+            ("projects", "id <> ANY('{1,2}')", Reason::SetWrite, 0),
+            ("projects", "NOT id = ANY('{1,2}')", Reason::SetWrite, 0),
+            ("projects", "id = ANY('{1,2}') IS NOT TRUE", Reason::SeveralRows, 0),
+            ("projects", "id = ANY(SELECT 1)", Reason::SeveralRows, 0),
+            ("projects", "id = ANY(f($1))", Reason::SeveralRows, 0),
+            ("projects", "(id = 1 OR id IN (2, 3)) OR id = ANY('{4,5}')", Reason::SeveralRows, 5),
+            ("projects", "id IN (1, 2) AND id IN (2, 3)", Reason::SeveralRows, 2),
+            ("projects", "id IN (1, f(2)) AND id IN (2, 3)", Reason::SeveralRows, 2),
+            ("projects", "id = 1 AND status = 'x' OR id = 2", Reason::SeveralRows, 2),
+            ("projects", "id = 1 OR id = f(2)", Reason::SeveralRows, 0),
             ("projects", "(id = 1 OR (id = 2)) AND status = 'x'", Reason::SeveralRows, 2),
             ("user_roles", "user_id = 1", Reason::SetWrite, 0),
-            ("user_roles", "user_id IN (1, 2) AND role = 'x'", Reason::SeveralRows, 0),
+            ("user_roles", "user_id IN (1, 2)", Reason::SetWrite, 0),
+            ("user_roles", "user_id IN (1, 2) AND role = 'x'", Reason::SeveralRows, 2),
+            ("user_roles", "user_id IN (1, 2) AND role IN ('x', 'y')", Reason::SeveralRows, 4),
+            ("user_roles", "user_id = ANY($1) AND role = ANY($2)", Reason::SeveralRows, 1),
+            ("user_roles", "(user_id, role) IN ((1, 'x'), (2, 'y'))", Reason::SeveralRows, 2),
+            ("user_roles", "ROW(role, user_id) IN (ROW('x', 1), ROW('y', 2))", Reason::SeveralRows, 2),
+            ("user_roles", "(user_id, role) IN ((1, 'x'), (2, 3))", Reason::SeveralRows, 0),
+            ("user_roles", "(user_id, role) IN (SELECT 1, 'x')", Reason::SeveralRows, 0),
+            ("user_roles", "(user_id, note) IN ((1, 'x'), (2, 'y'))", Reason::SetWrite, 0),
+            ("user_roles", "(user_id, role) NOT IN ((1, 'x'), (2, 'y'))", Reason::SetWrite, 0),
+            (
+                "user_roles",
+                "(user_id = 1 AND role = 'x') OR (role = 'y' AND user_id = 2)",
+                Reason::SeveralRows,
+                2,
+            ),
+            ("user_roles", "((user_id = 1) OR (user_id = 2)) AND role = 'x'", Reason::SeveralRows, 2),
+            ("user_roles", "user_id = 1 AND role = 'x' OR user_id = 2", Reason::SetWrite, 0),
+            ("user_roles", "(user_id, role) IN ((1, 'x'), (2, 'y')) AND user_id = 1", Reason::SeveralRows, 2),
             ("user_roles", "role = $1::varchar(3) AND user_id = 1", Reason::UnknownKey, 0),
             ("amounts", "id = 1", Reason::UnknownKey, 0),
             ("triggered", "id = 1", Reason::StatementTrigger, 1),

@@ -183,7 +183,7 @@ pub fn guarded(text: &str) -> String {
     let known = |site: &super::plan::GuardSite| {
         let literal = |part: &Operand| match part {
             Operand::Literal(text) => Some(text.clone()),
-            Operand::Param(_) => None,
+            Operand::Param(_) | Operand::Elements(_) => None,
         };
         let mut known = Known::new();
         for key in site.keys.iter().filter_map(|k| k.iter().map(literal).collect::<Option<Vec<_>>>()) {

@@ -4,9 +4,11 @@
 //! canonical with certainty is `None`: unknown, never guessed. The forms are what the server prints: `7`,
 //! `2531439d-3075-46d6-9c19-63e3342fc43e`, the text itself.
 
+mod array;
 mod literal;
 
-pub use literal::{canonical_literal, int_literal};
+pub use array::{MAX_KEYS, canonical_elements};
+pub use literal::{canonical_literal, canonical_literals, int_literal};
 
 use super::encoding::Encoding;
 

@@ -27,6 +27,16 @@ pub fn canonical_literal(ty: KeyType, tokens: &[Token], src: &[u8], opts: &LexOp
     }
 }
 
+/// Canonical forms of the elements of an array literal, `'{1,2}'`, that is compared with a key: `token` is the string.
+pub fn canonical_literals(
+    ty: KeyType,
+    token: &Token,
+    src: &[u8],
+    opts: &LexOptions,
+) -> Option<Vec<Box<str>>> {
+    super::array::text(ty, opts.encoding, &string_value(token, src, opts)?)
+}
+
 /// A version number written as a literal, by the same rules as an int8 key.
 pub fn int_literal(tokens: &[Token], src: &[u8], opts: &LexOptions) -> Option<i64> {
     match evaluate(tokens, src, opts)? {
