@@ -188,9 +188,10 @@ fn all(fixed: &[Option<Operand>], choices: &[Choice]) -> Choice {
         }
     }
     out.keys = Some(vec![values]);
-    // What is certain first: what is not counts only for the columns that nothing else names.
-    let (certain, uncertain): (Vec<&Choice>, Vec<&Choice>) = choices.iter().partition(|c| c.keys.is_some());
-    certain.into_iter().chain(uncertain).for_each(|choice| out.and(choice));
+    // The shortest first, what is not certain last: that counts only for the columns that nothing else names.
+    let mut choices: Vec<&Choice> = choices.iter().collect();
+    choices.sort_by_key(|c| c.keys.as_ref().map_or(usize::MAX, Vec::len));
+    choices.into_iter().for_each(|choice| out.and(choice));
     out
 }
 

@@ -10,6 +10,7 @@ mod differential;
 mod explain;
 mod guard;
 mod hidden_columns;
+mod key_lists;
 mod keys;
 mod lifecycle;
 mod migration;
