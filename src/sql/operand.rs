@@ -131,13 +131,24 @@ fn cast_keeps(code: Code<'_>, range: Range<usize>, ty: KeyType) -> bool {
         }
         KeyType::Uuid => (&[], &["uuid", "text", "varchar"]),
         KeyType::Text | KeyType::Varchar => (&[], &["text", "varchar"]),
+        // As a text its blanks would count.
+        KeyType::Bpchar => (&[], &["bpchar"]),
+        KeyType::Numeric => (&["decimal", "dec"], &["numeric", "text", "varchar"]),
+        KeyType::Bool => (&["boolean"], &["bool", "text", "varchar"]),
+        KeyType::Date => (&[], &["date", "text", "varchar"]),
+        KeyType::Timestamp => (&[], &["timestamp", "text", "varchar"]),
     };
     match range.len() {
         1 => {
             (!qualified && code.any_word(range.start, grammar))
                 || names.iter().any(|name| code.is_name(range.start, name))
         }
-        2 => !qualified && code.words(range.start, &["character", "varying"]),
+        2 => !qualified && ty != KeyType::Bpchar && code.words(range.start, &["character", "varying"]),
+        4 => {
+            !qualified
+                && ty == KeyType::Timestamp
+                && code.words(range.start, &["timestamp", "without", "time", "zone"])
+        }
         _ => false,
     }
 }
@@ -211,6 +222,19 @@ mod tests {
             ("$1::varchar(3)", KeyType::Varchar, None),
             ("$1::other.text", KeyType::Text, None),
             ("$1::text[]", KeyType::Text, None),
+            ("$1::bpchar", KeyType::Bpchar, Some(1)),
+            ("$1::text", KeyType::Bpchar, None),
+            ("$1::character varying", KeyType::Bpchar, None),
+            ("$1::char", KeyType::Bpchar, None),
+            ("$1::decimal", KeyType::Numeric, Some(1)),
+            ("$1::numeric(10,2)", KeyType::Numeric, None),
+            ("$1::int4", KeyType::Numeric, None),
+            ("$1::boolean", KeyType::Bool, Some(1)),
+            ("$1::date", KeyType::Date, Some(1)),
+            ("$1::timestamp", KeyType::Date, None),
+            ("CAST($1 AS timestamp without time zone)", KeyType::Timestamp, Some(1)),
+            ("$1::timestamp(3)", KeyType::Timestamp, None),
+            ("$1::timestamp with time zone", KeyType::Timestamp, None),
             ("$1 + 1", KeyType::Int4, None),
             ("-$1", KeyType::Int4, None),
             ("f($1)", KeyType::Int4, None),

@@ -12,12 +12,17 @@ use super::{KeyType, canonical_binary, canonical_text, comparable, oid, trim_spa
 pub const MAX_KEYS: usize = 100_000;
 
 /// Array types of `pg_type`, with the types of their elements.
-const ARRAYS: [(u32, u32); 6] = [
+const ARRAYS: [(u32, u32); 11] = [
+    (1000, oid::BOOL),
     (1005, oid::INT2),
     (1007, oid::INT4),
     (1009, oid::TEXT),
+    (1014, oid::BPCHAR),
     (1015, oid::VARCHAR),
     (1016, oid::INT8),
+    (1115, oid::TIMESTAMP),
+    (1182, oid::DATE),
+    (1231, oid::NUMERIC),
     (2951, oid::UUID),
 ];
 
@@ -39,7 +44,9 @@ pub fn canonical_elements(
                 0 | oid::UNKNOWN | oid::TEXT | oid::VARCHAR => 0,
                 array => ARRAYS.iter().find(|(oid, _)| *oid == array)?.1,
             };
-            if comparable(ty, element) { text(ty, encoding, value) } else { None }
+            // As texts their blanks count.
+            let blanks = ty == KeyType::Bpchar && matches!(element, oid::TEXT | oid::VARCHAR);
+            if comparable(ty, element) && !blanks { text(ty, encoding, value) } else { None }
         }
         _ => None,
     }
@@ -62,7 +69,7 @@ pub(super) fn text(ty: KeyType, encoding: Encoding, value: &[u8]) -> Option<Vec<
         rest = behind;
         match element {
             // With the setting array_nulls off it would be a text like any other.
-            Element::Null if ty.is_text() => return None,
+            Element::Null if ty.is_text() || ty == KeyType::Bpchar => return None,
             Element::Null => {}
             Element::Value(value) => keys.push(canonical_text(ty, encoding, &value)?),
         }
