@@ -284,6 +284,7 @@ fn site_sentence(site: &GuardSite) -> String {
         Reason::Nested => "it stands inside EXPLAIN ANALYZE",
         Reason::Delete => "it is a DELETE of rows that are not named one by one",
         Reason::StatementTrigger => "the table has a statement trigger, which runs even for zero rows",
+        Reason::UnknownKey => "the value of its key has no certain form",
         reason => return reason_sentence(reason).to_owned(),
     };
     let bumped = if site.verb == Verb::Delete { "" } else { "bumped, and " };

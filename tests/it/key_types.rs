@@ -162,10 +162,9 @@ fn say(
     format: u16,
     more: bool,
 ) -> Vec<Frame> {
-    let (oids, formats, values): (Vec<u32>, Vec<u16>, Vec<Option<&[u8]>>) = match param {
-        Some((oid, format, value)) => (vec![oid], vec![format], vec![Some(value)]),
-        None => (vec![], vec![], vec![]),
-    };
+    let oids: Vec<u32> = param.iter().map(|p| p.0).collect();
+    let formats: Vec<u16> = param.iter().map(|p| p.1).collect();
+    let values: Vec<_> = param.iter().map(|p| Some(p.2)).collect();
     let mut messages = vec![
         parse("", sql, &oids),
         bind_raw("", "", &formats, &values, &[format]),
