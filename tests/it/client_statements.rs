@@ -14,8 +14,8 @@ use table::{FIRST_UUID, READS, Shape, Stale, WRITES, Write};
 
 /// All rows, as a judge sees them.
 const STATE: &str = "select * from projects order by id";
-/// Back to nine rows at version 1, in the same places of the file: reads without an ORDER BY show them in this order.
-const RESET: &str = "truncate projects; insert into projects (id, portfolio_id, name, budget)
+/// Back to nine rows at version 1.
+const RESET: &str = "delete from projects; insert into projects (id, portfolio_id, name, budget)
     select {key}, {portfolio}, 'project ' || i, 100 * i from generate_series(1, 9) i";
 
 /// A stage whose `projects` has one of the shapes, on both databases and under the same OIDs.
@@ -261,8 +261,11 @@ fn every_read_teaches_what_it_shows() {
             if read.sql.ends_with(';') && n == 1 {
                 continue;
             }
-            judge.ok(&Shape::Usual.reset());
-            stage.cluster.direct("direct").ok(&Shape::Usual.reset());
+            // Rows in the same places of the file on both sides: not every read has an ORDER BY.
+            for judge in [&mut judge, &mut stage.cluster.direct("direct")] {
+                judge.ok("truncate projects");
+                judge.ok(&Shape::Usual.reset());
+            }
             let Twin { mut direct, mut proxied } = stage.twin();
             let text = (read.sql, read.values);
             let shown = run(&mut direct, text, 0);

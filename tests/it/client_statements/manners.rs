@@ -28,6 +28,11 @@ fn texts(values: &[Value]) -> Vec<String> {
     values.iter().map(|v| v.text()).collect()
 }
 
+/// What drivers with typed values send in binary.
+fn is_binary(value: &Value) -> bool {
+    matches!(value, Value::Int(_) | Value::Count(_) | Value::Uuid(_))
+}
+
 /// Bind of text parameters, with these result formats.
 fn bind_text(statement: &str, values: &[Value], results: &[u16]) -> Vec<u8> {
     let texts = texts(values);
@@ -75,7 +80,7 @@ pub fn unnamed(raw: &mut Raw, (sql, values): Text<'_>, _: usize) -> Vec<Frame> {
 /// Types and values as psycopg 3 sends them: the smallest integer in binary, text with no type.
 fn psycopg_bind(statement: &str, values: &[Value]) -> (Vec<u32>, Vec<u8>) {
     let types = values.iter().map(|v| match v {
-        Value::Int(_) => 21,
+        Value::Int(_) | Value::Count(_) => 21,
         Value::Numeric(_) => 1700,
         Value::Text(_) => 0,
         Value::Uuid(_) => 2950,
@@ -85,12 +90,12 @@ fn psycopg_bind(statement: &str, values: &[Value]) -> (Vec<u32>, Vec<u8>) {
         .iter()
         .map(|v| match v {
             Value::Int(n) => i16::try_from(*n).unwrap().to_be_bytes().to_vec(),
+            Value::Count(n) => i16::try_from(*n).unwrap().to_be_bytes().to_vec(),
             Value::Uuid(_) => v.binary(),
             _ => v.text().into_bytes(),
         })
         .collect();
-    let formats: Vec<_> =
-        values.iter().map(|v| u16::from(matches!(v, Value::Int(_) | Value::Uuid(_)))).collect();
+    let formats: Vec<_> = values.iter().map(|v| u16::from(is_binary(v))).collect();
     let bound: Vec<_> = bytes.iter().map(|b| Some(b.as_slice())).collect();
     (types.collect(), bind_raw("", statement, &formats, &bound, &[0]))
 }
@@ -187,6 +192,7 @@ pub fn pgjdbc(raw: &mut Raw, (sql, values): Text<'_>, n: usize) -> Vec<Frame> {
         .iter()
         .map(|v| match v {
             Value::Int(_) => 23,
+            Value::Count(_) => 20,
             Value::Numeric(_) => 1700,
             Value::Text(_) => 1043,
             Value::Uuid(_) => 2950,
@@ -196,12 +202,11 @@ pub fn pgjdbc(raw: &mut Raw, (sql, values): Text<'_>, n: usize) -> Vec<Frame> {
     let bytes: Vec<_> = values
         .iter()
         .map(|v| match v {
-            Value::Int(_) | Value::Uuid(_) => v.binary(),
+            v if is_binary(v) => v.binary(),
             _ => v.text().into_bytes(),
         })
         .collect();
-    let formats: Vec<_> =
-        values.iter().map(|v| u16::from(matches!(v, Value::Int(_) | Value::Uuid(_)))).collect();
+    let formats: Vec<_> = values.iter().map(|v| u16::from(is_binary(v))).collect();
     let bound: Vec<_> = bytes.iter().map(|b| Some(b.as_slice())).collect();
     let name = if n == 0 { "" } else { "S_1" };
     // A statement that returns no rows gets its max_rows of 1; a format for each column where they are known.

@@ -5,6 +5,8 @@
 pub enum Value {
     /// An integer key, version or portfolio.
     Int(i32),
+    /// A number of rows.
+    Count(i64),
     /// A whole number for a `numeric` column, below 10,000.
     Numeric(i16),
     /// Text.
@@ -15,13 +17,14 @@ pub enum Value {
     Time(&'static str, i64),
 }
 
-use Value::{Int, Numeric, Text, Time, Uuid};
+use Value::{Count, Int, Numeric, Text, Time, Uuid};
 
 impl Value {
     /// In text format.
     pub fn text(self) -> String {
         match self {
             Int(n) => n.to_string(),
+            Count(n) => n.to_string(),
             Numeric(n) => n.to_string(),
             Text(text) | Uuid(text) | Time(text, _) => text.to_owned(),
         }
@@ -31,6 +34,7 @@ impl Value {
     pub fn binary(self) -> Vec<u8> {
         match self {
             Int(n) => n.to_be_bytes().to_vec(),
+            Count(n) => n.to_be_bytes().to_vec(),
             // One digit of base 10,000: count, weight, sign, scale, digit.
             Numeric(n) => [1, 0, 0, 0, n].iter().flat_map(|part| part.to_be_bytes()).collect(),
             Text(text) => text.as_bytes().to_vec(),
@@ -267,7 +271,7 @@ pub const READS: &[Read] = &[
         &[Int(1)],
     ),
     // Rails
-    read(r#"SELECT "projects".* FROM "projects" WHERE "projects"."id" = $1 LIMIT $2"#, &[Int(1), Int(1)]),
+    read(r#"SELECT "projects".* FROM "projects" WHERE "projects"."id" = $1 LIMIT $2"#, &[Int(1), Count(1)]),
     // What a list of keys shows is no row.
     Read { sql: r#"SELECT "projects"."id" FROM "projects""#, values: &[], teaches: false },
 ];
