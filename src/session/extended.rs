@@ -14,7 +14,7 @@ use super::put;
 use super::queue::Kind;
 use super::state::{Detail, ExecuteDetail, Hold, Session};
 use super::writes::{self, BoundValues, Values};
-use crate::rewrite::plan::{Plan, PointWrite, Reason};
+use crate::rewrite::plan::{Plan, PointWrite, Reason, StatementPlan};
 use crate::rewrite::render::{HiddenParams, render_parse};
 use crate::wire::buffer::Out;
 use crate::wire::edit::AddedParam;
@@ -106,13 +106,19 @@ impl Session {
     }
 
     /// Brings a statement whose plan is out of date up to the present view: the server gets a new text only
-    /// where that differs, and never where the client would find a result of another shape (a `*` that has grown:
+    /// where that differs (or hidden columns have become of another type, which would fail the client's statement), and
+    /// never where the client would find a result of another shape (a `*` that has grown:
     /// the server itself says so, 0A000).
     fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Rc<Prepared> {
         let (text, oids) = (old.text.clone(), old.oids.clone());
         let plan = self.lasting_plan(&text).unwrap_or_default();
         let new = self.prepare(&old.name, text, oids, plan);
-        if new.server_text() == old.server_text() {
+        let same_types = |new: &StatementPlan, old: &StatementPlan| new.hidden_types().eq(old.hidden_types());
+        let same_hidden = match (new.statement(), old.statement()) {
+            (Some(new), Some(old)) => same_types(new, old),
+            _ => true,
+        };
+        if new.server_text() == old.server_text() && same_hidden {
             *new.layout.borrow_mut() = old.layout.borrow().clone();
             *new.param_types.borrow_mut() = old.param_types.borrow().clone();
             self.names.replan(&old.name, new.clone());

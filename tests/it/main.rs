@@ -9,6 +9,7 @@ mod clients;
 mod common;
 mod differential;
 mod explain;
+mod failure_modes;
 mod guard;
 mod hidden_columns;
 mod keys;
