@@ -15,6 +15,7 @@ mod hidden_columns;
 mod keys;
 mod lifecycle;
 mod migration;
+mod names;
 mod observations;
 mod positions;
 mod protocol;
