@@ -237,6 +237,11 @@ impl Session {
         let handled = write.as_ref().is_none_or(|w| w.is_guarded());
         let guards =
             (handled && !prepared.plan.statements.is_empty()).then(|| self.decide_guards(&prepared, bind).0);
+        let needs_known = prepared.statement().is_some_and(StatementPlan::takes_guard);
+        let guards = match guards {
+            Some(guards) if needs_known && prepared.params.known == 0 => Some(guards.without_parameter()),
+            guards => guards,
+        };
         let json = guards.as_ref().filter(|_| prepared.params.known > 0).and_then(Guards::parameter);
         let jsonb = json.as_ref().map(|text| [&[1], text.as_bytes()].concat());
         let known = AddedParam { text: json.as_ref().map(|t| t.as_bytes()), binary: jsonb.as_deref() };
