@@ -7,6 +7,7 @@
 mod client_statements;
 mod clients;
 mod common;
+mod coverage;
 mod differential;
 mod explain;
 mod failure_modes;
