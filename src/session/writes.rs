@@ -175,6 +175,9 @@ fn stance(
     if !point.predicate_allowed {
         return Stance::Unchecked(Reason::StatementTrigger);
     }
+    if let VersionSource::Hint(expected) = point.source {
+        return Stance::Checked { expected, source: Source::Hint, seen_ago: None };
+    }
     if let VersionSource::WrittenBack(operand) = &point.source
         && let Some(n) = values.int(operand)
     {
