@@ -13,6 +13,8 @@ mod explain;
 mod failure_modes;
 mod guard;
 mod hidden_columns;
+mod key_lists;
+mod key_types;
 mod keys;
 mod lifecycle;
 mod migration;
