@@ -283,7 +283,7 @@ impl Guards {
     /// There is no room for the parameter that they need: nothing travels.
     pub fn without_parameter(mut self) -> Self {
         for site in &mut self.0 {
-            (site.known, site.no_parameter) = (None, true);
+            (site.known, site.overflows, site.no_parameter) = (None, false, true);
             site.rows.clear();
         }
         self
@@ -391,7 +391,7 @@ impl Session {
                 continue;
             }
             let outcome = match (&guard.known, guard.blind) {
-                _ if guard.no_parameter => {
+                _ if guard.no_parameter && !site.self_relative => {
                     metrics.unchecked_write(&table.root_name, Reason::Parameters);
                     WriteOutcome::Unchecked
                 }
