@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::cursors::{OpenCursors, Standing};
 use super::prepared::Portal;
 use super::put;
 use super::server::Fate;
@@ -48,6 +49,8 @@ pub(crate) struct SiteGuard {
     pub named: Option<Vec<RowKey>>,
     /// Why nothing is known of the one row that is named.
     pub blind: Option<Cause>,
+    /// It stands on a cursor whose rows are known by what it has shown.
+    pub by_cursor: bool,
 }
 
 /// The guards of one statement, by site.
@@ -122,6 +125,8 @@ impl InFlight {
 /// What a write's guards depend on beside its text.
 pub(crate) struct Scene<'a> {
     pub values: Values<'a>,
+    /// For WHERE CURRENT OF.
+    pub open: OpenCursors<'a>,
     pub place: Place,
     /// Versions that this very transaction left may be told by xmin (not behind a savepoint).
     pub own_writes: bool,
@@ -139,9 +144,16 @@ pub(crate) fn decide(
     let mut unsettled = false;
     let sites = statement.sites.iter().map(|site| {
         let mut guard = SiteGuard { named: named(site, &scene.values), ..SiteGuard::default() };
-        // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
-        if !site.takes_guard() || site.reason == Reason::CurrentOf {
+        if !site.takes_guard() {
             return guard;
+        }
+        match scene.open.standing(site) {
+            Standing::Known => guard.by_cursor = site.cursor.is_some(),
+            Standing::Unknown => return guard,
+            Standing::Unsettled => {
+                unsettled = true;
+                return guard;
+            }
         }
         let rows = match (&guard.named, site.keys.is_empty()) {
             (Some(rows), _) => rows.clone(),
@@ -334,6 +346,10 @@ impl Session {
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
             let table = &site.table;
             let rows = rows_of_tag(tag).filter(|_| is_statement(site));
+            if let Some(cursor) = &site.cursor {
+                self.settle_current_of(site, cursor, guard, rows, taught.contains(&table.root_oid));
+                continue;
+            }
             if rows == Some(0) {
                 metrics.write(&table.entity, WriteOutcome::PassedZero);
                 continue;
@@ -368,7 +384,10 @@ impl Session {
                         self.observations.wrote_checked(row, version, &site.sets, now);
                     }
                     Lookup::Known { .. } if site.verb == Verb::Delete => self.observations.deleted(row, now),
-                    Lookup::Known { .. } => self.observations.wrote_unchecked(row, now),
+                    // Of the latter other columns may be known under a version that the row has left.
+                    Lookup::Known { .. } | Lookup::Unknown(Cause::Cursor) => {
+                        self.observations.wrote_unchecked(row, now);
+                    }
                     Lookup::Unknown(_) => {}
                 }
             }

@@ -16,6 +16,7 @@ use crate::wire::build;
 
 mod again;
 mod client;
+mod cursors;
 mod extended;
 mod guards;
 mod hold;
