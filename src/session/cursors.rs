@@ -271,13 +271,28 @@ impl OpenCursors<'_> {
             // The client has seen nothing through it when it sent the text.
             return known(teaches(declare, root));
         }
-        let declared = self.cursors.get(name).cloned().map(Cursor::Declared);
-        let cursor = declared.or_else(|| self.names.portal(name.as_bytes()).cloned().map(Cursor::Portal));
-        match cursor {
+        match self.cursor(name) {
             Some(cursor) => known(cursor.tells_of(root)),
             None if self.in_flight => Standing::Unsettled,
             None => Standing::Unknown,
         }
+    }
+
+    fn cursor(&self, name: &str) -> Option<Cursor> {
+        let declared = self.cursors.get(name).cloned().map(Cursor::Declared);
+        declared.or_else(|| self.names.portal(name.as_bytes()).cloned().map(Cursor::Portal))
+    }
+
+    /// The row that a `WHERE CURRENT OF` will write, if nothing that is still to run can move its cursor.
+    pub fn position(&self, site: &GuardSite) -> Option<RowKey> {
+        let name = site.cursor.as_ref().filter(|_| !self.in_flight)?;
+        let may_move = |s: &StatementPlan| !matches!(s.effect, Effect::None | Effect::Begin);
+        if self.before.iter().any(may_move) {
+            return None;
+        }
+        let cursor = self.cursor(name)?;
+        let at = cursor.shows().at.borrow();
+        at.iter().find(|row| row.table == site.table.root_oid).cloned()
     }
 }
 

@@ -159,7 +159,10 @@ pub(crate) fn decide(
             (Some(rows), _) => rows.clone(),
             // A row that is named, though not in a form that is certain, may be any.
             (None, false) => return guard,
-            (None, true) => observations.known_rows(site.table.root_oid, MAX_ROWS),
+            (None, true) => match scene.open.position(site) {
+                Some(row) => vec![row],
+                None => observations.known_rows(site.table.root_oid, MAX_ROWS),
+            },
         };
         let mut known = Known::new();
         for row in rows {

@@ -18,6 +18,7 @@ mod again;
 mod client;
 mod cursors;
 mod extended;
+mod fetch;
 mod guards;
 mod hold;
 mod learn;

@@ -11,7 +11,7 @@ use super::prepared::{Portal, Undo};
 use super::put;
 use super::queue::Kind;
 use super::server::{Fate, portal_learner, strip_description};
-use super::state::{CursorDetail, Detail, ExecuteDetail, QueryDetail, Session};
+use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
 use crate::observe::{RowKey, Sequence};
@@ -22,7 +22,7 @@ use crate::telemetry::metrics::WriteOutcome;
 use crate::wire::buffer::Out;
 use crate::wire::edit;
 use crate::wire::read::{
-    Field, read_command_complete, read_data_row, read_error_fields, read_row_description, rows_of_tag,
+    read_command_complete, read_data_row, read_error_fields, read_row_description, rows_of_tag,
 };
 use crate::wire::tag::back;
 
@@ -255,70 +255,6 @@ impl Session {
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
             _ => Fate::Forward,
-        }
-    }
-
-    /// A guard of a portal's statement has raised.
-    fn portal_raised(&mut self, portal: &Portal, body: &[u8], client: &mut Out) -> Option<Fate> {
-        let guards = [portal.guards.borrow_mut().take()];
-        self.raised(body, &portal.prepared.plan, &guards, client)
-    }
-
-    /// The rows of a FETCH in a Query follow.
-    fn fetch_begins(
-        &mut self,
-        query: &mut QueryDetail,
-        cursor: Option<Cursor>,
-        body: &[u8],
-        client: &mut Out,
-    ) -> Fate {
-        let Some(cursor) = cursor else {
-            query.learner = Some(Learner::default());
-            return Fate::Forward;
-        };
-        let fields: Rc<[Field]> = read_row_description(body).unwrap_or_default().into();
-        cursor.set_layout(&fields);
-        let view = self.view.as_ref().map(|seen| &*seen.view);
-        let format = |i: usize| fields.get(i).map_or(0, |f| f.format);
-        query.learner = Some(cursor.learner(view, &fields, format));
-        let hidden = cursor.hidden();
-        query.cursor = Some(cursor);
-        strip_description(body, hidden, client)
-    }
-
-    /// Reads the rows of a FETCH over the extended protocol, if it is certain which cursor they are of.
-    fn fetch_learner(&self, portal: &Portal) -> Learner {
-        let Some(cursor) = portal.fetched.borrow().clone() else { return Learner::default() };
-        let hidden = cursor.hidden();
-        let same = match (&cursor, portal.fetches().and_then(|name| self.cursors.get(name))) {
-            (Cursor::Declared(bound), Some(now)) => Rc::ptr_eq(bound, now),
-            (Cursor::Declared(_), None) => false,
-            (Cursor::Portal(_), now) => now.is_none(),
-        };
-        let view = self.view.as_ref().map(|seen| &*seen.view);
-        match cursor.layout().filter(|_| same) {
-            Some(fields) => cursor.learner(view, &fields, |i| portal.format(i)),
-            None => Learner::stripping(hidden),
-        }
-    }
-
-    /// A reply to an Execute of a cursor that a DECLARE has made.
-    pub(super) fn cursor_frame(&mut self, execute: &mut CursorDetail, tag: u8, body: &[u8]) {
-        let cursor = Cursor::Declared(execute.cursor.clone());
-        match tag {
-            back::DATA_ROW => {
-                let learner = execute.learner.get_or_insert_with(|| {
-                    let view = self.view.as_ref().map(|seen| &*seen.view);
-                    let fields = cursor.layout().unwrap_or_default();
-                    // No Bind has given formats.
-                    cursor.learner(view, &fields, |_| 0)
-                });
-                self.learn_from_cursor(&cursor, learner, body);
-            }
-            // It stands behind its last row.
-            back::COMMAND_COMPLETE => cursor.shows().next_row(),
-            back::ERROR => self.errored = true,
-            _ => {}
         }
     }
 
@@ -586,7 +522,7 @@ impl QueryDetail {
 }
 
 /// Sends a row without its hidden columns.
-fn strip_row(body: &[u8], hidden: usize, client: &mut Out) -> Fate {
+pub(super) fn strip_row(body: &[u8], hidden: usize, client: &mut Out) -> Fate {
     if hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, hidden) {
         Fate::Gone
     } else {

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::cursors::{Cursor, Declared};
+use super::cursors::Cursor;
+use super::fetch::{set_cursor_layout, set_portal_layout};
 use super::learn::Learner;
 use super::own::Exchange;
 use super::prepared::{Portal, Prepared};
@@ -523,25 +524,9 @@ pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
     learner
 }
 
-fn set_layout(prepared: &Prepared, body: &[u8]) {
+pub(super) fn set_layout(prepared: &Prepared, body: &[u8]) {
     if let Some(fields) = read_row_description(body) {
         *prepared.layout.borrow_mut() = Some(fields.into());
-    }
-}
-
-/// Takes note of what a Describe of a portal says: of a FETCH it tells the cursor's columns.
-fn set_portal_layout(portal: &Portal, body: &[u8]) {
-    if portal.fetches().is_none() {
-        return set_layout(&portal.prepared, body);
-    }
-    if let (Some(cursor), Some(fields)) = (&*portal.fetched.borrow(), read_row_description(body)) {
-        cursor.set_layout(&fields.into());
-    }
-}
-
-fn set_cursor_layout(cursor: &Declared, body: &[u8]) {
-    if let Some(fields) = read_row_description(body) {
-        cursor.set_layout(fields.into());
     }
 }
 
