@@ -313,11 +313,20 @@ impl Session {
 
     /// The portals that a plan's statements fetch from, by statement; empty if there are none.
     pub fn portals_fetched(&self, plan: &Plan) -> Vec<Option<Rc<Portal>>> {
-        let portal = |s: &StatementPlan| match &s.effect {
-            Effect::Fetch { name, .. } => self.names.portal(name.as_bytes()).cloned(),
-            _ => None,
-        };
+        let portal = |s: &StatementPlan| self.portal_fetched(s);
         if self.names.has_portals() { plan.statements.iter().map(portal).collect() } else { Vec::new() }
+    }
+
+    /// The portal that a statement fetches from, or an EXECUTE of a FETCH that was parsed before.
+    pub fn portal_fetched(&self, statement: &StatementPlan) -> Option<Rc<Portal>> {
+        match &statement.effect {
+            Effect::Fetch { name, .. } => self.names.portal(name.as_bytes()).cloned(),
+            Effect::Execute(name) if self.names.has_portals() => {
+                let executed = self.names.statement(name.as_bytes())?.statement()?;
+                self.names.portal(fetched(executed)?.as_bytes()).cloned()
+            }
+            _ => None,
+        }
     }
 
     /// A DECLARE that has been sent may still open a cursor.

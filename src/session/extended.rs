@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::client::{Lane, undo_detail};
-use super::cursors::{Cursor, OpenCursors, Shows, fetched};
+use super::cursors::{Cursor, OpenCursors, Shows};
 use super::guards::{self, Guards, Scene};
 use super::look::Viewed;
 use super::prepared::{Portal, Prepared};
@@ -81,7 +81,11 @@ impl Session {
             generation: self.generation(),
             params: if rendered.is_some() { params } else { HiddenParams::default() },
             hidden: if rendered.is_some() { hidden } else { 0 },
-            fetched_hidden: self.portal_fetched(&plan).map_or(0, |portal| portal.prepared.hidden),
+            fetched_hidden: plan
+                .statements
+                .first()
+                .and_then(|s| self.portal_fetched(s))
+                .map_or(0, |portal| portal.prepared.hidden),
             hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
             rendered,
             plan,
@@ -165,7 +169,7 @@ impl Session {
         if prepared.is_rewritten() {
             self.keep_cycle(Some(&prepared));
         }
-        let fetched = self.portal_fetched(&prepared.plan).map(Cursor::Portal);
+        let fetched = prepared.statement().and_then(|s| self.portal_fetched(s)).map(Cursor::Portal);
         let hidden = fetched.as_ref().map_or(prepared.hidden, Cursor::hidden);
         let portal = Rc::new(Portal {
             result_formats: prepared.result_formats(&bind).iter().collect(),
@@ -320,12 +324,6 @@ impl Session {
         }
         let Some(portal) = self.names.portal(execute.portal).cloned() else { return Lane::Raw };
         self.execute_portal(&portal, execute.portal, out)
-    }
-
-    /// The portal that a FETCH reads from.
-    fn portal_fetched(&self, plan: &Plan) -> Option<Rc<Portal>> {
-        let name = plan.statements.first().and_then(fetched)?;
-        self.names.portal(name.as_bytes()).cloned()
     }
 
     /// The columns of what a FETCH will show are not known, and may matter.

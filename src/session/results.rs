@@ -42,9 +42,10 @@ impl Session {
                 if statement.hidden_result {
                     return Fate::Gone;
                 }
-                if let Some(name) = fetched(statement) {
-                    let portal = query.portals.get(query.index).cloned().flatten();
-                    let cursor = self.cursor(name, portal.as_ref());
+                let portal = query.portals.get(query.index).cloned().flatten();
+                if fetched(statement).is_some() || portal.is_some() {
+                    let declared = fetched(statement).and_then(|name| self.cursor(name, None));
+                    let cursor = declared.or_else(|| portal.map(Cursor::Portal));
                     return self.fetch_begins(query, cursor, body, client);
                 }
                 let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
@@ -170,7 +171,7 @@ impl Session {
                 portal.returned.set(returned_version(body, portal.format(0)));
                 Fate::Gone
             }
-            back::DATA_ROW if portal.fetches().is_some() => {
+            back::DATA_ROW if portal.fetches().is_some() || portal.fetched.borrow().is_some() => {
                 if execute.learner.is_none() {
                     execute.learner = Some(self.fetch_learner(&portal));
                 }

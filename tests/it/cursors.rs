@@ -633,9 +633,12 @@ fn a_fetch_from_a_portal_shows_no_hidden_column() {
         twin.query("rollback");
         twin.exchange(&[close('S', "s"), close('S', "f"), sync()]);
     }
-    // The name is given to a cursor.
+    // By way of EXECUTE, and with the name given to a cursor.
     twin.query("begin");
     twin.exchange(&open("select name, status from projects where id < 4 order by id"));
+    twin.exchange(&[parse("f", "fetch 1 from p", &[]), sync()]);
+    twin.query("execute f");
+    twin.extended("execute f", &[]);
     twin.query("close p; declare p cursor for select 1, 2, 3");
     twin.exchange(&[describe('P', "p"), execute("p", 0), sync()]);
     twin.query("rollback");
@@ -730,4 +733,155 @@ fn an_explained_declare_opens_nothing() {
     let reply = mine.query("update projects set name = 'stale' where current of c");
     on_project("3", 1, Some(2)).check(&reply, 'E');
     assert!(error(&reply).is_some());
+}
+
+#[test]
+fn a_cursor_declared_in_the_same_cycle_is_waited_for() {
+    let stage = stage();
+    let mut mine = stage.session();
+    let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)];
+    let mut messages = Vec::new();
+    for sql in [
+        "begin",
+        "declare c cursor for select id, name, version from projects where id = 3",
+        "fetch c",
+        "update projects set name = 'mine' where current of c",
+        "update projects set name = 'again' where current of c",
+        "commit",
+    ] {
+        messages.extend(one(sql));
+    }
+    messages.push(sync());
+    let counted = unchecked(&stage, "current_of");
+    assert_eq!(shape(&mine.exchange(&messages)), "12C12C12DC12C12C12CZ");
+    lands(&mut mine, Protocol::Simple, WRITE, &["mine", "3"]);
+    assert_eq!(
+        (stage.version("projects", "id = 3").as_str(), unchecked(&stage, "current_of")),
+        ("4", counted)
+    );
+}
+
+#[test]
+fn a_cursor_over_a_join_stands_on_a_row_of_each_table() {
+    let stage = stage();
+    let declare = "declare c cursor for select p.id, p.version, p.name, f.id, f.version, f.name \
+        from projects p join portfolios f on f.id = p.portfolio_id where p.id = $1 for update of p";
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.say(protocol, "begin", &[]);
+        mine.say(protocol, declare, &[id]);
+        assert_eq!(rows(&mine.say(protocol, "fetch c", &[])).len(), 1);
+        lands(&mut mine, protocol, "update projects set name = 'mine' where current of c", &[]);
+        mine.say(protocol, "commit", &[]);
+        lands(&mut mine, protocol, WRITE, &["mine", id]);
+        let write = "update portfolios set name = 'x' where id = '2531439d-3075-46d6-9c19-63e3342fc43e'";
+        stage.other_writes(write);
+        assert_eq!(sqlstate(&mine.say(protocol, write, &[])), "40001");
+    }
+}
+
+#[test]
+fn keys_of_every_kind() {
+    let stage = stage();
+    for (table, columns, condition) in [
+        ("user_roles", "role_id, user_id, granted_by, version", "user_id = 1 and role_id = 'admin'"),
+        ("rates", "code, amount, version", "code = 'it''s'"),
+        ("resources", "id, name, version", "id = 9007199254740993"),
+        ("portfolios", "id, name, version", "id = '051e3dcf-81ba-49f2-8daa-110ed693f2b6'"),
+    ] {
+        let set = match table {
+            "user_roles" => "granted_by = 'x'",
+            "rates" => "amount = 1",
+            _ => "name = 'x'",
+        };
+        for (protocol, _) in BOTH {
+            let mut mine = stage.session();
+            mine.say(protocol, "begin", &[]);
+            let declare = format!("declare c cursor for select {columns} from {table} where {condition}");
+            mine.say(protocol, &declare, &[]);
+            mine.say(protocol, "fetch c", &[]);
+            let through = format!("update {table} set {set} where current of c");
+            let directly = format!("update {table} set {set} where {condition}");
+            for sql in [&through, &directly, &through] {
+                lands(&mut mine, protocol, sql, &[]);
+            }
+            mine.say(protocol, "commit", &[]);
+            mine.say(protocol, "begin", &[]);
+            mine.say(protocol, &declare, &[]);
+            mine.say(protocol, "fetch c", &[]);
+            stage.other_writes(&directly);
+            assert_eq!(sqlstate(&mine.say(protocol, &through, &[])), "40001", "{table} {protocol:?}");
+            mine.say(protocol, "rollback", &[]);
+            assert_eq!(sqlstate(&mine.say(protocol, &directly, &[])), "40001", "{table} {protocol:?}");
+        }
+    }
+}
+
+#[test]
+fn a_portal_bound_before_an_own_write_shows_rows_as_they_were() {
+    let stage = stage();
+    for limit in [0, 1] {
+        let mut mine = stage.session();
+        mine.ok("begin");
+        let open = [
+            parse("l", "select id, name from projects where id < 3", &[]),
+            bind_raw("p", "l", &[], &[], &[]),
+            sync(),
+        ];
+        assert_eq!(shape(&mine.exchange(&open)), "12Z");
+        let before: i64 = stage.version("projects", "id = 1").parse().unwrap();
+        mine.ok("select * from projects where id = 2");
+        mine.ok("update projects set name = 'mine' where id = 2");
+        theirs(&stage, "1");
+        let reply = mine.exchange(&[execute("p", limit), execute("p", limit), execute("p", 0), sync()]);
+        let mut names = rows(&reply);
+        names.sort();
+        assert_eq!(names.len(), 2, "{reply:?}");
+        // Its own write is known, the other's is not.
+        lands(&mut mine, Protocol::Extended, WRITE, &["again", "2"]);
+        let reply = mine.say(Protocol::Extended, WRITE, &["stale", "1"]);
+        on_project("1", before, Some(before + 1)).check(&reply, 'E');
+        mine.ok("rollback");
+        // Put back for the next round.
+        mine.ok("select * from projects where id < 3");
+    }
+}
+
+#[test]
+fn a_locking_cursor_leaves_out_what_the_transaction_has_written_since() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.say(protocol, "begin", &[]);
+        mine.say(protocol, "declare c cursor for select * from projects where id = $1 for update", &[id]);
+        mine.say(protocol, "select * from projects where id = $1", &[id]);
+        lands(&mut mine, protocol, WRITE, &["one", id]);
+        assert!(rows(&mine.say(protocol, "fetch c", &[])).is_empty());
+        mine.say(protocol, "declare d cursor for select * from projects where id = $1 for update", &[id]);
+        assert_eq!(rows(&mine.say(protocol, "fetch d", &[])).len(), 1);
+        lands(&mut mine, protocol, "update projects set name = 'two' where current of d", &[]);
+        lands(&mut mine, protocol, WRITE, &["three", id]);
+        mine.say(protocol, "commit", &[]);
+        lands(&mut mine, protocol, WRITE, &["four", id]);
+        assert_eq!(stage.version("projects", &format!("id = {id}")), "5");
+    }
+}
+
+#[test]
+fn a_returning_through_a_cursor_teaches_what_it_shows() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.say(protocol, "begin", &[]);
+        mine.say(protocol, DECLARE, &[id]);
+        mine.say(protocol, "fetch c", &[]);
+        let reply =
+            mine.say(protocol, "update projects set name = 'mine' where current of c returning name", &[]);
+        assert_eq!(rows(&reply), [["mine"]]);
+        lands(&mut mine, protocol, "update projects set budget = budget + 1 where current of c", &[]);
+        mine.say(protocol, "commit", &[]);
+        // What a self-relative write has left is not known: it is not taken for another's.
+        lands(&mut mine, protocol, WRITE, &["mine", id]);
+        assert_eq!(stage.version("projects", &format!("id = {id}")), "4");
+    }
 }
