@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::cursors::{Cursor, fetched};
+use super::cursors::{Cursor, Shows, fetched};
 use super::guards::Guards;
 use super::learn::Learner;
 use super::prepared::{Portal, Undo};
@@ -67,7 +67,7 @@ impl Session {
                     self.learn_from_cursor(cursor, learner, body);
                     strip_row(body, learner.hidden, client)
                 }
-                (Some(learner), None) => self.row(learner, None, body, client),
+                (Some(learner), None) => self.row(learner, None, None, body, client),
                 (None, _) => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
@@ -191,11 +191,8 @@ impl Session {
                 };
                 let opened = portal.opened.get().filter(behind);
                 let Some(learner) = &execute.learner else { return Fate::Forward };
-                if portal.named {
-                    portal.shows.next_row();
-                    learner.row(body, self.lex.encoding, |taught| portal.shows.stands_on(&taught.row));
-                }
-                self.row(learner, opened, body, client)
+                let shows = Some(&portal.shows).filter(|_| portal.named);
+                self.row(learner, opened, shows, body, client)
             }
             // A write has run in full before its first row: it was taken note of then.
             back::COMMAND_COMPLETE | back::PORTAL_SUSPENDED if portal.suspended.get() && portal.writes() => {
@@ -268,23 +265,39 @@ impl Session {
         self.verdict = Some(Box::new(Verdict::new(write, &frame)));
     }
 
-    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since.
-    fn row(&mut self, learner: &Learner, opened: Option<Sequence>, body: &[u8], client: &mut Out) -> Fate {
+    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since. `shows`:
+    /// of one whose place counts.
+    fn row(
+        &mut self,
+        learner: &Learner,
+        opened: Option<Sequence>,
+        shows: Option<&Shows>,
+        body: &[u8],
+        client: &mut Out,
+    ) -> Fate {
         let now = self.now();
         let observations = &mut self.observations;
-        learner.row(body, self.lex.encoding, |taught| match (learner.kind, opened, taught.version) {
-            (ResultKind::Deleted, ..) => observations.deleted(&taught.row, now),
-            (ResultKind::Read | ResultKind::Written, Some(opened), Some(version)) => {
-                observations.read_from_cursor(taught.row, version, taught.shown, opened, now);
+        if let Some(shows) = shows {
+            shows.next_row();
+        }
+        learner.row(body, self.lex.encoding, |taught| {
+            if let Some(shows) = shows {
+                shows.stands_on(&taught.row);
             }
-            (ResultKind::Read, None, Some(version)) => {
-                observations.read(taught.row, version, taught.shown, now);
+            match (learner.kind, opened, taught.version) {
+                (ResultKind::Deleted, ..) => observations.deleted(&taught.row, now),
+                (ResultKind::Read | ResultKind::Written, Some(opened), Some(version)) => {
+                    observations.read_from_cursor(taught.row, version, taught.shown, opened, now);
+                }
+                (ResultKind::Read, None, Some(version)) => {
+                    observations.read(taught.row, version, taught.shown, now);
+                }
+                (ResultKind::Written, None, Some(version)) => {
+                    observations.returned(taught.row, version, taught.shown, now);
+                }
+                // Only a cursor's rows are read without it.
+                (_, _, None) => {}
             }
-            (ResultKind::Written, None, Some(version)) => {
-                observations.returned(taught.row, version, taught.shown, now);
-            }
-            // Only a cursor's rows are read without it.
-            (_, _, None) => {}
         });
         strip_row(body, learner.hidden, client)
     }
