@@ -144,8 +144,9 @@ impl Source {
             Some((index, ty, format)) => Some(keys::int_param(ty.oid(), format, value(index)?)?),
             None => None,
         };
-        let canonical =
-            |i: usize, ty: KeyType, format: i16| keys::canonical_param(ty, 0, format, encoding, value(i)?);
+        let canonical = |i: usize, ty: KeyType, format: i16| {
+            keys::canonical_param(ty, ty.oid(), format, encoding, value(i)?)
+        };
         let key = match self.key.as_slice() {
             [(i, ty, format)] => canonical(*i, *ty, *format)?,
             several => {
