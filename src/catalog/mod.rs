@@ -119,6 +119,29 @@ impl Table {
     }
 }
 
+/// What the proxy does with the statements of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Checks writes and bumps versions.
+    #[default]
+    Enforce,
+    /// Bumps versions, and reports what `Enforce` would have refused.
+    Observe,
+    /// Leaves its statements alone, as if the table was not configured.
+    Off,
+}
+
+impl Mode {
+    /// Its name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// What a write of an observed row that is gone answers in the predicate form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -169,6 +192,8 @@ pub struct TableSettings {
     pub version_type: VersionType,
     /// Protect although the column is not `NOT NULL DEFAULT 1`.
     pub adopt: bool,
+    /// See [`Mode`].
+    pub mode: Mode,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].

@@ -148,6 +148,7 @@ pub(super) mod tests {
                 version_column: "version".into(),
                 version_type: VersionType::Int4,
                 adopt: false,
+                mode: Default::default(),
                 on_deleted: OnDeleted::default(),
                 explicit_predicate: ExplicitPredicate::default(),
                 current_state: CurrentState::default(),

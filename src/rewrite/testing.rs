@@ -64,6 +64,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             version_column: "version".into(),
             version_type: VersionType::Int4,
             adopt: false,
+            mode: Default::default(),
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),

@@ -20,6 +20,7 @@ mod refused;
 mod relay;
 mod replay;
 mod review;
+mod settings;
 mod startup;
 mod two_users;
 mod unchecked;
