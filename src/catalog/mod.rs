@@ -31,6 +31,15 @@ impl VersionType {
         }
     }
 
+    /// The lowest value, which no version has.
+    pub fn lowest(self) -> i64 {
+        match self {
+            Self::Int2 => i16::MIN.into(),
+            Self::Int4 => i32::MIN.into(),
+            Self::Int8 => i64::MIN,
+        }
+    }
+
     /// The type's OID in `pg_type`.
     pub fn oid(self) -> u32 {
         match self {
@@ -142,6 +151,16 @@ impl Mode {
     }
 }
 
+/// What becomes of a blind write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Blind {
+    /// It lands, bumps the version, and is counted.
+    #[default]
+    Allow,
+    /// It is refused: who writes a row must have read it.
+    Reject,
+}
+
 /// What a write of an observed row that is gone answers in the predicate form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -194,6 +213,8 @@ pub struct TableSettings {
     pub adopt: bool,
     /// See [`Mode`].
     pub mode: Mode,
+    /// See [`Blind`].
+    pub blind: Blind,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].

@@ -110,6 +110,13 @@ pub const KEYS: &[Key] = &[
         set: |s, raw| value::mode(raw).map(|v| s.mode = v),
     },
     Key {
+        name: "blind",
+        default: "allow",
+        allowed: value::BLIND,
+        meaning: "Writes of rows whose expected version nobody knows: they land and are counted, or are refused",
+        set: |s, raw| value::blind(raw).map(|v| s.blind = v),
+    },
+    Key {
         name: "observations.max_rows_per_connection",
         default: "10000",
         allowed: "an integer from 1 to 100000000",

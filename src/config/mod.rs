@@ -19,8 +19,8 @@ pub use load::{Loaded, load};
 pub use origin::{ConfigError, Origin};
 use tables::TableDefaults;
 
-pub use crate::catalog::Mode;
 use crate::catalog::TableSettings;
+pub use crate::catalog::{Blind, Mode};
 
 /// Everything that can be configured, defaults applied and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Settings {
     pub observations: ObservationSettings,
     /// What is done with the statements of the tables whose entries do not say.
     pub mode: Mode,
+    /// What becomes of blind writes of the tables whose entries do not say.
+    pub blind: Blind,
     /// The conflict error.
     pub conflict: ConflictSettings,
     /// The log.
@@ -131,7 +133,7 @@ impl std::fmt::Display for HostPort {
 impl Settings {
     /// What the entries of tables inherit.
     pub fn table_defaults(&self) -> TableDefaults {
-        TableDefaults { mode: self.mode }
+        TableDefaults { mode: self.mode, blind: self.blind }
     }
 
     /// The upstream, or the error that says how to name it.
@@ -163,6 +165,7 @@ impl Default for Settings {
                 conflict_hold: Duration::from_secs(60),
             },
             mode: Mode::default(),
+            blind: Blind::default(),
             conflict: ConflictSettings { sqlstate: "40001".to_owned() },
             log: LogSettings {
                 format: LogFormat::Json,

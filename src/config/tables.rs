@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::origin::{ConfigError, Origin};
 use super::value::{self, Node, Raw};
-use crate::catalog::{CurrentState, ExplicitPredicate, Mode, OnDeleted, TableSettings, VersionType};
+use crate::catalog::{Blind, CurrentState, ExplicitPredicate, Mode, OnDeleted, TableSettings, VersionType};
 
 /// The built-in tables of schema `public`, with their entity types.
 pub const BUILT_IN: [(&str, &str); 13] = [
@@ -82,6 +82,13 @@ pub const TABLE_KEYS: &[TableKey] = &[
         set: |t, raw| value::mode(raw).map(|v| t.mode = v),
     },
     TableKey {
+        name: "blind",
+        default: "allow",
+        allowed: value::BLIND,
+        meaning: "Writes of rows that the connection has not read: they land and are counted, or are refused; the global `blind` where it does not say",
+        set: |t, raw| value::blind(raw).map(|v| t.blind = v),
+    },
+    TableKey {
         name: "on_deleted",
         default: "conflict",
         allowed: "conflict or pass",
@@ -151,6 +158,8 @@ fn version_type(raw: &Raw) -> Option<VersionType> {
 pub struct TableDefaults {
     /// `mode`.
     pub mode: Mode,
+    /// `blind`.
+    pub blind: Blind,
 }
 
 /// The built-in tables.
@@ -169,6 +178,7 @@ pub fn defaults(schema: String, name: String, inherited: TableDefaults) -> Table
         version_type: VersionType::Int4,
         adopt: false,
         mode: inherited.mode,
+        blind: inherited.blind,
         on_deleted: OnDeleted::default(),
         explicit_predicate: ExplicitPredicate::default(),
         current_state: CurrentState::default(),

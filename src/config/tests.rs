@@ -70,6 +70,7 @@ const OTHER: &[(&str, &str)] = &[
     ("own_message_timeout", "1m 30s"),
     ("probe_interval", "1s"),
     ("mode", "off"),
+    ("blind", "reject"),
     ("observations.max_rows_per_connection", "7"),
     ("observations.max_bytes_per_connection", "1GiB"),
     ("observations.ttl", "12h"),
@@ -141,6 +142,7 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("own_message_timeout", &["0s", "soon"]),
         ("probe_interval", &["0s", "2"]),
         ("mode", &["", "on", "Enforce", "none"]),
+        ("blind", &["", "deny", "true"]),
         ("observations.max_rows_per_connection", &["0", "x", "100000001"]),
         ("observations.max_bytes_per_connection", &["1023", "1KB", "MiB", "65GiB", "99999999999999999999"]),
         ("observations.ttl", &["0s", "25h"]),
@@ -268,7 +270,7 @@ fn tables_can_be_named_in_every_form() {
 
 #[test]
 fn every_option_of_a_table() {
-    let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\n\
+    let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\nblind = 'reject'\n\
                 on_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
     let settings = file(text).unwrap();
     assert_eq!(
@@ -281,6 +283,7 @@ fn every_option_of_a_table() {
             version_type: VersionType::Int8,
             adopt: true,
             mode: Mode::Off,
+            blind: Blind::Reject,
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,
@@ -296,8 +299,9 @@ fn every_option_of_a_table() {
 
 #[test]
 fn tables_inherit_what_their_entries_do_not_say() {
-    let text = "mode = 'off'\n[tables.a]\n[tables.b]\nmode = 'enforce'\n";
+    let text = "mode = 'off'\nblind = 'reject'\n[tables.a]\n[tables.b]\nmode = 'enforce'\nblind = 'allow'\n";
     let tables = file(text).unwrap().tables;
+    assert_eq!(tables.iter().map(|t| t.blind).collect::<Vec<_>>(), [Blind::Reject, Blind::Allow]);
     assert_eq!(tables.iter().map(|t| t.mode).collect::<Vec<_>>(), [Mode::Off, Mode::Enforce]);
     let built_in = load_from(&[("mode", "off")], &[], None).unwrap().settings.tables;
     assert_eq!(built_in.len(), 13);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{HostPort, LogFormat, LogLevel, Mode};
+use super::{Blind, HostPort, LogFormat, LogLevel, Mode};
 
 /// A value as a flag, a variable or the file gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,6 +181,18 @@ pub const MODES: &str = "enforce or off";
 pub fn mode(raw: &Raw) -> Option<Mode> {
     let text = text(raw)?;
     [Mode::Enforce, Mode::Observe, Mode::Off].into_iter().find(|mode| mode.name() == text)
+}
+
+/// What [`blind`] allows.
+pub const BLIND: &str = "allow or reject";
+
+/// `allow` or `reject`.
+pub fn blind(raw: &Raw) -> Option<Blind> {
+    match text(raw)?.as_str() {
+        "allow" => Some(Blind::Allow),
+        "reject" => Some(Blind::Reject),
+        _ => None,
+    }
 }
 
 /// `json` or `human`.

@@ -149,6 +149,7 @@ pub(super) mod tests {
                 version_type: VersionType::Int4,
                 adopt: false,
                 mode: Default::default(),
+                blind: Default::default(),
                 on_deleted: OnDeleted::default(),
                 explicit_predicate: ExplicitPredicate::default(),
                 current_state: CurrentState::default(),

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod guard;
 pub mod known;
 pub mod plan;
+pub mod refuse;
 pub mod render;
 pub mod site;
 

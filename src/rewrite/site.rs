@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plan::{Operand, Reason, VersionSource};
-use crate::catalog::{Table, VersionType};
+use crate::catalog::{Blind, Table, VersionType};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::KeyType;
 use crate::sql::splice::Edit;
@@ -50,6 +50,11 @@ pub struct GuardSite {
 }
 
 impl GuardSite {
+    /// Rows that nobody has seen are refused: the guard lets only rows pass whose version goes with it.
+    pub fn is_strict(&self) -> bool {
+        self.table.settings.blind == Blind::Reject
+    }
+
     /// True if a guard may be put in: the application does not guard itself, the write could overwrite another's
     /// change, and the rows' keys can be compared.
     pub fn takes_guard(&self) -> bool {

@@ -65,6 +65,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             version_type: VersionType::Int4,
             adopt: false,
             mode: Default::default(),
+            blind: Default::default(),
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use super::upstream::Upstream;
+use crate::catalog::Blind;
 use crate::catalog::views::Views;
 use crate::config::{ConfigError, Settings};
 use crate::rewrite::cache::PlanCache;
@@ -19,6 +20,8 @@ const PLANS: usize = 10_000;
 pub struct Shared {
     /// The settings.
     pub settings: Arc<Settings>,
+    /// A setting refuses statements that cannot be checked.
+    pub refuses: bool,
     /// The metrics.
     pub metrics: Metrics,
     /// What has been seen of the catalogs of the upstream's databases.
@@ -36,7 +39,9 @@ impl Shared {
     /// Puts the parts together. The sender tells all sessions to stop: send `true` once.
     pub fn new(settings: Arc<Settings>) -> Result<(Arc<Self>, watch::Sender<bool>), ConfigError> {
         let (stop, shutdown) = watch::channel(false);
+        let refuses = settings.tables.iter().any(|t| t.blind == Blind::Reject);
         let shared = Self {
+            refuses,
             metrics: Metrics::new(&settings.environment, &settings.tables),
             views: Views::default(),
             plans: PlanCache::new(PLANS),

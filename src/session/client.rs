@@ -338,7 +338,7 @@ impl Session {
         let view = self.view_arc()?;
         match view.prefilter.interest(text) {
             Interest::None => None,
-            interest => Some((self.shared.plans.plan(text, &view, self.lex), interest)),
+            interest => Some((self.with_refusals(self.shared.plans.plan(text, &view, self.lex)), interest)),
         }
     }
 
@@ -399,6 +399,11 @@ impl Session {
             guarded = write.is_checked();
             checks.version = write.predicate();
         }
+        let refusal = write.as_ref().and_then(|write| self.refuses(write));
+        let (plan, write) = match refusal {
+            Some(refusal) => (Arc::new(plan.refusing(0, &refusal, &self.nonce)), None),
+            None => (plan, write),
+        };
         let (guards, unsettled) = self.decide_query(&plan, write.as_ref());
         if unsettled && !self.queue.is_empty() {
             self.drain(out);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::client::{Lane, undo_detail};
 use super::guards::{self, Guards, Scene};
 use super::look::Viewed;
+use super::own::OWN_NAME;
 use super::prepared::{Portal, Prepared};
 use super::put;
 use super::queue::Kind;
@@ -244,7 +245,15 @@ impl Session {
         *portal.guards.borrow_mut() = guards;
         let visible = portal.result_formats.len();
         let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
+        let refusal = write.as_ref().and_then(|write| self.refuses(write));
         let bytes = out.as_bytes_mut();
+        if let Some(refusal) = refusal {
+            // Its error is the Bind's.
+            put(build::parse(bytes, OWN_NAME, refusal.text(&self.nonce).as_bytes(), &[]));
+            let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
+            self.expect(Kind::Bind, Detail::Bind(portal, undo));
+            return false;
+        }
         // More formats than a frame can name are the client's mistake, which the server has words for.
         put(edit::bind_with(bytes, bind, &params, columns) || edit::bind_with(bytes, bind, &params, None));
         *portal.write.borrow_mut() = write;

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::prepared::Portal;
 use super::put;
+use super::refuse::unseen;
 use super::server::Fate;
 use super::state::Session;
 use super::writes::{Values, Write};
-use crate::conflict::{ConflictEvent, ConflictReport, Connection, Source};
+use crate::conflict::{BlindReport, ConflictEvent, ConflictReport, Connection, Source, Unseen, ascii_fields};
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::guard::parse_raise;
 use crate::rewrite::known::{self, Known};
@@ -31,7 +32,6 @@ pub(crate) const MAX_ROWS: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct GuardedRow {
     pub row: RowKey,
-    pub key: Vec<Box<str>>,
     pub expected: i64,
     pub source: Source,
     pub seen_ago: Option<Duration>,
@@ -139,17 +139,20 @@ pub(crate) fn decide(
     let mut unsettled = false;
     let sites = statement.sites.iter().map(|site| {
         let mut guard = SiteGuard { named: named(site, &scene.values), ..SiteGuard::default() };
-        // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
-        if !site.takes_guard() || site.reason == Reason::CurrentOf {
+        if !site.takes_guard() {
             return guard;
         }
+        let mut known = Known::new();
+        known.refuse_others(site.is_strict());
         let rows = match (&guard.named, site.keys.is_empty()) {
+            // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
+            _ if site.reason == Reason::CurrentOf => Vec::new(),
             (Some(rows), _) => rows.clone(),
             // A row that is named, though not in a form that is certain, may be any.
-            (None, false) => return guard,
-            (None, true) => observations.known_rows(site.table.root_oid, MAX_ROWS),
+            (None, false) if !site.is_strict() => Vec::new(),
+            (None, _) => observations.known_rows(site.table.root_oid, MAX_ROWS),
         };
-        let mut known = Known::new();
+        let mut own_in_flight = false;
         for row in rows {
             let (expected, source, seen_ago) = match lookup(site, &row, scene, observations) {
                 Ok(found) => found,
@@ -165,12 +168,17 @@ pub(crate) fn decide(
                     known.accept_own(&key, expected.saturating_add(count));
                 }
                 Earlier::Own(_) | Earlier::Unsettled => {
-                    unsettled = true;
+                    own_in_flight = true;
                     continue;
                 }
             }
             known.expect(&key, expected);
-            guard.rows.push(GuardedRow { row, key, expected, source, seen_ago });
+            guard.rows.push(GuardedRow { row, expected, source, seen_ago });
+        }
+        unsettled |= own_in_flight;
+        if own_in_flight && guard.named.is_some() && guard.blind.is_none() {
+            // Every row named has been seen: the ones that an own write has on its way need not go along.
+            known.refuse_others(false);
         }
         guard.known = (!known.is_empty()).then_some(known);
         guard
@@ -272,53 +280,78 @@ impl Session {
         client: &mut Out,
     ) -> Option<Fate> {
         let fields = read_error_fields(body).filter(|f| f.sqlstate() == Some(b"22P02"))?;
-        let message = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok())?;
-        let raised = parse_raise(message, &self.nonce)?;
+        // In the language of the server and the encoding of the client; our part of it is ASCII.
+        let message = String::from_utf8_lossy(fields.get(b'M')?);
+        let raised = parse_raise(&message, &self.nonce)?;
         let site = plan.statements.get(raised.statement)?.sites.get(raised.site)?;
         let guard = guards.get(raised.statement)?.as_ref()?.0.get(raised.site)?;
         let key = join_key(&raised.key);
-        let row = guard.rows.iter().find(|r| r.row.key == key)?;
+        let row = guard.rows.iter().find(|r| r.row.key == key);
+        if row.is_none() && !site.is_strict() {
+            return None;
+        }
         let table = &site.table;
         let report = ConflictReport {
             entity: table.entity.to_string(),
-            entity_id: row.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
+            entity_id: raised.key.join(","),
             schema: table.schema.to_string(),
             table: table.name.to_string(),
             version_column: table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
-            expected: row.expected,
+            expected: row.map_or(0, |r| r.expected),
             actual: Some(raised.actual),
             current_state: None,
             scope: "connection",
-            seen_ago: row.seen_ago,
-            source: row.source,
+            seen_ago: row.and_then(|r| r.seen_ago),
+            source: row.map_or(Source::Nobody, |r| r.source),
             sqlstate: self.shared.settings.conflict.sqlstate.clone(),
         };
-        let key = row.row.clone();
-        self.tell(&report, client);
         let now = self.now();
-        self.observations.refused(&key, now);
+        match row.map(|r| r.row.clone()) {
+            Some(row) => {
+                self.tell(&report, client);
+                self.observations.refused(&row, now);
+            }
+            None => {
+                let row = RowKey::new(table.root_oid, key);
+                let unseen = match self.observations.expected(&row, &site.sets, now) {
+                    _ if site.reason == Reason::CurrentOf => Unseen::Cursor,
+                    Lookup::Known { .. } => Unseen::Overflow,
+                    Lookup::Unknown(cause) => unseen(cause),
+                };
+                self.tell_blind(BlindReport { row: report, unseen }, client);
+            }
+        }
         self.errored = true;
         Some(Fate::Gone)
     }
 
     /// Sends the conflict error, counts and logs it.
     pub fn tell(&mut self, report: &ConflictReport, client: &mut Out) {
-        let fields = match self.lex.encoding {
-            Encoding::Utf8 => report.fields(),
-            _ => report.ascii_fields(),
-        };
-        put(build::error_response(client.as_bytes_mut(), &fields));
+        self.put_error(report.fields(), client);
         self.shared.metrics.conflict(&report.entity);
         self.shared.metrics.write(&report.entity, WriteOutcome::Conflict);
         let client_address = self.facts.peer.to_string();
-        let connection = Connection {
+        ConflictEvent { report, connection: self.connection(&client_address), user_id: None }.emit();
+    }
+
+    /// Sends an error of the proxy's own words.
+    pub(super) fn put_error(&self, fields: Vec<(u8, String)>, client: &mut Out) {
+        let fields = match self.lex.encoding {
+            Encoding::Utf8 => fields,
+            _ => ascii_fields(fields),
+        };
+        put(build::error_response(client.as_bytes_mut(), &fields));
+    }
+
+    /// Who is connected, for the log.
+    pub(super) fn connection<'a>(&'a self, client: &'a str) -> Connection<'a> {
+        Connection {
             session: self.facts.id,
             database: &self.facts.database,
             role: &self.facts.user,
             application: &self.facts.application_name,
-            client: &client_address,
-        };
-        ConflictEvent { report, connection, user_id: None }.emit();
+            client,
+        }
     }
 
     /// A statement with guards has completed: what its writes mean for what is known.
@@ -336,6 +369,10 @@ impl Session {
             let rows = rows_of_tag(tag).filter(|_| is_statement(site));
             if rows == Some(0) {
                 metrics.write(&table.entity, WriteOutcome::PassedZero);
+                continue;
+            }
+            if guard.rows.is_empty() && guard.known.as_ref().is_some_and(Known::refuses_others) {
+                // Any row that it found would have been refused.
                 continue;
             }
             let outcome = match (&guard.known, guard.blind) {

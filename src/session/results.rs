@@ -326,7 +326,7 @@ impl Session {
                 WriteOutcome::Checked
             }
             (_, 0) => WriteOutcome::PassedZero,
-            (Stance::Blind(cause), _) => {
+            (Stance::Blind(cause) | Stance::Refused(cause), _) => {
                 metrics.blind_write(&point.table.root_name, cause.label());
                 WriteOutcome::Blind
             }

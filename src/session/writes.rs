@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::catalog::Blind;
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, VersionSource};
@@ -27,6 +28,9 @@ pub(crate) enum Stance {
     Checked { expected: i64, source: Source, seen_ago: Option<Duration> },
     /// Nobody knows what it is based on.
     Blind(Cause),
+    /// Likewise, and the table refuses that: it is sent with a version that no row has, and refused if the row is
+    /// there.
+    Refused(Cause),
     /// It cannot overwrite anyone's change.
     SelfRelative,
     /// The app guards itself; zero rows pass, and are counted where they are a conflict.
@@ -156,7 +160,11 @@ fn stance(
     if allowed.is_err() {
         return Stance::Guarded;
     }
-    let Some(row) = row else { return Stance::Unchecked(Reason::UnknownKey) };
+    let strict = point.table.settings.blind == Blind::Reject;
+    let Some(row) = row else {
+        // A guard compares the key that the row has.
+        return if strict { Stance::Guarded } else { Stance::Unchecked(Reason::UnknownKey) };
+    };
     if !point.predicate_allowed {
         return Stance::Unchecked(Reason::StatementTrigger);
     }
@@ -166,11 +174,15 @@ fn stance(
         let expected = observations.written_back(row, n, &point.sets, now).expected();
         return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
     }
+    if let VersionSource::Hint(expected) = point.source {
+        return Stance::Checked { expected, source: Source::Hint, seen_ago: None };
+    }
     match observations.expected(row, &point.sets, now) {
         Lookup::Known { version, seen_at, .. } => {
             let seen_ago = Some(now.saturating_duration_since(seen_at));
             Stance::Checked { expected: version, source: Source::Observed, seen_ago }
         }
+        Lookup::Unknown(cause) if strict => Stance::Refused(cause),
         Lookup::Unknown(cause) => Stance::Blind(cause),
     }
 }
@@ -186,8 +198,14 @@ impl Write {
         match self.stance {
             Stance::Checked { expected, .. } => Some(expected),
             Stance::Explicit { expected } => expected,
+            Stance::Refused(_) => self.point().map(|p| p.table.version_type.lowest()),
             _ => None,
         }
+    }
+
+    /// It is refused if the row is there.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.stance, Stance::Refused(_))
     }
 
     /// The version that goes into a predicate of ours.
@@ -195,6 +213,7 @@ impl Write {
         match self.stance {
             Stance::Checked { source: Source::Predicate, .. } => None,
             Stance::Checked { expected, .. } => Some(expected),
+            Stance::Refused(_) => self.expected(),
             _ => None,
         }
     }

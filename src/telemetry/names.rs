@@ -43,6 +43,8 @@ metrics! {
         "Writes of protected tables that were let through without a check, by reason.";
     BLIND_WRITES: Counter "staleguard_blind_writes_total" ["table", "cause"]
         "Point writes of rows whose expected version nobody knew, by cause.";
+    REFUSED_STATEMENTS: Counter "staleguard_refused_statements_total" ["table", "reason"]
+        "Statements refused because nothing could check them and a setting lets no such write pass, by reason.";
     ZERO_ROW_PROBES: Counter "staleguard_zero_row_probes_total" ["verdict"]
         "Probes made after a checked write changed no row, by verdict.";
     REWRITE_REJECTED: Counter "staleguard_rewrite_rejected_total" ["sqlstate"]

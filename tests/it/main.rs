@@ -4,6 +4,7 @@
 //! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blind;
 mod clients;
 mod common;
 mod differential;
