@@ -215,6 +215,8 @@ pub struct TableSettings {
     pub mode: Mode,
     /// See [`Blind`].
     pub blind: Blind,
+    /// A DELETE is checked; false: it passes, counted.
+    pub check_delete: bool,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].

@@ -89,6 +89,13 @@ pub const TABLE_KEYS: &[TableKey] = &[
         set: |t, raw| value::blind(raw).map(|v| t.blind = v),
     },
     TableKey {
+        name: "check_delete",
+        default: "true",
+        allowed: "true or false",
+        meaning: "A DELETE based on a stale read is refused; false: it passes and is counted",
+        set: |t, raw| value::boolean(raw).map(|v| t.check_delete = v),
+    },
+    TableKey {
         name: "on_deleted",
         default: "conflict",
         allowed: "conflict or pass",
@@ -179,6 +186,7 @@ pub fn defaults(schema: String, name: String, inherited: TableDefaults) -> Table
         adopt: false,
         mode: inherited.mode,
         blind: inherited.blind,
+        check_delete: true,
         on_deleted: OnDeleted::default(),
         explicit_predicate: ExplicitPredicate::default(),
         current_state: CurrentState::default(),

@@ -271,7 +271,7 @@ fn tables_can_be_named_in_every_form() {
 #[test]
 fn every_option_of_a_table() {
     let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\nblind = 'reject'\n\
-                on_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
+                check_delete = false\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
     let settings = file(text).unwrap();
     assert_eq!(
         *settings.tables[0],
@@ -284,6 +284,7 @@ fn every_option_of_a_table() {
             adopt: true,
             mode: Mode::Off,
             blind: Blind::Reject,
+            check_delete: false,
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,

@@ -150,6 +150,7 @@ pub(super) mod tests {
                 adopt: false,
                 mode: Default::default(),
                 blind: Default::default(),
+                check_delete: true,
                 on_deleted: OnDeleted::default(),
                 explicit_predicate: ExplicitPredicate::default(),
                 current_state: CurrentState::default(),

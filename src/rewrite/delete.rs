@@ -55,8 +55,8 @@ impl Statement<'_> {
             moves_key: false,
             source: version.map_or(VersionSource::Observed, VersionSource::InPredicate),
             reason: match self.reason(place) {
-                Some(reason) => reason,
-                None => Reason::Delete,
+                Some(reason) if table.settings.check_delete => reason,
+                _ => Reason::Delete,
             },
             verb: Verb::Delete,
             slot: Slot::Nothing,

@@ -243,7 +243,15 @@ impl PointWrite {
     /// True if an expected version is to be added to the condition: the application does not guard itself, and
     /// the write could overwrite another's change.
     pub fn takes_check(&self) -> bool {
-        self.predicate_allowed && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
+        self.predicate_allowed
+            && self.is_checked()
+            && !self.self_relative
+            && !matches!(self.source, VersionSource::InPredicate(_))
+    }
+
+    /// False for a DELETE from a table that does not have them checked.
+    pub fn is_checked(&self) -> bool {
+        self.verb != Verb::Delete || self.table.settings.check_delete
     }
 }
 

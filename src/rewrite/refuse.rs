@@ -72,18 +72,18 @@ impl Refusal {
 }
 
 /// What refuses a statement. `unparsed`: `on_unparsed = "reject"`; `strict`: the root OID's table refuses blind
-/// writes; `by_predicate`: its point write may be sent in the predicate form.
+/// writes, and for a DELETE has it checked; `by_predicate`: its point write may be sent in the predicate form.
 pub fn refusal(
     statement: &StatementPlan,
     unparsed: bool,
-    strict: impl Fn(u32) -> bool,
+    strict: impl Fn(u32, Reason) -> bool,
     by_predicate: bool,
 ) -> Option<Refusal> {
     let by_unchecked = statement.unchecked.iter().find_map(|write| match write.reason {
         Reason::Unparsed if unparsed => Some(Refusal::new(Rule::Unparsed, write.reason, &write.table)),
         // It only inserts.
         Reason::Copy => None,
-        reason if strict(write.root_oid) => Some(Refusal::new(Rule::Blind, reason, &write.table)),
+        reason if strict(write.root_oid, reason) => Some(Refusal::new(Rule::Blind, reason, &write.table)),
         _ => None,
     });
     let point = statement.point.as_ref().filter(|_| by_predicate).map(|p| p.site);
@@ -153,9 +153,9 @@ mod tests {
         let text = "BEGIN; /* a */ UPDATE projects SET name; UPDATE projects SET name = 'x' WHERE id = 1";
         let plan = plan_of(text);
         let refused: Vec<_> =
-            plan.statements.iter().map(|s| refusal(s, true, |_| false, true).is_some()).collect();
+            plan.statements.iter().map(|s| refusal(s, true, |_, _| false, true).is_some()).collect();
         assert_eq!(refused, [false, true, false]);
-        let refusal = refusal(&plan.statements[1], true, |_| false, true).unwrap();
+        let refusal = refusal(&plan.statements[1], true, |_, _| false, true).unwrap();
         let plan = plan.refusing(1, &refusal, "sg");
         let rendered = render_query(&plan, text.as_bytes(), &[], "sg").unwrap();
         assert_eq!(
@@ -181,9 +181,9 @@ mod tests {
             ("EXPLAIN UPDATE projects SET name = 'x'", None),
             ("SELECT 1", None),
         ] {
-            let found = refusal(&only(text), false, |_| true, true);
+            let found = refusal(&only(text), false, |_, _| true, true);
             assert_eq!(found.as_ref().map(|r| &*r.reason), reason, "{text}");
-            assert_eq!(refusal(&only(text), false, |_| false, true), None, "{text}");
+            assert_eq!(refusal(&only(text), false, |_, _| false, true), None, "{text}");
         }
     }
 }

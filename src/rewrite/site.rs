@@ -52,13 +52,21 @@ pub struct GuardSite {
 impl GuardSite {
     /// Rows that nobody has seen are refused: the guard lets only rows pass whose version goes with it.
     pub fn is_strict(&self) -> bool {
-        self.table.settings.blind == Blind::Reject
+        self.table.settings.blind == Blind::Reject && self.is_checked()
+    }
+
+    /// False for a DELETE from a table that does not have them checked.
+    pub fn is_checked(&self) -> bool {
+        self.verb != Verb::Delete || self.table.settings.check_delete
     }
 
     /// True if a guard may be put in: the application does not guard itself, the write could overwrite another's
     /// change, and the rows' keys can be compared.
     pub fn takes_guard(&self) -> bool {
-        self.guardable && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
+        self.guardable
+            && self.is_checked()
+            && !self.self_relative
+            && !matches!(self.source, VersionSource::InPredicate(_))
     }
 }
 

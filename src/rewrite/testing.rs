@@ -66,6 +66,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             adopt: false,
             mode: Default::default(),
             blind: Default::default(),
+            check_delete: true,
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::state::Session;
 use super::writes::{Stance, Write};
-use crate::catalog::{Blind, View};
+use crate::catalog::{Blind, TableSettings, View};
 use crate::conflict::{BlindReport, Unseen};
 use crate::observe::Cause;
 use crate::rewrite::plan::{Effect, Plan, Reason};
@@ -49,7 +49,10 @@ impl Session {
         {
             return refuse::of_execute(executed);
         }
-        let strict = |oid: u32| view.table_by_oid(oid).is_some_and(|t| t.settings.blind == Blind::Reject);
+        let strict = |oid: u32, reason: Reason| {
+            let checked = |s: &TableSettings| s.check_delete || reason != Reason::Delete;
+            view.table_by_oid(oid).is_some_and(|t| t.settings.blind == Blind::Reject && checked(&t.settings))
+        };
         refuse::refusal(statement, false, strict, true)
     }
 

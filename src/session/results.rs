@@ -346,6 +346,7 @@ impl Session {
         let shown = done.taught.contains(&point.table.root_oid);
         if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
             match &write.row {
+                Some(row) if point.verb == Verb::Delete => self.observations.deleted(row, now),
                 Some(row) => self.observations.wrote_unchecked(row, now),
                 None => self.observations.forget_table(point.table.root_oid),
             }

@@ -157,6 +157,9 @@ fn stance(
     if point.self_relative {
         return Stance::SelfRelative;
     }
+    if !point.is_checked() {
+        return Stance::Unchecked(Reason::Delete);
+    }
     if allowed.is_err() {
         return Stance::Guarded;
     }

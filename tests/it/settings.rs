@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use crate::common::conflict::on_project;
+use crate::common::frames::{bind, execute, parse, sync};
 use crate::common::proxy::Proxy;
 use crate::common::raw::{BOTH, commands};
 use crate::common::twin::{Stage, stage, stage_with};
@@ -71,4 +72,44 @@ fn mode_off_for_all_tables() {
     mine.ok("select * from projects");
     stage.other_writes("update projects set name = 'theirs' where id = 1");
     on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'x' where id = 1"), 'I');
+}
+
+#[test]
+fn deletes_that_are_not_to_be_checked_pass_and_are_counted() {
+    let stage = configured("[tables.projects]\ncheck_delete = false\nblind = 'reject'\n");
+    let labels = [("table", "projects"), ("reason", "delete")];
+    let mut deletes = 0.0;
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.ok("select * from projects");
+        stage.behind().ok(&format!("update projects set version = 2, name = 'theirs' where id = {id}"));
+        // Stale, and it passes; a stale UPDATE does not.
+        let reply = mine.say(protocol, "update projects set name = 'mine' where id = $1", &[id]);
+        on_project(id, 1, Some(2)).check(&reply, 'I');
+        assert_eq!(commands(&mine.say(protocol, "delete from projects where id = $1", &[id])), ["DELETE 1"]);
+        // What is known of other rows stays, and the deleted one counts as deleted.
+        let reply = mine.say(protocol, "update projects set name = 'mine' where id = $1", &["7"]);
+        assert_eq!(commands(&reply), ["UPDATE 1"], "{reply:?}");
+        let reply = mine.say(protocol, "update projects set name = 'mine' where id = $1", &[id]);
+        assert_eq!(commands(&reply), ["UPDATE 0"]);
+        // Nobody has read the row, and in every other form: none is refused.
+        let (one, several) = (format!("1{id}"), format!("2{id}"));
+        stage.behind().ok(&format!("insert into projects (id) values ({one}), ({several})"));
+        let sql = "delete from projects where id = $1 returning id";
+        assert_eq!(commands(&mine.say(protocol, sql, &[&one])), ["DELETE 1"]);
+        let sql = "with d as (delete from projects where id in ($1, -1) returning id) select * from d";
+        assert_eq!(commands(&mine.say(protocol, sql, &[&several])), ["SELECT 1"]);
+        deletes += 3.0;
+        assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels), deletes);
+    }
+    let mut mine = stage.session();
+    mine.ok("select * from projects");
+    mine.ok("delete from projects where id = 3; delete from projects where id = 4");
+    assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels), deletes + 2.0);
+    // In a batch of the extended protocol.
+    let parse = parse("d", "delete from projects where id = $1", &[]);
+    let (bind_5, bind_6) = (bind("d", &["5"]), bind("d", &["6"]));
+    let reply = mine.exchange(&[parse, bind_5, execute("", 0), bind_6, execute("", 0), sync()]);
+    assert_eq!(commands(&reply), ["DELETE 1", "DELETE 1"]);
+    assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels), deletes + 4.0);
 }
