@@ -164,6 +164,10 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                 if let Some(made) = make_table(row, root, table) {
                     if made.key.is_empty() {
                         note = Some("no primary key: its writes are bumped, never checked");
+                    } else if !made.settings.ignored_columns.iter().all(|name| may_ignore(&made, name)) {
+                        note = Some(
+                            "a name of ignored_columns is no column of it, or one of its key, or the version",
+                        );
                     }
                     root_names.insert(made.oid, made.root_name.clone());
                     view.by_oid.insert(made.oid, view.tables.len());
@@ -239,6 +243,11 @@ fn is_one(default: &str) -> bool {
         || default.strip_prefix("'1'::").is_some_and(|t| matches!(t, "bigint" | "smallint" | "integer"))
 }
 
+fn may_ignore(table: &Table, name: &str) -> bool {
+    let position = table.columns.iter().position(|c| &*c.name == name);
+    position.is_some_and(|i| i != table.version && !table.key.contains(&i))
+}
+
 fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSettings>) -> Option<Table> {
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
@@ -269,6 +278,8 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         .collect();
     let key: Vec<usize> =
         root_key.iter().filter_map(|n| columns.iter().position(|c| &*c.name == *n)).collect();
+    let is_ignored = |c: &&Column| settings.ignored_columns.iter().any(|name| **name == *c.name);
+    let ignored = columns.iter().filter(is_ignored).map(|c| c.slot).collect();
     Some(Table {
         oid: row.oid,
         root_oid: root.oid,
@@ -287,7 +298,7 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,
         may_write: row.may_write.unwrap_or(false),
-        ignored: Default::default(),
+        ignored,
         settings: settings.clone(),
     })
 }

@@ -217,6 +217,8 @@ pub struct TableSettings {
     pub blind: Blind,
     /// A DELETE is checked; false: it passes, counted.
     pub check_delete: bool,
+    /// Columns whose change, if nothing else is changed, is nobody's loss.
+    pub ignored_columns: Vec<String>,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].

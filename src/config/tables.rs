@@ -96,6 +96,13 @@ pub const TABLE_KEYS: &[TableKey] = &[
         set: |t, raw| value::boolean(raw).map(|v| t.check_delete = v),
     },
     TableKey {
+        name: "ignored_columns",
+        default: "[]",
+        allowed: "column names, spelled as PostgreSQL stores them",
+        meaning: "A write that sets none but these columns is neither checked nor does it bump the version",
+        set: |t, raw| names(raw).map(|v| t.ignored_columns = v),
+    },
+    TableKey {
         name: "on_deleted",
         default: "conflict",
         allowed: "conflict or pass",
@@ -143,13 +150,15 @@ pub const TABLE_KEYS: &[TableKey] = &[
         default: "[\"*password*\", \"*passwd*\", \"*_hash\", \"*secret*\", \"*token*\", \"*salt*\"]",
         allowed: "column names, * standing for any characters",
         meaning: "Columns that a conflict error never shows; takes the place of the default list",
-        set: |t, raw| {
-            let none = matches!(raw, Raw::List(items) if items.is_empty());
-            t.redact_columns = if none { Vec::new() } else { value::list(raw, value::text)? };
-            Some(())
-        },
+        set: |t, raw| names(raw).map(|v| t.redact_columns = v),
     },
 ];
+
+/// A list that may be empty.
+fn names(raw: &Raw) -> Option<Vec<String>> {
+    let none = matches!(raw, Raw::List(items) if items.is_empty());
+    if none { Some(Vec::new()) } else { value::list(raw, value::text) }
+}
 
 fn version_type(raw: &Raw) -> Option<VersionType> {
     match value::text(raw)?.as_str() {
@@ -187,6 +196,7 @@ pub fn defaults(schema: String, name: String, inherited: TableDefaults) -> Table
         mode: inherited.mode,
         blind: inherited.blind,
         check_delete: true,
+        ignored_columns: Vec::new(),
         on_deleted: OnDeleted::default(),
         explicit_predicate: ExplicitPredicate::default(),
         current_state: CurrentState::default(),

@@ -151,6 +151,7 @@ pub(super) mod tests {
                 mode: Default::default(),
                 blind: Default::default(),
                 check_delete: true,
+                ignored_columns: Vec::new(),
                 on_deleted: OnDeleted::default(),
                 explicit_predicate: ExplicitPredicate::default(),
                 current_state: CurrentState::default(),

@@ -67,6 +67,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             mode: Default::default(),
             blind: Default::default(),
             check_delete: true,
+            ignored_columns: Vec::new(),
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),

@@ -47,7 +47,7 @@ impl<'a> Statement<'a> {
         };
         if list.only_ignored {
             if place == Place::Main {
-                self.returning(update.returning, &update.target, table);
+                self.returning_unchanged(update.returning, &update.target, table);
             }
             return;
         }

@@ -1,11 +1,11 @@
-//! Settings that change what becomes of a statement: the modes.
+//! Settings that change what becomes of a statement.
 
 use std::io::Write;
 
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, execute, parse, sync};
 use crate::common::proxy::Proxy;
-use crate::common::raw::{BOTH, commands};
+use crate::common::raw::{BOTH, commands, rows, sqlstate};
 use crate::common::twin::{Stage, stage, stage_with};
 
 /// A stage whose proxy reads this configuration file.
@@ -43,7 +43,7 @@ fn tables_of_mode_off_are_left_alone() {
         assert_eq!(stage.version("projects", &format!("id = {id}")), "2");
         // Nothing hidden is asked for: the server has the client's own text.
         let reply = mine.say(protocol, "select name from projects where id = $1", &[id]);
-        assert_eq!(crate::common::raw::rows(&reply), [["set"]]);
+        assert_eq!(rows(&reply), [["set"]]);
     }
     assert_eq!(counted(&stage.proxy), 0.0);
     // The other table is protected all the same.
@@ -52,7 +52,7 @@ fn tables_of_mode_off_are_left_alone() {
     let key = mine.value("select id from users order by id limit 1");
     stage.other_writes(&format!("update users set email = 'theirs' where id = '{key}'"));
     let reply = mine.query(&format!("update users set email = 'mine' where id = '{key}'"));
-    assert_eq!(crate::common::raw::sqlstate(&reply), "40001", "{reply:?}");
+    assert_eq!(sqlstate(&reply), "40001", "{reply:?}");
     let said = |words: &[&str]| stage.proxy.log().lines().iter().any(|l| words.iter().all(|w| l.contains(w)));
     assert!(said(&["not protected", "public.projects", "\"mode\":\"off\"", "its mode is off"]));
     assert!(said(&["\"protected\"", "public.users", "\"mode\":\"enforce\""]));
@@ -112,4 +112,74 @@ fn deletes_that_are_not_to_be_checked_pass_and_are_counted() {
     let reply = mine.exchange(&[parse, bind_5, execute("", 0), bind_6, execute("", 0), sync()]);
     assert_eq!(commands(&reply), ["DELETE 1", "DELETE 1"]);
     assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels), deletes + 4.0);
+}
+
+#[test]
+fn ignored_columns_neither_check_nor_bump() {
+    let stage = configured(
+        "[tables.projects]\nignored_columns = ['updated_at', 'status']\n[tables.users]\nignored_columns = ['nonsense']\n",
+    );
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.ok("select * from projects");
+        let before = counted(&stage.proxy);
+        for (sql, tag) in [
+            ("update projects set updated_at = now() where id = $1", "UPDATE 1"),
+            ("update projects set (updated_at, status) = (now(), 'open') where id = $1", "UPDATE 1"),
+            (
+                "insert into projects (id) values ($1) on conflict (id) do update set updated_at = now()",
+                "INSERT 0 1",
+            ),
+            (
+                "merge into projects p using (select $1::int as id) v on p.id = v.id when matched then update set status = 'open'",
+                "MERGE 1",
+            ),
+        ] {
+            let reply = mine.say(protocol, sql, &[id]);
+            assert_eq!(commands(&reply), [tag], "{sql}: {reply:?}");
+        }
+        let version = || stage.version("projects", &format!("id = {id}"));
+        assert_eq!((version(), counted(&stage.proxy)), ("1".to_owned(), before));
+        // Stale, they land; what else is set is checked all the same.
+        stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+        let sql = "update projects set updated_at = now() where id = $1";
+        assert_eq!(commands(&mine.say(protocol, sql, &[id])), ["UPDATE 1"]);
+        let mixed = "update projects set name = 'mine', updated_at = now() where id = $1";
+        on_project(id, 1, Some(2)).check(&mine.say(protocol, mixed, &[id]), 'I');
+        // That it shows the version which somebody else's write has left is no own write of it.
+        let key_alone = "update projects set updated_at = now() where id = $1 returning id";
+        assert_eq!(commands(&mine.say(protocol, key_alone, &[id])), ["UPDATE 1"]);
+        let other_column = "update projects set updated_at = now() where id = $1 returning budget";
+        assert_eq!(commands(&mine.say(protocol, other_column, &[id])), ["UPDATE 1"]);
+        on_project(id, 1, Some(2)).check(&mine.say(protocol, mixed, &[id]), 'I');
+        // But it is a read of what it shows.
+        let shows = "update projects set updated_at = now() where id = $1 returning name";
+        assert_eq!(rows(&mine.say(protocol, shows, &[id])), [["theirs"]]);
+        assert_eq!(commands(&mine.say(protocol, mixed, &[id])), ["UPDATE 1"]);
+        // Beside an increment it is self-relative: not checked, and the own row stays known.
+        let relative = "update projects set budget = budget + 1, updated_at = now() where id = $1";
+        assert_eq!(commands(&mine.say(protocol, relative, &[id])), ["UPDATE 1"]);
+        assert_eq!(commands(&mine.say(protocol, mixed, &[id])), ["UPDATE 1"]);
+        assert_eq!(version(), "5");
+        stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+        assert_eq!(commands(&mine.say(protocol, relative, &[id])), ["UPDATE 1"]);
+        on_project(id, 5, Some(7)).check(&mine.say(protocol, mixed, &[id]), 'I');
+    }
+    let noted = |l: &str| l.contains("public.users") && l.contains("ignored_columns");
+    assert!(stage.proxy.log().lines().iter().any(|l| noted(l)));
+}
+
+#[test]
+fn an_upsert_of_ignored_columns_takes_over_nobodys_version() {
+    let stage = configured("[tables.projects]\nignored_columns = ['updated_at']\n");
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.ok("select * from projects");
+        stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+        let upsert = "insert into projects (id, name) values ($1, 'new') \
+                      on conflict (id) do update set updated_at = now() returning status";
+        assert_eq!(commands(&mine.say(protocol, upsert, &[id])), ["INSERT 0 1"]);
+        let reply = mine.say(protocol, "update projects set name = 'mine' where id = $1", &[id]);
+        on_project(id, 1, Some(2)).check(&reply, 'I');
+    }
 }
