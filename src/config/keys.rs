@@ -117,6 +117,20 @@ pub const KEYS: &[Key] = &[
         set: |s, raw| value::blind(raw).map(|v| s.blind = v),
     },
     Key {
+        name: "guard_max_rows",
+        default: "1000",
+        allowed: "an integer from 1 to 100000",
+        meaning: "Rows whose known versions go with one guarded statement at most; rows beyond are not checked, and counted",
+        set: |s, raw| value::integer(raw, 1, 100_000).map(|v| s.guard_max_rows = v),
+    },
+    Key {
+        name: "on_unparsed",
+        default: "pass",
+        allowed: "pass or reject",
+        meaning: "Statements that may write a protected table and whose clauses are not certain: sent as they are and counted, or refused",
+        set: |s, raw| value::on_unparsed(raw).map(|v| s.on_unparsed = v),
+    },
+    Key {
         name: "observations.max_rows_per_connection",
         default: "10000",
         allowed: "an integer from 1 to 100000000",

@@ -47,6 +47,10 @@ pub struct Settings {
     pub mode: Mode,
     /// What becomes of blind writes of the tables whose entries do not say.
     pub blind: Blind,
+    /// Known rows that travel with one guarded statement at most.
+    pub guard_max_rows: usize,
+    /// What becomes of a write whose clauses are not certain.
+    pub on_unparsed: OnUnparsed,
     /// The conflict error.
     pub conflict: ConflictSettings,
     /// The log.
@@ -75,6 +79,16 @@ pub struct ObservationSettings {
 pub struct ConflictSettings {
     /// Its SQLSTATE: five characters 0-9 A-Z, never of a class that means success.
     pub sqlstate: String,
+}
+
+/// What becomes of a statement that may write a protected table, and whose clauses are not certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnparsed {
+    /// It is sent as it is, counted and logged.
+    #[default]
+    Pass,
+    /// It is refused.
+    Reject,
 }
 
 /// How log lines look.
@@ -166,6 +180,8 @@ impl Default for Settings {
             },
             mode: Mode::default(),
             blind: Blind::default(),
+            guard_max_rows: 1000,
+            on_unparsed: OnUnparsed::default(),
             conflict: ConflictSettings { sqlstate: "40001".to_owned() },
             log: LogSettings {
                 format: LogFormat::Json,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{Blind, HostPort, LogFormat, LogLevel, Mode};
+use super::{Blind, HostPort, LogFormat, LogLevel, Mode, OnUnparsed};
 
 /// A value as a flag, a variable or the file gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,6 +191,15 @@ pub fn blind(raw: &Raw) -> Option<Blind> {
     match text(raw)?.as_str() {
         "allow" => Some(Blind::Allow),
         "reject" => Some(Blind::Reject),
+        _ => None,
+    }
+}
+
+/// `pass` or `reject`.
+pub fn on_unparsed(raw: &Raw) -> Option<OnUnparsed> {
+    match text(raw)?.as_str() {
+        "pass" => Some(OnUnparsed::Pass),
+        "reject" => Some(OnUnparsed::Reject),
         _ => None,
     }
 }

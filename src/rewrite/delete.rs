@@ -53,6 +53,7 @@ impl Statement<'_> {
             sets: ColumnSet::new(),
             self_relative: false,
             moves_key: false,
+            bare: delete.using.is_none() && condition.as_ref().is_some_and(|c| c.is_bare()),
             source: version.map_or(VersionSource::Observed, VersionSource::InPredicate),
             reason: match self.reason(place) {
                 Some(reason) if table.settings.check_delete => reason,

@@ -70,6 +70,7 @@ impl Statement<'_> {
                             sets: list.sets,
                             self_relative: list.self_relative,
                             moves_key: !keys_stay,
+                            bare: false,
                             source,
                             reason: self.reason(place).unwrap_or(Reason::OnConflict),
                             verb: Verb::Upsert,

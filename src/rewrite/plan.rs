@@ -275,6 +275,8 @@ pub enum Reason {
     SeveralRows,
     /// Another statement in the same Query or cycle.
     Batch,
+    /// A row that an earlier write of the same Query has on its way, whose outcome cannot be awaited.
+    SameRowInQuery,
     /// INSERT .. ON CONFLICT DO UPDATE.
     OnConflict,
     /// MERGE.
@@ -316,6 +318,7 @@ impl Reason {
             Self::SetWrite => "set_write",
             Self::SeveralRows => "several_rows",
             Self::Batch => "batch",
+            Self::SameRowInQuery => "same_row_in_query",
             Self::OnConflict => "on_conflict",
             Self::Merge => "merge",
             Self::Delete => "delete",

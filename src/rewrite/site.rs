@@ -36,6 +36,8 @@ pub struct GuardSite {
     pub self_relative: bool,
     /// It sets a key column: rows leave the keys named, and what lives under which key is not certain.
     pub moves_key: bool,
+    /// The condition asks nothing beside the keys: a row that it names and does not find is gone.
+    pub bare: bool,
     /// Where the expected version comes from; beside `Observed` only where `keys` names one row.
     pub source: VersionSource,
     /// Why the predicate form does not fit; for the site of a [`super::plan::PointWrite`], why it would not fit

@@ -80,6 +80,7 @@ impl<'a> Statement<'a> {
             sets: list.sets,
             self_relative: list.self_relative,
             moves_key: list.moves_key,
+            bare: update.from.is_none() && condition.as_ref().is_some_and(|c| c.is_bare()),
             source,
             reason,
             verb: Verb::Update,

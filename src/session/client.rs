@@ -338,7 +338,11 @@ impl Session {
         let view = self.view_arc()?;
         match view.prefilter.interest(text) {
             Interest::None => None,
-            interest => Some((self.with_refusals(self.shared.plans.plan(text, &view, self.lex)), interest)),
+            interest => {
+                let plan = self.shared.plans.plan(text, &view, self.lex);
+                self.log_unparsed(text, &plan);
+                Some((self.with_refusals(plan), interest))
+            }
         }
     }
 
@@ -460,6 +464,7 @@ impl Session {
                     values: Values { bind: None, oids: &[], encoding: self.lex.encoding },
                     place,
                     own_writes: !self.subtransaction,
+                    max_rows: self.shared.settings.guard_max_rows,
                     now: self.now(),
                 };
                 let (made, waits) =

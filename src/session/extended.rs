@@ -268,6 +268,7 @@ impl Session {
             values: Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding },
             place: self.place(),
             own_writes: !self.subtransaction && prepared.params.own_writes,
+            max_rows: self.shared.settings.guard_max_rows,
             now: self.now(),
         };
         match prepared.statement() {

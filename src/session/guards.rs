@@ -25,9 +25,6 @@ use crate::wire::buffer::Out;
 use crate::wire::build;
 use crate::wire::read::{read_error_fields, rows_of_tag};
 
-/// At most this many known rows travel with one statement.
-pub(crate) const MAX_ROWS: usize = 1_000;
-
 /// One row whose version travels.
 #[derive(Debug)]
 pub(crate) struct GuardedRow {
@@ -48,6 +45,19 @@ pub(crate) struct SiteGuard {
     pub named: Option<Vec<RowKey>>,
     /// Why nothing is known of the one row that is named.
     pub blind: Option<Cause>,
+    /// Known rows that do not travel, since there are too many.
+    pub overflow: usize,
+    /// An earlier write of one of the rows is on its way, and what it leaves there cannot be awaited.
+    pub same_row: bool,
+}
+
+impl SiteGuard {
+    /// Rows that the site names, all of them known, and a completed write of this many rows did not find.
+    fn gone(&self, site: &GuardSite, rows: Option<u64>) -> u64 {
+        let named = self.named.as_ref().filter(|n| n.len() == self.rows.len()).map_or(0, Vec::len);
+        let certain = site.bare && site.verb == Verb::Update && !site.table.row_security;
+        rows.filter(|_| certain).map_or(0, |rows| (named as u64).saturating_sub(rows))
+    }
 }
 
 /// The guards of one statement, by site.
@@ -125,6 +135,8 @@ pub(crate) struct Scene<'a> {
     pub place: Place,
     /// Versions that this very transaction left may be told by xmin (not behind a savepoint).
     pub own_writes: bool,
+    /// At most this many known rows travel with a site.
+    pub max_rows: usize,
     pub now: Instant,
 }
 
@@ -150,9 +162,12 @@ pub(crate) fn decide(
             (Some(rows), _) => rows.clone(),
             // A row that is named, though not in a form that is certain, may be any.
             (None, false) if !site.is_strict() => Vec::new(),
-            (None, _) => observations.known_rows(site.table.root_oid, MAX_ROWS),
+            (None, _) => {
+                let (rows, more) = observations.known_rows(site.table.root_oid, scene.max_rows);
+                guard.overflow = more;
+                rows
+            }
         };
-        let mut own_in_flight = false;
         for row in rows {
             let (expected, source, seen_ago) = match lookup(site, &row, scene, observations) {
                 Ok(found) => found,
@@ -162,21 +177,25 @@ pub(crate) fn decide(
                 }
             };
             let Some(key) = split_key(&row, site) else { continue };
+            if known.len() == scene.max_rows {
+                guard.overflow += 1;
+                continue;
+            }
             match in_flight.earlier(Some(&row), site.table.root_oid, scene.place) {
                 Earlier::None => {}
                 Earlier::Own(count) if scene.own_writes && site.table.may_read_all => {
                     known.accept_own(&key, expected.saturating_add(count));
                 }
                 Earlier::Own(_) | Earlier::Unsettled => {
-                    own_in_flight = true;
+                    guard.same_row = true;
                     continue;
                 }
             }
             known.expect(&key, expected);
             guard.rows.push(GuardedRow { row, expected, source, seen_ago });
         }
-        unsettled |= own_in_flight;
-        if own_in_flight && guard.named.is_some() && guard.blind.is_none() {
+        unsettled |= guard.same_row;
+        if guard.same_row && guard.named.is_some() && guard.blind.is_none() {
             // Every row named has been seen: the ones that an own write has on its way need not go along.
             known.refuse_others(false);
         }
@@ -367,6 +386,7 @@ impl Session {
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
             let table = &site.table;
             let rows = rows_of_tag(tag).filter(|_| is_statement(site));
+            metrics.guard_gone(&table.root_name, guard.gone(site, rows));
             if rows == Some(0) {
                 metrics.write(&table.entity, WriteOutcome::PassedZero);
                 continue;
@@ -375,15 +395,22 @@ impl Session {
                 // Any row that it found would have been refused.
                 continue;
             }
+            metrics.guard_overflow(&table.root_name, guard.overflow as u64);
+            let reason = if guard.same_row { Reason::SameRowInQuery } else { site.reason };
             let outcome = match (&guard.known, guard.blind) {
-                (Some(_), _) => WriteOutcome::Checked,
+                (Some(_), _) => {
+                    if guard.same_row {
+                        metrics.unchecked_write(&table.root_name, reason);
+                    }
+                    WriteOutcome::Checked
+                }
                 (None, Some(cause)) => {
                     metrics.blind_write(&table.root_name, cause.label());
                     WriteOutcome::Blind
                 }
                 (None, None) if site.self_relative => WriteOutcome::SelfRelative,
                 (None, None) => {
-                    metrics.unchecked_write(&table.root_name, site.reason);
+                    metrics.unchecked_write(&table.root_name, reason);
                     WriteOutcome::Unchecked
                 }
             };

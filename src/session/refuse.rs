@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Blind, TableSettings, View};
+use crate::config::OnUnparsed;
 use crate::conflict::{BlindReport, Unseen};
 use crate::observe::Cause;
 use crate::rewrite::plan::{Effect, Plan, Reason};
@@ -27,6 +28,21 @@ pub(super) fn unseen(cause: Cause) -> Unseen {
 }
 
 impl Session {
+    /// Logs, once per text, that a statement is not understood well enough to be changed. Not the text: it holds values.
+    pub(super) fn log_unparsed(&self, text: &[u8], plan: &Plan) {
+        let unchecked = plan.statements.iter().flat_map(|s| &s.unchecked);
+        let unparsed = unchecked.filter(|u| u.reason == Reason::Unparsed);
+        let mut tables: Vec<&str> = unparsed.map(|u| &*u.table).collect();
+        if tables.is_empty() || !self.shared.told.is_news(text) {
+            return;
+        }
+        tables.sort_unstable();
+        tables.dedup();
+        tracing::warn!(target: targets::REWRITE, session = self.facts.id, database = %self.facts.database,
+            tables = %tables.join(", "), reason = Reason::Unparsed.label(), length = text.len(),
+            "a statement may write protected tables, and its clauses are not certain");
+    }
+
     /// The plan with every statement that a setting refuses replaced by one that fails.
     pub(super) fn with_refusals(&self, plan: Arc<Plan>) -> Arc<Plan> {
         if !self.shared.refuses {
@@ -53,7 +69,8 @@ impl Session {
             let checked = |s: &TableSettings| s.check_delete || reason != Reason::Delete;
             view.table_by_oid(oid).is_some_and(|t| t.settings.blind == Blind::Reject && checked(&t.settings))
         };
-        refuse::refusal(statement, false, strict, true)
+        let unparsed = self.shared.settings.on_unparsed == OnUnparsed::Reject;
+        refuse::refusal(statement, unparsed, strict, true)
     }
 
     /// A point write whose table refuses blind writes is to be sent without a check: there is no guard for it, and

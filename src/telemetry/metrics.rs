@@ -226,6 +226,22 @@ impl Metrics {
         self.labelled(names::BLIND_WRITES, [table.to_owned().into(), cause.into()]).increment(1);
     }
 
+    /// Known rows that did not go with a guarded write: `staleguard_guard_overflow_total`.
+    pub fn guard_overflow(&self, table: &str, rows: u64) {
+        self.guard_rows(names::GUARD_OVERFLOW, table, rows);
+    }
+
+    /// Known rows that a guarded write did not find: `staleguard_guard_gone_total`.
+    pub fn guard_gone(&self, table: &str, rows: u64) {
+        self.guard_rows(names::GUARD_GONE, table, rows);
+    }
+
+    fn guard_rows(&self, metric: Metric, table: &str, rows: u64) {
+        if rows > 0 {
+            self.labelled(metric, [table.to_owned().into()]).increment(rows);
+        }
+    }
+
     /// A statement refused since nothing could check it; `reason` is a label of [`Reason`]:
     /// `staleguard_refused_statements_total`.
     pub fn refused_statement(&self, table: &str, reason: &str) {
