@@ -50,6 +50,8 @@ pub(crate) struct SiteGuard {
     pub blind: Option<Cause>,
     /// The text names its rows, but not in a form that is certain.
     pub uncertain: bool,
+    /// Nothing can travel: the statement has as many parameters as there may be.
+    pub no_parameter: bool,
     /// Known rows that do not travel, since there are too many.
     pub overflow: usize,
     /// An earlier write of one of the rows is on its way, and what it leaves there cannot be awaited.
@@ -299,6 +301,15 @@ impl Guards {
         self.0.iter().map(|site| site.known.clone()).collect()
     }
 
+    /// There is no room for the parameter that they need: nothing travels.
+    pub fn without_parameter(mut self) -> Self {
+        for site in &mut self.0 {
+            (site.known, site.no_parameter) = (None, true);
+            site.rows.clear();
+        }
+        self
+    }
+
     /// The text of the added parameter; `None` is NULL.
     pub fn parameter(&self) -> Option<String> {
         known::parameter(&self.known())
@@ -437,6 +448,10 @@ impl Session {
                 () => site.reason,
             };
             let outcome = match (&guard.known, guard.blind) {
+                _ if guard.no_parameter => {
+                    metrics.unchecked_write(&table.root_name, Reason::Parameters);
+                    WriteOutcome::Unchecked
+                }
                 (Some(_), _) => {
                     if guard.same_row {
                         metrics.unchecked_write(&table.root_name, reason);

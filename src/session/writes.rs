@@ -183,14 +183,14 @@ fn stance(
     if !point.predicate_allowed {
         return Stance::Unchecked(Reason::StatementTrigger);
     }
+    if let VersionSource::Hint(expected) = point.source {
+        return Stance::Checked { expected, source: Source::Hint, seen_ago: None };
+    }
     if let VersionSource::WrittenBack(operand) = &point.source
         && let Some(n) = values.int(operand)
     {
         let expected = observations.written_back(row, n, &point.sets, now).expected();
         return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
-    }
-    if let VersionSource::Hint(expected) = point.source {
-        return Stance::Checked { expected, source: Source::Hint, seen_ago: None };
     }
     match observations.expected(row, &point.sets, now) {
         Lookup::Known { version, seen_at, .. } => {

@@ -5,10 +5,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod blind;
+mod client_statements;
 mod clients;
 mod common;
+mod coverage;
 mod differential;
 mod explain;
+mod failure_modes;
 mod guard;
 mod hidden_columns;
 mod key_lists;
@@ -16,6 +19,7 @@ mod key_types;
 mod keys;
 mod lifecycle;
 mod migration;
+mod names;
 mod observations;
 mod positions;
 mod protocol;
