@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Column, Table, TableSettings, VersionType, View};
+use super::{Column, Mode, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
 
@@ -42,6 +42,9 @@ pub enum Unprotected {
     /// Column may be null or has another default.
     #[error("column \"{0}\" is not NOT NULL DEFAULT 1, left alone (`adopt = true` protects it all the same)")]
     NotOurs(String),
+    /// Its settings say so.
+    #[error("its mode is off")]
+    Off,
     /// `migrate down` has marked the column.
     #[error("column \"{0}\" is retired by `staleguard migrate down`")]
     Retired(String),
@@ -54,6 +57,8 @@ pub struct TableStatus {
     pub table: String,
     /// `None` if protected.
     pub unprotected: Option<Unprotected>,
+    /// Its mode.
+    pub mode: Mode,
     /// Protected, with this to say about it.
     pub note: Option<&'static str>,
 }
@@ -162,6 +167,10 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                 if let Some(made) = make_table(row, root, table) {
                     if made.key.is_empty() {
                         note = Some("no primary key: its writes are bumped, never checked");
+                    } else if !made.settings.ignored_columns.iter().all(|name| may_ignore(&made, name)) {
+                        note = Some(
+                            "a name of ignored_columns is no column of it, or one of its key, or the version",
+                        );
                     }
                     root_names.insert(made.oid, made.root_name.clone());
                     view.by_oid.insert(made.oid, view.tables.len());
@@ -169,7 +178,12 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                 }
             }
         }
-        statuses.push(TableStatus { table: format!("{}.{}", table.schema, table.name), unprotected, note });
+        statuses.push(TableStatus {
+            table: format!("{}.{}", table.schema, table.name),
+            unprotected,
+            mode: table.mode,
+            note,
+        });
     }
     for (schema, name, root) in views {
         if let Some(root_name) = root_names.get(&root) {
@@ -195,7 +209,8 @@ fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T, LookError> {
 /// The configured names count also where they are not protected: a statement prepared now may name a table that
 /// comes under protection later.
 fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
-    let mut words: Vec<String> = settings.iter().map(|t| t.name.clone()).collect();
+    let on = settings.iter().filter(|t| t.mode != Mode::Off);
+    let mut words: Vec<String> = on.map(|t| t.name.clone()).collect();
     words.extend(view.tables.iter().map(|t| t.name.to_string()));
     words.extend(view.views.iter().map(|(_, name, _)| name.to_string()));
     words.sort();
@@ -205,6 +220,9 @@ fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
 
 fn judge(root: Option<&TableRow>, table: &TableSettings) -> Option<Unprotected> {
     let column = || table.version_column.clone();
+    if table.mode == Mode::Off {
+        return Some(Unprotected::Off);
+    }
     let Some(root) = root else { return Some(Unprotected::Missing) };
     if !matches!(root.kind.as_str(), "r" | "p") {
         return Some(Unprotected::Kind(root.kind.clone()));
@@ -227,6 +245,11 @@ fn judge(root: Option<&TableRow>, table: &TableSettings) -> Option<Unprotected> 
 fn is_one(default: &str) -> bool {
     default == "1"
         || default.strip_prefix("'1'::").is_some_and(|t| matches!(t, "bigint" | "smallint" | "integer"))
+}
+
+fn may_ignore(table: &Table, name: &str) -> bool {
+    let position = table.columns.iter().position(|c| &*c.name == name);
+    position.is_some_and(|i| i != table.version && !table.key.contains(&i))
 }
 
 fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSettings>) -> Option<Table> {
@@ -259,6 +282,8 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         .collect();
     let key: Vec<usize> =
         root_key.iter().filter_map(|n| columns.iter().position(|c| &*c.name == *n)).collect();
+    let is_ignored = |c: &&Column| settings.ignored_columns.iter().any(|name| **name == *c.name);
+    let ignored = columns.iter().filter(is_ignored).map(|c| c.slot).collect();
     Some(Table {
         oid: row.oid,
         root_oid: root.oid,
@@ -277,7 +302,7 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,
         may_write: row.may_write.unwrap_or(false),
-        ignored: Default::default(),
+        ignored,
         settings: settings.clone(),
     })
 }

@@ -31,6 +31,15 @@ impl VersionType {
         }
     }
 
+    /// The lowest value, which no version has.
+    pub fn lowest(self) -> i64 {
+        match self {
+            Self::Int2 => i16::MIN.into(),
+            Self::Int4 => i32::MIN.into(),
+            Self::Int8 => i64::MIN,
+        }
+    }
+
     /// The type's OID in `pg_type`.
     pub fn oid(self) -> u32 {
         match self {
@@ -119,6 +128,39 @@ impl Table {
     }
 }
 
+/// What the proxy does with the statements of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Checks writes and bumps versions.
+    #[default]
+    Enforce,
+    /// Bumps versions, and reports what `Enforce` would have refused.
+    Observe,
+    /// Leaves its statements alone, as if the table was not configured.
+    Off,
+}
+
+impl Mode {
+    /// Its name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What becomes of a blind write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Blind {
+    /// It lands, bumps the version, and is counted.
+    #[default]
+    Allow,
+    /// It is refused: who writes a row must have read it.
+    Reject,
+}
+
 /// What a write of an observed row that is gone answers in the predicate form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -169,6 +211,14 @@ pub struct TableSettings {
     pub version_type: VersionType,
     /// Protect although the column is not `NOT NULL DEFAULT 1`.
     pub adopt: bool,
+    /// See [`Mode`].
+    pub mode: Mode,
+    /// See [`Blind`].
+    pub blind: Blind,
+    /// A DELETE is checked; false: it passes, counted.
+    pub check_delete: bool,
+    /// Columns whose change, if nothing else is changed, is nobody's loss.
+    pub ignored_columns: Vec<String>,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].

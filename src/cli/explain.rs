@@ -298,8 +298,9 @@ fn site_sentence(site: &GuardSite) -> String {
     if !site.takes_guard() {
         return "bumped, not checked: its key is of a type that is not compared.".into();
     }
+    let others = if site.is_strict() { "fail it too" } else { "pass" };
     format!(
-        "{bumped}checked row by row in the guard form, since {why}: a row that has another version than the session has seen makes the server fail the statement; rows that it has not seen pass."
+        "{bumped}checked row by row in the guard form, since {why}: a row that has another version than the session has seen makes the server fail the statement; rows that it has not seen {others}."
     )
 }
 
@@ -308,6 +309,9 @@ fn reason_sentence(reason: Reason) -> &'static str {
         Reason::SetWrite => "bumped, not checked: it does not name its rows by primary key.",
         Reason::SeveralRows => "bumped, not checked: it names several rows.",
         Reason::Batch => "bumped, not checked: other statements stand beside it.",
+        Reason::SameRowInQuery => {
+            "bumped, not checked: an earlier statement of the Query writes the same row."
+        }
         Reason::OnConflict => "bumped where the row exists, not checked: INSERT .. ON CONFLICT DO UPDATE.",
         Reason::Merge => "bumped, not checked: MERGE.",
         Reason::Delete => "not checked: DELETE.",

@@ -215,8 +215,9 @@ impl Observations {
         });
     }
 
-    /// Up to `limit` rows of a table of which something is held, the ones last used first.
-    pub fn known_rows(&self, table: u32, limit: usize) -> Vec<RowKey> {
+    /// Up to `limit` rows of a table of which something is held, the ones last used first, and how many there are
+    /// beyond.
+    pub fn known_rows(&self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
         self.store.of_table(table, limit)
     }
 

@@ -159,9 +159,10 @@ impl Store {
     }
 
     /// Rows of a table that are held, the ones last used first; a walk over all, for the rare statements that need it.
-    pub(super) fn of_table(&self, table: u32, limit: usize) -> Vec<RowKey> {
-        let of_table = self.rows.iter().rev().filter(|(key, _)| key.table == table);
-        of_table.take(limit).map(|(key, _)| key.clone()).collect()
+    pub(super) fn of_table(&self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
+        let mut of_table = self.rows.iter().rev().filter(|(key, _)| key.table == table);
+        let rows = of_table.by_ref().take(limit).map(|(key, _)| key.clone()).collect();
+        (rows, of_table.filter(|(_, entry)| matches!(entry.known, Known::Seen(_))).count())
     }
 
     /// Drops everything and its memory. Cursors opened before own write number `own` teach nothing new.

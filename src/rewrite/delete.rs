@@ -53,10 +53,11 @@ impl Statement<'_> {
             sets: ColumnSet::new(),
             self_relative: false,
             moves_key: false,
+            bare: delete.using.is_none() && condition.as_ref().is_some_and(|c| c.is_bare()),
             source: version.map_or(VersionSource::Observed, VersionSource::InPredicate),
             reason: match self.reason(place) {
-                Some(reason) => reason,
-                None => Reason::Delete,
+                Some(reason) if table.settings.check_delete => reason,
+                _ => Reason::Delete,
             },
             verb: Verb::Delete,
             slot: Slot::Nothing,

@@ -14,6 +14,9 @@
 //! names columns of the row, or planning would fold it and raise always. Rows that are not in the JSON text pass: the
 //! COALESCE compares the version with itself.
 //!
+//! Where blind writes are refused, the COALESCE is missing from a literal (`t.version = NULL` raises); from a parameter
+//! it lets rows pass only if no versions were sent at all, as with the predicate form.
+//!
 //! Where writes of the same row in this transaction may be in flight, a version above the expected one passes too, if
 //! it is not above what those writes can have left and the row's present state is this transaction's (`xmin`).
 
@@ -36,9 +39,15 @@ pub(super) enum Json<'a> {
     },
 }
 
-/// The guard of a site. `marker` begins the text that the server cannot read as a number. `None` if the table's
-/// columns are not as the plan says.
-pub(super) fn guard(site: &GuardSite, json: Json<'_>, own_writes: bool, marker: &str) -> Option<Guard> {
+/// The guard of a site. `strict`: rows that are not in the JSON text raise as well. `marker` begins the text that the
+/// server cannot read as a number. `None` if the table's columns are not as the plan says.
+pub(super) fn guard(
+    site: &GuardSite,
+    json: Json<'_>,
+    strict: bool,
+    own_writes: bool,
+    marker: &str,
+) -> Option<Guard> {
     let version = version_of(site)?;
     let ty = site.table.version_type.sql_name();
     let columns: Vec<(String, KeyType)> = site
@@ -61,7 +70,16 @@ pub(super) fn guard(site: &GuardSite, json: Json<'_>, own_writes: bool, marker: 
         };
         format!("({known} OPERATOR(pg_catalog.#>>) ARRAY[{first}'{part}'{keys}])::pg_catalog.{ty}")
     };
-    let mut holds = format!("{version} OPERATOR(pg_catalog.=) COALESCE({}, {version})", at(EXPECTED));
+    let others = match json {
+        Json::Param { number, .. } if strict => {
+            Some(format!("CASE WHEN ${number}::pg_catalog.jsonb IS NULL THEN {version} END"))
+        }
+        Json::Literal(_) if strict => None,
+        _ => Some(version.clone()),
+    };
+    let expected = at(EXPECTED);
+    let expected = others.map_or(expected.clone(), |others| format!("COALESCE({expected}, {others})"));
+    let mut holds = format!("{version} OPERATOR(pg_catalog.=) {expected}");
     if own_writes {
         let (from, to) = (at(EXPECTED), at(HIGHEST));
         let xmin = format!("{}.xmin", site.reference);

@@ -67,6 +67,7 @@ fn merged(table: &Arc<Table>, written: &Written<'_>, list: SetList, place: Optio
         sets: list.sets,
         self_relative: list.self_relative,
         moves_key: list.moves_key,
+        bare: false,
         source: VersionSource::Observed,
         reason: place.unwrap_or(Reason::Merge),
         verb: Verb::Merge,

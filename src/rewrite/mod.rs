@@ -3,13 +3,15 @@
 //! A text is tokenised once ([`crate::sql::lexer`]), split into statements, and each statement is read by its
 //! verb: what it writes ([`update`], [`on_conflict`], [`merge`], [`delete`], [`nested`]), what its result may
 //! teach ([`teach`], [`hidden_columns`]) and what its completion does to the session ([`effect`]). The plan names
-//! byte offsets; [`render`] puts the pieces in, with or without an expected version.
+//! byte offsets; [`render`] puts the pieces in, with or without an expected version. What a setting does not let pass
+//! unchecked, [`refuse`] replaces by a statement that fails.
 
 pub mod cache;
 mod choice;
 pub mod guard;
 pub mod known;
 pub mod plan;
+pub mod refuse;
 pub mod render;
 pub mod site;
 

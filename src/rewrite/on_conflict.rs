@@ -12,7 +12,7 @@
 
 use super::Context;
 use super::increment;
-use super::plan::{GuardSite, Operand, Reason, Verb, VersionSource};
+use super::plan::{GuardSite, Operand, Reason, ResultKind, Verb, VersionSource};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
@@ -43,7 +43,13 @@ impl Statement<'_> {
             _ if !table.may_write => Reason::Privilege,
             None => Reason::Encoding,
             Some(written) => match increment::set_list(code, self.ctx.lex, &written, set, false) {
-                Some(list) if list.only_ignored => return,
+                Some(list) if list.only_ignored => {
+                    if place == Place::Main {
+                        // What it updates it leaves as somebody else has left it.
+                        self.out.result = ResultKind::Read;
+                    }
+                    return;
+                }
                 Some(list) => {
                     let certain_keys = conflicts_on_key(code, &insert, table);
                     let keys_stay = !list.moves_key || certain_keys && key_is_excluded(code, &insert, table);
@@ -64,6 +70,7 @@ impl Statement<'_> {
                             sets: list.sets,
                             self_relative: list.self_relative,
                             moves_key: !keys_stay,
+                            bare: false,
                             source,
                             reason: self.reason(place).unwrap_or(Reason::OnConflict),
                             verb: Verb::Upsert,

@@ -254,7 +254,15 @@ impl PointWrite {
     /// True if an expected version is to be added to the condition: the application does not guard itself, and
     /// the write could overwrite another's change.
     pub fn takes_check(&self) -> bool {
-        self.predicate_allowed && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
+        self.predicate_allowed
+            && self.is_checked()
+            && !self.self_relative
+            && !matches!(self.source, VersionSource::InPredicate(_))
+    }
+
+    /// False for a DELETE from a table that does not have them checked.
+    pub fn is_checked(&self) -> bool {
+        self.verb != Verb::Delete || self.table.settings.check_delete
     }
 }
 
@@ -278,6 +286,8 @@ pub enum Reason {
     SeveralRows,
     /// Another statement in the same Query or cycle.
     Batch,
+    /// A row that an earlier write of the same Query has on its way, whose outcome cannot be awaited.
+    SameRowInQuery,
     /// INSERT .. ON CONFLICT DO UPDATE.
     OnConflict,
     /// MERGE.
@@ -321,6 +331,7 @@ impl Reason {
             Self::SetWrite => "set_write",
             Self::SeveralRows => "several_rows",
             Self::Batch => "batch",
+            Self::SameRowInQuery => "same_row_in_query",
             Self::OnConflict => "on_conflict",
             Self::Merge => "merge",
             Self::Delete => "delete",

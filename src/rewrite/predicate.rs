@@ -143,6 +143,15 @@ impl Condition {
         Some(out.into())
     }
 
+    /// It names rows, and asks nothing else.
+    pub fn is_bare(&self) -> bool {
+        match &self.rows {
+            Rows::One(_) => self.parts.len() == self.key_parts.len(),
+            Rows::Several(keys) => !keys.is_empty() && self.parts.len() == 1,
+            Rows::Unnamed(_) => false,
+        }
+    }
+
     /// What the condition asks beside key and version.
     pub fn rest(&self, code: Code<'_>, written: &Written<'_>) -> Rest {
         let mut out = String::new();

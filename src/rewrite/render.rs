@@ -48,7 +48,8 @@ pub fn render_query(plan: &Plan, text: &[u8], checks: &[Checks<'_>], nonce: &str
             let known = checks.guards.get(s).and_then(Option::as_ref).filter(|k| !k.is_empty());
             let guard = known.filter(|_| site.takes_guard()).and_then(|known| {
                 let json = guard::Json::Literal(&known.to_json());
-                guard::guard(site, json, known.accepts_own(), &guard::marker(nonce, n, s))
+                let (strict, own_writes) = (known.refuses_others(), known.accepts_own());
+                guard::guard(site, json, strict, own_writes, &guard::marker(nonce, n, s))
             });
             edits.extend(increment(site, guard.as_ref())?);
         }
@@ -70,7 +71,7 @@ pub fn render_parse(plan: &Plan, text: &[u8], params: HiddenParams, nonce: &str)
         for (s, site) in statement.sites.iter().enumerate() {
             let guard = (params.known > 0 && site.takes_guard()).then(|| {
                 let json = guard::Json::Param { number: params.known, site: s };
-                guard::guard(site, json, params.own_writes, &guard::marker(nonce, n, s))
+                guard::guard(site, json, site.is_strict(), params.own_writes, &guard::marker(nonce, n, s))
             });
             edits.extend(increment(site, guard.flatten().as_ref())?);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plan::{Operand, Reason, VersionSource};
-use crate::catalog::{Table, VersionType};
+use crate::catalog::{Blind, Table, VersionType};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::KeyType;
 use crate::sql::splice::Edit;
@@ -36,6 +36,8 @@ pub struct GuardSite {
     pub self_relative: bool,
     /// It sets a key column: rows leave the keys named, and what lives under which key is not certain.
     pub moves_key: bool,
+    /// The condition asks nothing beside the keys: a row that it names and does not find is gone.
+    pub bare: bool,
     /// Where the expected version comes from; beside `Observed` only where `keys` names one row.
     pub source: VersionSource,
     /// Why the predicate form does not fit; for the site of a [`super::plan::PointWrite`], why it would not fit
@@ -52,10 +54,23 @@ pub struct GuardSite {
 }
 
 impl GuardSite {
+    /// Rows that nobody has seen are refused: the guard lets only rows pass whose version goes with it.
+    pub fn is_strict(&self) -> bool {
+        self.table.settings.blind == Blind::Reject && self.is_checked()
+    }
+
+    /// False for a DELETE from a table that does not have them checked.
+    pub fn is_checked(&self) -> bool {
+        self.verb != Verb::Delete || self.table.settings.check_delete
+    }
+
     /// True if a guard may be put in: the application does not guard itself, the write could overwrite another's
     /// change, and the rows' keys can be compared.
     pub fn takes_guard(&self) -> bool {
-        self.guardable && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
+        self.guardable
+            && self.is_checked()
+            && !self.self_relative
+            && !matches!(self.source, VersionSource::InPredicate(_))
     }
 
     /// The text names one row by its key.

@@ -174,6 +174,16 @@ impl<'a> Statement<'a> {
         self.written_rows(list, target, table, ResultKind::Written);
     }
 
+    /// The RETURNING of an UPDATE of ignored columns alone: the row as somebody else has left it.
+    pub fn returning_unchanged(
+        &mut self,
+        list: Option<Range<usize>>,
+        target: &Relation,
+        table: &'a Arc<Table>,
+    ) {
+        self.written_rows(list, target, table, ResultKind::Read);
+    }
+
     /// The RETURNING of a DELETE that is the statement.
     pub fn deleted(&mut self, list: Option<Range<usize>>, target: &Relation, table: &'a Arc<Table>) {
         self.written_rows(list, target, table, ResultKind::Deleted);
@@ -196,7 +206,7 @@ impl<'a> Statement<'a> {
             return;
         }
         let sources = [Source::new(table, target)];
-        self.show(list, &sources, kind == ResultKind::Written, &[table]);
+        self.show(list, &sources, kind != ResultKind::Deleted, &[table]);
     }
 
     /// Effects that more than one rule may find; the first one stays.

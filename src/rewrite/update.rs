@@ -48,7 +48,7 @@ impl<'a> Statement<'a> {
         };
         if list.only_ignored {
             if place == Place::Main {
-                self.returning(update.returning, &update.target, table);
+                self.returning_unchanged(update.returning, &update.target, table);
             }
             return;
         }
@@ -81,6 +81,7 @@ impl<'a> Statement<'a> {
             sets: list.sets,
             self_relative: list.self_relative,
             moves_key: list.moves_key,
+            bare: update.from.is_none() && condition.as_ref().is_some_and(|c| c.is_bare()),
             source,
             reason,
             verb: Verb::Update,

@@ -347,7 +347,11 @@ impl Session {
         let view = self.view_arc()?;
         match view.prefilter.interest(text) {
             Interest::None => None,
-            interest => Some((self.shared.plans.plan(text, &view, self.lex), interest)),
+            interest => {
+                let plan = self.shared.plans.plan(text, &view, self.lex);
+                self.log_unparsed(text, &plan);
+                Some((self.with_refusals(plan), interest))
+            }
         }
     }
 
@@ -408,6 +412,11 @@ impl Session {
             guarded = write.is_checked();
             checks.version = write.predicate();
         }
+        let refusal = write.as_ref().and_then(|write| self.refuses(write));
+        let (plan, write) = match refusal {
+            Some(refusal) => (Arc::new(plan.refusing(0, &refusal, &self.nonce)), None),
+            None => (plan, write),
+        };
         let (guards, unsettled) = self.decide_query(&plan, write.as_ref());
         if unsettled && !self.queue.is_empty() {
             self.drain(out);
@@ -473,6 +482,7 @@ impl Session {
                     },
                     place,
                     own_writes: !self.subtransaction,
+                    max_rows: self.shared.settings.guard_max_rows,
                     now: self.now(),
                 };
                 let (made, waits) =

@@ -10,6 +10,7 @@ use super::client::{Lane, undo_detail};
 use super::cursors::{Cursor, OpenCursors, Shows};
 use super::guards::{self, Guards, Scene};
 use super::look::Viewed;
+use super::own::OWN_NAME;
 use super::prepared::{Portal, Prepared};
 use super::put;
 use super::queue::Kind;
@@ -268,7 +269,15 @@ impl Session {
         let visible = portal.result_formats.len();
         let hidden = portal.hidden();
         let columns = (hidden > 0).then_some((visible, hidden));
+        let refusal = write.as_ref().and_then(|write| self.refuses(write));
         let bytes = out.as_bytes_mut();
+        if let Some(refusal) = refusal {
+            // Its error is the Bind's.
+            put(build::parse(bytes, OWN_NAME, refusal.text(&self.nonce).as_bytes(), &[]));
+            let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
+            self.expect(Kind::Bind, Detail::Bind(portal, undo));
+            return false;
+        }
         // More formats than a frame can name are the client's mistake, which the server has words for.
         put(edit::bind_with(bytes, bind, &params, columns) || edit::bind_with(bytes, bind, &params, None));
         *portal.write.borrow_mut() = write;
@@ -289,6 +298,7 @@ impl Session {
             },
             place: self.place(),
             own_writes: !self.subtransaction && prepared.params.own_writes,
+            max_rows: self.shared.settings.guard_max_rows,
             now: self.now(),
         };
         match prepared.statement() {

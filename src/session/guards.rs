@@ -13,10 +13,11 @@ use smallvec::SmallVec;
 use super::cursors::{OpenCursors, Standing};
 use super::prepared::Portal;
 use super::put;
+use super::refuse::unseen;
 use super::server::Fate;
 use super::state::Session;
 use super::writes::{Values, Write};
-use crate::conflict::{ConflictEvent, ConflictReport, Connection, Source};
+use crate::conflict::{BlindReport, ConflictEvent, ConflictReport, Connection, Source, Unseen, ascii_fields};
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::guard::parse_raise;
 use crate::rewrite::known::{self, Known};
@@ -28,14 +29,10 @@ use crate::wire::buffer::Out;
 use crate::wire::build;
 use crate::wire::read::{read_error_fields, rows_of_tag};
 
-/// At most this many known rows travel with one statement.
-pub(crate) const MAX_ROWS: usize = 1_000;
-
 /// One row whose version travels.
 #[derive(Debug)]
 pub(crate) struct GuardedRow {
     pub row: RowKey,
-    pub key: Vec<Box<str>>,
     pub expected: i64,
     pub source: Source,
     pub seen_ago: Option<Duration>,
@@ -54,12 +51,23 @@ pub(crate) struct SiteGuard {
     pub blind: Option<Cause>,
     /// The text names its rows, but not in a form that is certain.
     pub uncertain: bool,
-    /// More rows are known than travel.
-    pub overflows: bool,
     /// Nothing can travel: the statement has as many parameters as there may be.
     pub no_parameter: bool,
+    /// Known rows that do not travel, since there are too many.
+    pub overflow: usize,
+    /// An earlier write of one of the rows is on its way, and what it leaves there cannot be awaited.
+    pub same_row: bool,
     /// It stands on a cursor whose rows are known by what it has shown.
     pub by_cursor: bool,
+}
+
+impl SiteGuard {
+    /// Rows that the site names, all of them known, and a completed write of this many rows did not find.
+    fn gone(&self, site: &GuardSite, rows: Option<u64>) -> u64 {
+        let named = self.named.as_ref().filter(|n| n.len() == self.rows.len()).map_or(0, Vec::len);
+        let certain = site.bare && site.verb == Verb::Update && !site.table.row_security;
+        rows.filter(|_| certain).map_or(0, |rows| (named as u64).saturating_sub(rows))
+    }
 }
 
 /// The guards of one statement, by site.
@@ -139,6 +147,8 @@ pub(crate) struct Scene<'a> {
     pub place: Place,
     /// Versions that this very transaction left may be told by xmin (not behind a savepoint).
     pub own_writes: bool,
+    /// At most this many known rows travel with a site.
+    pub max_rows: usize,
     pub now: Instant,
 }
 
@@ -161,22 +171,30 @@ pub(crate) fn decide(
             guard.named = named;
             return guard;
         }
-        match scene.open.standing(site) {
+        let mut known = Known::new();
+        known.refuse_others(site.is_strict());
+        let standing = scene.open.standing(site);
+        match standing {
             Standing::Known => guard.by_cursor = site.cursor.is_some(),
-            Standing::Unknown => return guard,
+            Standing::Unknown if known.is_empty() => return guard,
+            Standing::Unknown => {}
             Standing::Unsettled => {
                 unsettled = true;
                 return guard;
             }
         }
         let rows: Cow<'_, [RowKey]> = match (&named, scene.open.position(site)) {
+            _ if matches!(standing, Standing::Unknown) => Cow::default(),
             (Some(rows), _) => rows.into(),
             (None, Some(row)) => vec![row].into(),
             // Rows that are not named, or not in a form that is certain, may be any. The guard is evaluated for rows
             // that the statement finds, and compares their keys in the server: more than those do no harm in it.
-            (None, None) => observations.known_rows(site.table.root_oid, MAX_ROWS + 1).into(),
+            (None, None) => {
+                let (rows, more) = observations.known_rows(site.table.root_oid, scene.max_rows);
+                guard.overflow = more;
+                rows.into()
+            }
         };
-        let mut known = Known::new();
         for row in rows.iter() {
             let (expected, source, seen_ago) = match lookup(site, row, scene, observations) {
                 Ok(found) => found,
@@ -185,9 +203,9 @@ pub(crate) fn decide(
                     continue;
                 }
             };
-            if guard.rows.len() == MAX_ROWS {
-                guard.overflows = true;
-                break;
+            if guard.rows.len() == scene.max_rows {
+                guard.overflow += 1;
+                continue;
             }
             let Some(key) = split_key(row, site) else { continue };
             match in_flight.earlier(Some(row), site.table.root_oid, scene.place) {
@@ -196,12 +214,17 @@ pub(crate) fn decide(
                     known.accept_own(&key, expected.saturating_add(count));
                 }
                 Earlier::Own(_) | Earlier::Unsettled => {
-                    unsettled = true;
+                    guard.same_row = true;
                     continue;
                 }
             }
             known.expect(&key, expected);
-            guard.rows.push(GuardedRow { row: row.clone(), key, expected, source, seen_ago });
+            guard.rows.push(GuardedRow { row: row.clone(), expected, source, seen_ago });
+        }
+        unsettled |= guard.same_row;
+        if guard.same_row && named.is_some() && guard.blind.is_none() {
+            // Every row named has been seen: the ones that an own write has on its way need not go along.
+            known.refuse_others(false);
         }
         drop(rows);
         guard.known = (!known.is_empty()).then_some(known);
@@ -296,7 +319,7 @@ impl Guards {
     /// There is no room for the parameter that they need: nothing travels.
     pub fn without_parameter(mut self) -> Self {
         for site in &mut self.0 {
-            (site.known, site.overflows, site.no_parameter) = (None, false, true);
+            (site.known, site.overflow, site.no_parameter) = (None, 0, true);
             site.rows.clear();
         }
         self
@@ -337,53 +360,78 @@ impl Session {
         client: &mut Out,
     ) -> Option<Fate> {
         let fields = read_error_fields(body).filter(|f| f.sqlstate() == Some(b"22P02"))?;
-        let message = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok())?;
-        let raised = parse_raise(message, &self.nonce)?;
+        // In the language of the server and the encoding of the client; our part of it is ASCII.
+        let message = String::from_utf8_lossy(fields.get(b'M')?);
+        let raised = parse_raise(&message, &self.nonce)?;
         let site = plan.statements.get(raised.statement)?.sites.get(raised.site)?;
         let guard = guards.get(raised.statement)?.as_ref()?.0.get(raised.site)?;
         let key = join_key(&raised.key);
-        let row = guard.rows.iter().find(|r| r.row.key == key)?;
+        let row = guard.rows.iter().find(|r| r.row.key == key);
+        if row.is_none() && !site.is_strict() {
+            return None;
+        }
         let table = &site.table;
         let report = ConflictReport {
             entity: table.entity.to_string(),
-            entity_id: row.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
+            entity_id: raised.key.join(","),
             schema: table.schema.to_string(),
             table: table.name.to_string(),
             version_column: table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
-            expected: row.expected,
+            expected: row.map_or(0, |r| r.expected),
             actual: Some(raised.actual),
             current_state: None,
             scope: "connection",
-            seen_ago: row.seen_ago,
-            source: row.source,
+            seen_ago: row.and_then(|r| r.seen_ago),
+            source: row.map_or(Source::Nobody, |r| r.source),
             sqlstate: self.shared.settings.conflict.sqlstate.clone(),
         };
-        let key = row.row.clone();
-        self.tell(&report, client);
         let now = self.now();
-        self.observations.refused(&key, now);
+        match row.map(|r| r.row.clone()) {
+            Some(row) => {
+                self.tell(&report, client);
+                self.observations.refused(&row, now);
+            }
+            None => {
+                let row = RowKey::new(table.root_oid, key);
+                let unseen = match self.observations.expected(&row, &site.sets, now) {
+                    _ if site.reason == Reason::CurrentOf => Unseen::Cursor,
+                    Lookup::Known { .. } => Unseen::Overflow,
+                    Lookup::Unknown(cause) => unseen(cause),
+                };
+                self.tell_blind(BlindReport { row: report, unseen }, client);
+            }
+        }
         self.errored = true;
         Some(Fate::Gone)
     }
 
     /// Sends the conflict error, counts and logs it.
     pub fn tell(&mut self, report: &ConflictReport, client: &mut Out) {
-        let fields = match self.lex.encoding {
-            Encoding::Utf8 => report.fields(),
-            _ => report.ascii_fields(),
-        };
-        put(build::error_response(client.as_bytes_mut(), &fields));
+        self.put_error(report.fields(), client);
         self.shared.metrics.conflict(&report.entity);
         self.shared.metrics.write(&report.entity, WriteOutcome::Conflict);
         let client_address = self.facts.peer.to_string();
-        let connection = Connection {
+        ConflictEvent { report, connection: self.connection(&client_address), user_id: None }.emit();
+    }
+
+    /// Sends an error of the proxy's own words.
+    pub(super) fn put_error(&self, fields: Vec<(u8, String)>, client: &mut Out) {
+        let fields = match self.lex.encoding {
+            Encoding::Utf8 => fields,
+            _ => ascii_fields(fields),
+        };
+        put(build::error_response(client.as_bytes_mut(), &fields));
+    }
+
+    /// Who is connected, for the log.
+    pub(super) fn connection<'a>(&'a self, client: &'a str) -> Connection<'a> {
+        Connection {
             session: self.facts.id,
             database: &self.facts.database,
             role: &self.facts.user,
             application: &self.facts.application_name,
-            client: &client_address,
-        };
-        ConflictEvent { report, connection, user_id: None }.emit();
+            client,
+        }
     }
 
     /// A statement with guards has completed: what its writes mean for what is known.
@@ -403,28 +451,43 @@ impl Session {
                 self.settle_current_of(site, cursor, guard, rows, taught.contains(&table.root_oid));
                 continue;
             }
+            metrics.guard_gone(&table.root_name, guard.gone(site, rows));
             if rows == Some(0) {
                 metrics.write(&table.entity, WriteOutcome::PassedZero);
                 continue;
             }
+            if guard.rows.is_empty() && guard.known.as_ref().is_some_and(Known::refuses_others) {
+                // Any row that it found would have been refused.
+                continue;
+            }
+            metrics.guard_overflow(&table.root_name, guard.overflow as u64);
+            let reason = match () {
+                () if guard.same_row => Reason::SameRowInQuery,
+                () if guard.uncertain => Reason::UnknownKey,
+                () => site.reason,
+            };
             let outcome = match (&guard.known, guard.blind) {
                 _ if guard.no_parameter && !site.self_relative => {
                     metrics.unchecked_write(&table.root_name, Reason::Parameters);
                     WriteOutcome::Unchecked
                 }
-                (Some(_), _) => WriteOutcome::Checked,
+                (Some(_), _) => {
+                    if guard.same_row {
+                        metrics.unchecked_write(&table.root_name, reason);
+                    }
+                    WriteOutcome::Checked
+                }
                 (None, Some(cause)) => {
                     metrics.blind_write(&table.root_name, cause.label());
                     WriteOutcome::Blind
                 }
                 (None, None) if site.self_relative => WriteOutcome::SelfRelative,
                 (None, None) => {
-                    let reason = if guard.uncertain { Reason::UnknownKey } else { site.reason };
                     metrics.unchecked_write(&table.root_name, reason);
                     WriteOutcome::Unchecked
                 }
             };
-            if guard.overflows {
+            if guard.overflow > 0 {
                 metrics.unchecked_write(&table.root_name, Reason::GuardOverflow);
             }
             metrics.write(&table.entity, outcome);

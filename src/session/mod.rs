@@ -27,6 +27,7 @@ mod measure;
 mod own;
 mod prepared;
 pub mod queue;
+mod refuse;
 mod relay;
 mod results;
 mod server;

@@ -389,7 +389,7 @@ impl Session {
                 WriteOutcome::Checked
             }
             (_, 0) => WriteOutcome::PassedZero,
-            (Stance::Blind(cause), _) => {
+            (Stance::Blind(cause) | Stance::Refused(cause), _) => {
                 metrics.blind_write(&point.table.root_name, cause.label());
                 WriteOutcome::Blind
             }
@@ -409,6 +409,7 @@ impl Session {
         let shown = done.taught.contains(&point.table.root_oid);
         if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
             match &write.row {
+                Some(row) if point.verb == Verb::Delete => self.observations.deleted(row, now),
                 Some(row) => self.observations.wrote_unchecked(row, now),
                 None => self.observations.forget_table(point.table.root_oid),
             }

@@ -123,7 +123,11 @@ impl Session {
             return self.ready(frame, body, client, server);
         }
         let own = self.queue.head().is_some_and(|h| h.detail.is_own());
-        let fate = if own { self.own_frame(tag, body) } else { self.head_frame(tag, body, client) };
+        let fate = match () {
+            () if tag == back::ERROR && self.told_refusal(body, client) => Fate::Gone,
+            () if own => self.own_frame(tag, body),
+            () => self.head_frame(tag, body, client),
+        };
         match self.queue.reply(tag) {
             Reply::Async | Reply::Part => {}
             Reply::End(entry) => self.answered(entry, client, server),
@@ -212,6 +216,8 @@ impl Session {
     fn drained(&mut self) {
         if self.wait == Some(Wait::Drain) && self.queue.is_empty() {
             self.wait = None;
+            // Also inside a cycle: what its writes have left is known now.
+            self.in_flight.clear();
         }
     }
 

@@ -8,10 +8,11 @@ use bytes::Bytes;
 
 use super::own::{Exchange, Own, OwnStatement, Value};
 use super::put;
+use super::refuse::unseen;
 use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
-use crate::conflict::{self, ConflictReport, Probed, ZeroRows};
+use crate::conflict::{self, BlindReport, ConflictReport, Probed, Source, ZeroRows};
 use crate::rewrite::plan::{Rest, Verb};
 use crate::sql::ident::quote_ident;
 use crate::sql::keys::KeyType;
@@ -129,6 +130,7 @@ impl Session {
             row_security: point.table.row_security,
             deleted_by_us,
             is_delete: point.verb == Verb::Delete,
+            blind: verdict.write.is_refused(),
         });
         match decision {
             conflict::Verdict::Pass(reason) => {
@@ -136,7 +138,8 @@ impl Session {
                 self.pass_zero(client);
             }
             conflict::Verdict::Conflict { actual } => {
-                self.shared.metrics.zero_row_probe("conflict");
+                let blind = verdict.write.is_refused();
+                self.shared.metrics.zero_row_probe(if blind { "blind" } else { "conflict" });
                 if verdict.write.reports_only() {
                     self.shared.metrics.conflict(&point.table.entity);
                     return self.pass_zero(client);
@@ -199,7 +202,11 @@ impl Session {
     fn told(&mut self, state: Option<String>, client: &mut Out) {
         let Some(verdict) = self.verdict.take() else { return };
         let Some(point) = verdict.write.point() else { return };
-        let Stance::Checked { expected, source, seen_ago } = verdict.write.stance else { return };
+        let (expected, source, seen_ago) = match verdict.write.stance {
+            Stance::Checked { expected, source, seen_ago } => (expected, source, seen_ago),
+            Stance::Refused(_) => (0, Source::Nobody, None),
+            _ => return,
+        };
         let report = ConflictReport {
             entity: point.table.entity.to_string(),
             entity_id: verdict.write.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
@@ -214,7 +221,12 @@ impl Session {
             source,
             sqlstate: self.shared.settings.conflict.sqlstate.clone(),
         };
-        self.tell(&report, client);
+        match verdict.write.stance {
+            Stance::Refused(cause) => {
+                self.tell_blind(BlindReport { row: report, unseen: unseen(cause) }, client)
+            }
+            _ => self.tell(&report, client),
+        }
         put(build::ready(client.as_bytes_mut(), self.status));
         let now = self.now();
         if let Some(row) = &verdict.write.row {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::catalog::Blind;
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Verb, VersionSource};
@@ -27,6 +28,9 @@ pub(crate) enum Stance {
     Checked { expected: i64, source: Source, seen_ago: Option<Duration> },
     /// Nobody knows what it is based on.
     Blind(Cause),
+    /// Likewise, and the table refuses that: it is sent with a version that no row has, and refused if the row is
+    /// there.
+    Refused(Cause),
     /// It cannot overwrite anyone's change.
     SelfRelative,
     /// The app guards itself; zero rows pass, and are counted where they are a conflict.
@@ -164,12 +168,16 @@ fn stance(
     if point.self_relative {
         return Stance::SelfRelative;
     }
+    if !point.is_checked() {
+        return Stance::Unchecked(Reason::Delete);
+    }
     if allowed.is_err() {
         return Stance::Guarded;
     }
+    let strict = point.table.settings.blind == Blind::Reject;
     let Some(row) = row else {
         // Its guard compares keys in the server, whatever form they have here.
-        let guarded = point.verb == Verb::Update;
+        let guarded = strict || point.verb == Verb::Update;
         return if guarded { Stance::Guarded } else { Stance::Unchecked(Reason::UnknownKey) };
     };
     if !point.predicate_allowed {
@@ -189,6 +197,7 @@ fn stance(
             let seen_ago = Some(now.saturating_duration_since(seen_at));
             Stance::Checked { expected: version, source: Source::Observed, seen_ago }
         }
+        Lookup::Unknown(cause) if strict => Stance::Refused(cause),
         Lookup::Unknown(cause) => Stance::Blind(cause),
     }
 }
@@ -204,8 +213,14 @@ impl Write {
         match self.stance {
             Stance::Checked { expected, .. } => Some(expected),
             Stance::Explicit { expected } => expected,
+            Stance::Refused(_) => self.point().map(|p| p.table.version_type.lowest()),
             _ => None,
         }
+    }
+
+    /// It is refused if the row is there.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.stance, Stance::Refused(_))
     }
 
     /// The version that goes into a predicate of ours.
@@ -213,6 +228,7 @@ impl Write {
         match self.stance {
             Stance::Checked { source: Source::Predicate, .. } => None,
             Stance::Checked { expected, .. } => Some(expected),
+            Stance::Refused(_) => self.expected(),
             _ => None,
         }
     }

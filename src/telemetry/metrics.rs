@@ -26,19 +26,22 @@ pub enum WriteOutcome {
     Unchecked,
     /// Refused.
     Conflict,
+    /// Refused: nobody knew the expected version, and the table refuses that.
+    Refused,
     /// Changed no row for a reason that is no conflict: the server's own `UPDATE 0` was passed on.
     PassedZero,
 }
 
 impl WriteOutcome {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Checked,
         Self::Explicit,
         Self::SelfRelative,
         Self::Blind,
         Self::Unchecked,
         Self::Conflict,
+        Self::Refused,
         Self::PassedZero,
     ];
 
@@ -51,6 +54,7 @@ impl WriteOutcome {
             Self::Blind => "blind",
             Self::Unchecked => "unchecked",
             Self::Conflict => "conflict",
+            Self::Refused => "blind_refused",
             Self::PassedZero => "passed_zero",
         }
     }
@@ -220,6 +224,29 @@ impl Metrics {
     /// A blind write; `cause` is a fixed word such as `never_read`: `staleguard_blind_writes_total`.
     pub fn blind_write(&self, table: &str, cause: &'static str) {
         self.labelled(names::BLIND_WRITES, [table.to_owned().into(), cause.into()]).increment(1);
+    }
+
+    /// Known rows that did not go with a guarded write: `staleguard_guard_overflow_total`.
+    pub fn guard_overflow(&self, table: &str, rows: u64) {
+        self.guard_rows(names::GUARD_OVERFLOW, table, rows);
+    }
+
+    /// Known rows that a guarded write did not find: `staleguard_guard_gone_total`.
+    pub fn guard_gone(&self, table: &str, rows: u64) {
+        self.guard_rows(names::GUARD_GONE, table, rows);
+    }
+
+    fn guard_rows(&self, metric: Metric, table: &str, rows: u64) {
+        if rows > 0 {
+            self.labelled(metric, [table.to_owned().into()]).increment(rows);
+        }
+    }
+
+    /// A statement refused since nothing could check it; `reason` is a label of [`Reason`]:
+    /// `staleguard_refused_statements_total`.
+    pub fn refused_statement(&self, table: &str, reason: &str) {
+        let labels = [table.to_owned().into(), reason.to_owned().into()];
+        self.labelled(names::REFUSED_STATEMENTS, labels).increment(1);
     }
 
     /// A probe after zero rows; `verdict` is a fixed word: `staleguard_zero_row_probes_total`.

@@ -4,6 +4,7 @@
 //! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blind;
 mod client_statements;
 mod clients;
 mod common;
@@ -27,6 +28,7 @@ mod refused;
 mod relay;
 mod replay;
 mod review;
+mod settings;
 mod startup;
 mod two_users;
 mod unchecked;
