@@ -8,6 +8,7 @@ mod clients;
 mod common;
 mod differential;
 mod explain;
+mod found_races;
 mod guard;
 mod hidden_columns;
 mod keys;
