@@ -13,6 +13,7 @@ mod guard;
 mod hidden_columns;
 mod keys;
 mod lifecycle;
+mod lost_update;
 mod migration;
 mod observations;
 mod positions;
