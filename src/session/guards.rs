@@ -62,6 +62,8 @@ pub(crate) struct InFlight {
     tables: HashMap<u32, (Place, i64)>,
     /// The end of a transaction, or ROLLBACK TO: what earlier writes have taught may be undone.
     undo: bool,
+    /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
+    forget: bool,
 }
 
 /// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
@@ -88,13 +90,14 @@ impl InFlight {
         self.rows.clear();
         self.tables.clear();
         self.undo = false;
+        self.forget = false;
     }
 
     fn earlier(&self, row: &RowKey, place: Place, observations: &Observations) -> Earlier {
         let of_row = self.rows.get(row);
         let of_table = self.tables.get(&row.table);
         let mut count = 0;
-        if self.undo && observations.may_be_undone(row) {
+        if self.forget || self.undo && observations.may_be_undone(row) {
             return Earlier::Unsettled;
         }
         for (at, n) in of_row.into_iter().chain(of_table) {
@@ -395,6 +398,9 @@ impl Session {
             Effect::Savepoint(_) => {
                 self.cycle.part += 1;
                 self.subtransaction = true;
+            }
+            Effect::DiscardAll | Effect::ResetAll | Effect::Role | Effect::Truncate(_) => {
+                self.in_flight.forget = true;
             }
             _ => {}
         }

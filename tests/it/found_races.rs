@@ -1,7 +1,7 @@
 //! Races that the lost-update test has found, each made small and certain.
 
 use crate::common::conflict::on_project;
-use crate::common::frames::{bind, execute, flush, parse, sync};
+use crate::common::frames::{bind, execute, flush, parse, query, sync};
 use crate::common::raw::{Raw, commands, sqlstate};
 use crate::common::twin::stage;
 
@@ -69,6 +69,23 @@ fn a_guarded_write_waits_for_a_rollback_to_that_undoes_an_own_write() {
         assert_eq!(stage.version("projects", "id = 1"), (version + 1).to_string());
     }
     assert_eq!(stage.conflicts(), 0.0);
+}
+
+#[test]
+fn a_guarded_write_behind_what_forgets_everything_is_blind() {
+    let stage = stage();
+    let upsert =
+        "insert into projects (id, name) values (1, 'b') on conflict (id) do update set name = excluded.name";
+    for (n, forgets) in ["discard all", "reset all", "set session authorization app"].into_iter().enumerate()
+    {
+        let mut mine = stage.session();
+        mine.ok("select * from projects where id = 1");
+        stage.other_writes("update projects set name = 'theirs' where id = 1");
+        mine.send(&[query(forgets), run(upsert), sync()].concat());
+        let reply = mine.until_ready(2);
+        assert_eq!(sqlstate(&reply), "", "{forgets}: {reply:?}");
+        assert_eq!(stage.version("projects", "id = 1"), (2 * n + 3).to_string());
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ mod program;
 mod run;
 
 /// Rounds of a usual run.
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 4;
 /// Steps of a session in a round.
 const STEPS: usize = 40;
 /// Sessions: how they are driven, and what their stricter blocks begin with.
