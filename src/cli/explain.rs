@@ -83,7 +83,7 @@ async fn look_at(dsn: &str, tables: &[Arc<TableSettings>]) -> Result<Look, Expla
 /// The whole text that `explain` prints.
 fn explain(sql: &str, look: &Look, seen: i64) -> String {
     let lex = LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 };
-    let plan = plan(sql.as_bytes(), &Context { view: &look.view, lex: &lex });
+    let plan = plan(sql.as_bytes(), &Context { view: &look.view, lex: &lex, names_may_return: false });
     let mut out = String::new();
     let mut say = |line: &str| {
         out.push_str(line);

@@ -285,6 +285,11 @@ impl Observations {
         self.undo.written()
     }
 
+    /// The end of the open transaction, or of a savepoint, may change what is known of the row.
+    pub fn may_be_undone(&self, key: &RowKey) -> bool {
+        self.set_written.contains(&key.table) || self.undo.holds(key)
+    }
+
     /// PREPARE TRANSACTION: what it wrote is forgotten, since another session decides about it.
     pub fn forget_written(&mut self, now: Instant) {
         if let Some(since) = self.undo.overflowed_since() {

@@ -55,6 +55,8 @@ pub struct Context<'a> {
     pub view: &'a View,
     /// How the text is to be read.
     pub lex: &'a LexOptions,
+    /// The open transaction may have changed what names mean, and ROLLBACK TO may take that back.
+    pub names_may_return: bool,
 }
 
 /// Plans a text. Never fails: what cannot be read is left as it is and counted.
@@ -72,7 +74,7 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
     for range in ranges {
         let mut statement = statement::plan(code, ctx, &filter, range, certain);
         statement.edits.sort_by_key(|e| e.at);
-        certain &= !changes_names(&statement.effect);
+        certain &= !changes_names(&statement.effect, ctx);
         plan.statements.push(statement);
     }
     hint::apply(&mut plan, text, &comments);
@@ -92,16 +94,12 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
 
 /// Behind such a statement of the same text a name may mean another table, or a column may be gone: what follows
 /// cannot be planned before it has run.
-fn changes_names(effect: &Effect) -> bool {
-    matches!(
-        effect,
-        Effect::Catalog
-            | Effect::Names
-            | Effect::Role
-            | Effect::DiscardAll
-            | Effect::ResetAll
-            | Effect::RollbackTo(_)
-    )
+fn changes_names(effect: &Effect, ctx: &Context<'_>) -> bool {
+    match effect {
+        Effect::Catalog | Effect::Names | Effect::Role | Effect::DiscardAll | Effect::ResetAll => true,
+        Effect::RollbackTo(_) => ctx.names_may_return,
+        _ => false,
+    }
 }
 
 fn max_param(code: Code<'_>, range: Range<usize>) -> u16 {
@@ -152,7 +150,7 @@ mod tests {
     use crate::sql::encoding::Encoding;
 
     fn reasons(text: &[u8], lex: &LexOptions) -> Vec<(String, Reason)> {
-        let plan = plan(text, &Context { view: &view(), lex });
+        let plan = plan(text, &Context { view: &view(), lex, names_may_return: false });
         let unchecked = plan.statements.iter().flat_map(|s| &s.unchecked);
         unchecked.map(|u| (u.table.to_string(), u.reason)).collect()
     }
@@ -182,7 +180,7 @@ mod tests {
         assert_eq!(reasons(text, &latin1), [("projects".to_owned(), Reason::Encoding)]);
         // A value is no name: it stays as it is.
         let text = b"UPDATE projects SET name = '\xe9' WHERE id = 1 AND status = '\xe9'";
-        let plan = plan(text, &Context { view: &view(), lex: &latin1 });
+        let plan = plan(text, &Context { view: &view(), lex: &latin1, names_may_return: false });
         let point = plan.statements[0].point.as_ref().unwrap();
         assert_eq!(point.rest, plan::Rest::Opaque);
     }

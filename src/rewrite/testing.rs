@@ -158,7 +158,7 @@ pub fn view() -> View {
 
 /// The plan of a text under [`view`] and default settings.
 pub fn plan_of(text: &str) -> Plan {
-    plan(text.as_bytes(), &Context { view: &view(), lex: &LexOptions::default() })
+    plan(text.as_bytes(), &Context { view: &view(), lex: &LexOptions::default(), names_may_return: false })
 }
 
 /// The plan of the text's only statement.

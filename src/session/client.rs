@@ -348,7 +348,9 @@ impl Session {
         match view.prefilter.interest(text) {
             Interest::None => None,
             interest => {
-                let plan = self.shared.plans.plan(text, &view, self.lex);
+                // What the open transaction has done to names may be undone by the text itself.
+                let names_may_return = self.view_private || self.view_outdated;
+                let plan = self.shared.plans.plan(text, &view, self.lex, names_may_return);
                 self.log_unparsed(text, &plan);
                 Some((self.with_refusals(plan), interest))
             }
@@ -466,6 +468,9 @@ impl Session {
         let place = Place { cycle: u64::MAX - self.cycle.number, part: 0 };
         let mut unsettled = false;
         let mut guards = Vec::with_capacity(plan.statements.len());
+        if self.queue.is_empty() {
+            self.in_flight.clear();
+        }
         let before = self.in_flight.clone();
         for (n, statement) in plan.statements.iter().enumerate() {
             if by_predicate || statement.sites.is_empty() {

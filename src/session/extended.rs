@@ -288,6 +288,10 @@ impl Session {
 
     /// The guards of a statement with the values of a Bind, and whether it must wait for earlier writes.
     pub(super) fn decide_guards(&mut self, prepared: &Prepared, bind: &Bind<'_>) -> (Guards, bool) {
+        if self.queue.is_empty() {
+            // Also in the midst of a cycle: Flush has brought every answer.
+            self.in_flight.clear();
+        }
         let scene = Scene {
             values: Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding },
             open: OpenCursors {

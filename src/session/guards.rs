@@ -80,6 +80,10 @@ pub(crate) struct Guards(pub Vec<SiteGuard>);
 pub(crate) struct InFlight {
     rows: HashMap<RowKey, (Place, i64)>,
     tables: HashMap<u32, (Place, i64)>,
+    /// The end of a transaction, or ROLLBACK TO: what earlier writes have taught may be undone.
+    undo: bool,
+    /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
+    forget: bool,
 }
 
 /// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
@@ -105,12 +109,17 @@ impl InFlight {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.tables.clear();
+        self.undo = false;
+        self.forget = false;
     }
 
-    fn earlier(&self, row: Option<&RowKey>, table: u32, place: Place) -> Earlier {
-        let of_row = row.and_then(|row| self.rows.get(row));
-        let of_table = self.tables.get(&table);
+    fn earlier(&self, row: &RowKey, place: Place, observations: &Observations) -> Earlier {
+        let of_row = self.rows.get(row);
+        let of_table = self.tables.get(&row.table);
         let mut count = 0;
+        if self.forget || self.undo && observations.may_be_undone(row) {
+            return Earlier::Unsettled;
+        }
         for (at, n) in of_row.into_iter().chain(of_table) {
             if *at != place {
                 return Earlier::Unsettled;
@@ -208,7 +217,7 @@ pub(crate) fn decide(
                 continue;
             }
             let Some(key) = split_key(row, site) else { continue };
-            match in_flight.earlier(Some(row), site.table.root_oid, scene.place) {
+            match in_flight.earlier(row, scene.place, observations) {
                 Earlier::None => {}
                 Earlier::Own(count) if scene.own_writes && site.table.may_read_all => {
                     known.accept_own(&key, expected.saturating_add(count));
@@ -522,15 +531,20 @@ impl Session {
     /// Transaction control stands between what was sent before and what comes.
     pub fn sent_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Begin
-            | Effect::Commit { .. }
+            Effect::Begin | Effect::Release(_) => self.cycle.part += 1,
+            Effect::Commit { .. }
             | Effect::Rollback { .. }
             | Effect::RollbackTo(_)
-            | Effect::Release(_)
-            | Effect::PrepareTransaction => self.cycle.part += 1,
+            | Effect::PrepareTransaction => {
+                self.cycle.part += 1;
+                self.in_flight.undo = true;
+            }
             Effect::Savepoint(_) => {
                 self.cycle.part += 1;
                 self.subtransaction = true;
+            }
+            Effect::DiscardAll | Effect::ResetAll | Effect::Role | Effect::Truncate(_) => {
+                self.in_flight.forget = true;
             }
             _ => {}
         }

@@ -21,7 +21,7 @@ use crate::common::twin::{Stage, stage};
 use script::{Msg, Step};
 
 mod found;
-mod rng;
+pub mod rng;
 mod script;
 mod selects;
 mod statements;

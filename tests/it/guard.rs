@@ -50,7 +50,7 @@ async fn connect(cluster: &Cluster, user: &str) -> Session {
 
 impl Session {
     fn plan(&self, text: &str) -> Plan {
-        plan(text.as_bytes(), &Context { view: &self.view, lex: &self.lex })
+        plan(text.as_bytes(), &Context { view: &self.view, lex: &self.lex, names_may_return: false })
     }
 
     /// The text as a Query in which every site knows these rows.
