@@ -8,12 +8,19 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::nested::Nested;
 use super::{Column, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
 
 /// The statement. Parameters: schemas, table names and version column names as three `text[]` of one length.
 /// Result: rows of (kind, JSON text). It waits for no lock on a table: `pg_get_expr` would, given a relation.
+///
+/// `reach` follows what writes of each table do elsewhere ([`super::nested`]): from triggers to functions, from what
+/// their sources name to tables. Kinds of nodes: `b` the table written, `r` another relation, `f` a function, `x` one
+/// that cannot be read. `does` is a set of bits: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE, 64 sets the version itself.
+/// Its last condition is always true: it keeps the planner from estimating a cost above `jit_above_cost`, at which the
+/// server would compile the statement for seconds.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
 /// Why a look could not be used.
@@ -88,7 +95,10 @@ struct TableRow {
     key: Option<Vec<i16>>,
     version: Option<VersionRow>,
     statement_triggers: bool,
-    version_triggers: bool,
+    version_triggers: Option<bool>,
+    /// Columns that our own trigger does not count, where it is there.
+    bump: Option<Vec<String>>,
+    before_triggers: Option<bool>,
     row_security: bool,
     may_read: Option<bool>,
     may_read_all: bool,
@@ -130,6 +140,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
     let mut found: Vec<TableRow> = Vec::new();
     let mut view = View::default();
     let mut views: Vec<(String, String, u32)> = Vec::new();
+    let mut nested: Vec<(u32, u32, u32)> = Vec::new();
     let mut session: Option<SessionRow> = None;
     for (kind, json) in rows {
         let Some(json) = json.as_deref() else { continue };
@@ -140,6 +151,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                     parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
             }
             "views" => views = parse(json)?,
+            "nested" => nested = parse(json)?,
             "session" => session = Some(parse(json)?),
             other => return Err(LookError::Row(other.to_string())),
         }
@@ -147,6 +159,16 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
     let session = session.ok_or_else(|| LookError::Row("no row about the session".to_string()))?;
     let mut statuses = Vec::with_capacity(settings.len());
     let mut root_names: HashMap<u32, Box<str>> = HashMap::new();
+    // Those that turn out to be protected.
+    let roots: Vec<u32> = settings
+        .iter()
+        .enumerate()
+        .filter_map(|(index, table)| {
+            let root = found.iter().find(|r| r.ord == index + 1 && r.oid == r.root)?;
+            judge(Some(root), table).is_none().then_some(root.oid)
+        })
+        .collect();
+    nested.retain(|(_, _, root)| *root == 0 || roots.contains(root));
     for (index, table) in settings.iter().enumerate() {
         let mut members: Vec<&TableRow> = found.iter().filter(|r| r.ord == index + 1).collect();
         // The root first: its columns give the slots.
@@ -155,8 +177,10 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         let unprotected = judge(root, table);
         let mut note = None;
         if unprotected.is_none() {
+            let of_root = nested.iter().filter(|n| root.is_some_and(|r| r.oid == n.0));
+            let nested = Nested::new(of_root.map(|n| (n.1, n.2)), &roots);
             for row in &members {
-                if let Some(made) = make_table(row, root, table) {
+                if let Some(made) = make_table(row, root, table, &nested) {
                     if made.key.is_empty() {
                         note = Some("no primary key: its writes are bumped, never checked");
                     }
@@ -225,7 +249,12 @@ fn is_one(default: &str) -> bool {
         || default.strip_prefix("'1'::").is_some_and(|t| matches!(t, "bigint" | "smallint" | "integer"))
 }
 
-fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSettings>) -> Option<Table> {
+fn make_table(
+    row: &TableRow,
+    root: Option<&TableRow>,
+    settings: &Arc<TableSettings>,
+    nested: &Arc<Nested>,
+) -> Option<Table> {
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
     let slot_of: HashMap<&str, usize> =
@@ -243,6 +272,13 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
             })
         })
         .collect::<Option<_>>()?;
+    // What our own trigger counts, the proxy has to count too.
+    let counted = |name: &str| row.bump.as_ref().is_some_and(|not| !not.iter().any(|n| n == name));
+    let ignored = columns
+        .iter()
+        .filter(|c| settings.ignored_columns.iter().any(|n| *n == *c.name) && !counted(&c.name))
+        .map(|c| c.slot)
+        .collect();
     let version = row.version.as_ref()?;
     let position = |attnum: i16| columns.iter().position(|c| c.attnum == attnum);
     let version_index = position(version.attnum)?;
@@ -268,12 +304,14 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         columns,
         visible: row.visible,
         statement_triggers: row.statement_triggers,
-        version_triggers: row.version_triggers,
+        version_triggers: row.version_triggers.unwrap_or(false),
+        ignored_may_bump: row.bump.is_some() && row.before_triggers == Some(true),
+        nested: nested.clone(),
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,
         may_write: row.may_write.unwrap_or(false),
-        ignored: Default::default(),
+        ignored,
         settings: settings.clone(),
     })
 }

@@ -1,5 +1,6 @@
 //! The protected tables as the server has them, for one role on one database.
 
+pub mod nested;
 pub mod views;
 
 use std::collections::{HashMap, HashSet};
@@ -81,8 +82,14 @@ pub struct Table {
     pub visible: bool,
     /// Has a statement-level UPDATE or DELETE trigger: a write of zero rows is not without effect.
     pub statement_triggers: bool,
-    /// A row trigger of its UPDATE mentions the version column: what a write leaves there is not certain.
+    /// A row trigger of its UPDATE that is not ours mentions the version column: what a write leaves there is not
+    /// certain.
     pub version_triggers: bool,
+    /// It has the trigger of `staleguard migrate up --with-trigger`, and a BEFORE trigger of its own beside it: a write
+    /// of ignored columns alone may be bumped, for what that other trigger changes.
+    pub ignored_may_bump: bool,
+    /// What writes of it do to other tables, by triggers and foreign keys.
+    pub nested: Arc<nested::Nested>,
     /// Row security applies to the role.
     pub row_security: bool,
     /// The role may SELECT key and version.
@@ -175,6 +182,8 @@ pub struct TableSettings {
     pub explicit_predicate: ExplicitPredicate,
     /// See [`CurrentState`].
     pub current_state: CurrentState,
+    /// Columns whose change neither checks nor bumps, if nothing else is changed.
+    pub ignored_columns: Vec<String>,
     /// Glob patterns (`*`) of column names never shown in a conflict error.
     pub redact_columns: Vec<String>,
 }

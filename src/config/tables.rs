@@ -118,6 +118,17 @@ pub const TABLE_KEYS: &[TableKey] = &[
         },
     },
     TableKey {
+        name: "ignored_columns",
+        default: "[]",
+        allowed: "column names",
+        meaning: "Columns whose change neither checks nor bumps where nothing else is set",
+        set: |t, raw| {
+            let none = matches!(raw, Raw::List(items) if items.is_empty());
+            t.ignored_columns = if none { Vec::new() } else { value::list(raw, value::text)? };
+            Some(())
+        },
+    },
+    TableKey {
         name: "redact_columns",
         default: "[\"*password*\", \"*passwd*\", \"*_hash\", \"*secret*\", \"*token*\", \"*salt*\"]",
         allowed: "column names, * standing for any characters",
@@ -156,6 +167,7 @@ pub fn defaults(schema: String, name: String) -> TableSettings {
         on_deleted: OnDeleted::default(),
         explicit_predicate: ExplicitPredicate::default(),
         current_state: CurrentState::default(),
+        ignored_columns: Vec::new(),
         redact_columns: REDACTED.map(str::to_owned).to_vec(),
     }
 }

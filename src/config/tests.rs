@@ -281,6 +281,7 @@ fn every_option_of_a_table() {
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,
+            ignored_columns: Vec::new(),
             redact_columns: vec!["iban".to_owned()],
         }
     );

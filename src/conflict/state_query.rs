@@ -136,6 +136,8 @@ pub(super) mod tests {
             visible: true,
             statement_triggers: false,
             version_triggers: false,
+            ignored_may_bump: false,
+            nested: Default::default(),
             row_security: false,
             may_read: true,
             may_read_all: true,
@@ -151,6 +153,7 @@ pub(super) mod tests {
                 on_deleted: OnDeleted::default(),
                 explicit_predicate: ExplicitPredicate::default(),
                 current_state: CurrentState::default(),
+                ignored_columns: Vec::new(),
                 redact_columns: REDACTED.map(str::to_owned).to_vec(),
             }),
         }

@@ -66,6 +66,8 @@ pub enum Cause {
     Evicted,
     /// Forgotten on purpose: the scope wrote it unchecked or deleted it, so nobody can tell its version.
     Forgotten,
+    /// Forgotten because another write of the scope may have changed it on the side, by a trigger or foreign key.
+    Trigger,
 }
 
 impl Cause {
@@ -76,6 +78,7 @@ impl Cause {
             Self::Expired => "expired",
             Self::Evicted => "evicted",
             Self::Forgotten => "forgotten",
+            Self::Trigger => "trigger",
         }
     }
 }

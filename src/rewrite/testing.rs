@@ -52,6 +52,8 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         visible: schema == "public",
         statement_triggers: false,
         version_triggers: false,
+        ignored_may_bump: false,
+        nested: Default::default(),
         row_security: false,
         may_read: true,
         may_read_all: true,
@@ -67,6 +69,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),
+            ignored_columns: Vec::new(),
             redact_columns: Vec::new(),
         }),
     }

@@ -16,7 +16,9 @@ use crate::conflict::{ConflictEvent, ConflictReport, Connection, Source};
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::guard::parse_raise;
 use crate::rewrite::known::{self, Known};
-use crate::rewrite::plan::{Effect, GuardSite, Operand, Plan, Reason, StatementPlan, Verb, VersionSource};
+use crate::rewrite::plan::{
+    Effect, GuardSite, Operand, Plan, Reason, StatementPlan, Touched, Verb, VersionSource,
+};
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{KeyType, join_key};
 use crate::telemetry::metrics::WriteOutcome;
@@ -60,6 +62,8 @@ pub(crate) struct Guards(pub Vec<SiteGuard>);
 pub(crate) struct InFlight {
     rows: HashMap<RowKey, (Place, i64)>,
     tables: HashMap<u32, (Place, i64)>,
+    /// Tables that triggers and foreign keys of own writes may change.
+    touched: Vec<u32>,
 }
 
 /// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
@@ -85,9 +89,13 @@ impl InFlight {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.tables.clear();
+        self.touched.clear();
     }
 
     fn earlier(&self, row: Option<&RowKey>, table: u32, place: Place) -> Earlier {
+        if self.touched.contains(&table) {
+            return Earlier::Unsettled;
+        }
         let of_row = row.and_then(|row| self.rows.get(row));
         let of_table = self.tables.get(&table);
         let mut count = 0;
@@ -98,6 +106,11 @@ impl InFlight {
             count += n;
         }
         if count == 0 { Earlier::None } else { Earlier::Own(count) }
+    }
+
+    /// A statement that may touch these tables is on its way.
+    pub fn add_touched(&mut self, touches: &[Touched]) {
+        self.touched.extend(touches.iter().map(|t| t.root_oid));
     }
 
     /// A point write that goes without guards is on its way.
