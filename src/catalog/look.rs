@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::nested::Nested;
+use super::view_table::{self, ViewRow};
 use super::{Column, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
@@ -139,7 +140,8 @@ pub fn parameters(tables: &[Arc<TableSettings>]) -> [String; 3] {
 pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) -> Result<Look, LookError> {
     let mut found: Vec<TableRow> = Vec::new();
     let mut view = View::default();
-    let mut views: Vec<(String, String, u32)> = Vec::new();
+    let mut views: Vec<(String, String, u32, u32)> = Vec::new();
+    let mut simple: Vec<ViewRow> = Vec::new();
     let mut nested: Vec<(u32, u32, u32)> = Vec::new();
     let mut session: Option<SessionRow> = None;
     for (kind, json) in rows {
@@ -151,6 +153,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                     parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
             }
             "views" => views = parse(json)?,
+            "view" => simple.push(parse(json)?),
             "nested" => nested = parse(json)?,
             "session" => session = Some(parse(json)?),
             other => return Err(LookError::Row(other.to_string())),
@@ -192,7 +195,14 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         }
         statuses.push(TableStatus { table: format!("{}.{}", table.schema, table.name), unprotected, note });
     }
-    for (schema, name, root) in views {
+    for made in view_table::make(&simple, &view.tables) {
+        view.by_oid.insert(made.table.oid, view.tables.len());
+        view.tables.push(Arc::new(made.table));
+    }
+    for (schema, name, root, oid) in views {
+        if view.by_oid.contains_key(&oid) {
+            continue;
+        }
         if let Some(root_name) = root_names.get(&root) {
             view.views.push((schema.into(), name.into(), root_name.clone()));
         }
@@ -302,6 +312,7 @@ fn make_table(
         version_type: settings.version_type,
         key,
         columns,
+        is_view: false,
         visible: row.visible,
         statement_triggers: row.statement_triggers,
         version_triggers: row.version_triggers.unwrap_or(false),

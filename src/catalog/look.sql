@@ -29,6 +29,14 @@ WITH RECURSIVE cfg(ord, nsp, rel, ver) AS (
          pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower(rel.ver)) > 0 AS version
   FROM rel JOIN pg_catalog.pg_trigger t ON t.tgrelid = rel.oid JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
   WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+), vw(oid, root) AS (
+  SELECT w.ev_class, rel.root
+  FROM rel JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = rel.oid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+  JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_type = '1' AND w.ev_class <> rel.oid
+  UNION
+  SELECT w.ev_class, vw.root
+  FROM vw JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = vw.oid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+  JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_type = '1' AND w.ev_class <> vw.oid
 ), fk AS MATERIALIZED (
   SELECT k.confrelid, k.conrelid, k.confdeltype, k.confupdtype,
          EXISTS (SELECT FROM pg_catalog.pg_index x WHERE x.indrelid = k.confrelid AND x.indisprimary AND k.confkey OPERATOR(pg_catalog.<@) x.indkey::pg_catalog.int2[]) AS by_key
@@ -115,11 +123,35 @@ UNION ALL
 SELECT 'aggregates', pg_catalog.json_agg(DISTINCT p.proname)::pg_catalog.text FROM pg_catalog.pg_proc p WHERE p.prokind = 'a'
 UNION ALL
 SELECT 'views', q.list FROM (
-  SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.nspname, v.relname, v.root::pg_catalog.int8))::pg_catalog.text AS list
-  FROM (SELECT DISTINCT n.nspname, c.relname, rel.root
-        FROM rel JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = rel.oid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
-        JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid JOIN pg_catalog.pg_class c ON c.oid = w.ev_class AND c.oid <> rel.oid AND c.relkind IN ('v', 'm')
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) AS v) AS q
+  SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.nspname, v.relname, v.root::pg_catalog.int8, v.oid::pg_catalog.int8))::pg_catalog.text AS list
+  FROM (SELECT DISTINCT n.nspname, c.relname, vw.root, c.oid
+        FROM vw JOIN pg_catalog.pg_class c ON c.oid = vw.oid AND c.relkind IN ('v', 'm') JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) AS v) AS q
+UNION ALL
+SELECT 'view', pg_catalog.json_build_object(
+  'oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'visible', pg_catalog.pg_table_is_visible(c.oid),
+  'filters', pg_catalog.strpos(w.text, ') :quals <>') = 0,
+  'filtered_by', (SELECT pg_catalog.json_agg(m[1]::pg_catalog.int4) FROM pg_catalog.regexp_matches(pg_catalog.split_part(pg_catalog.split_part(w.text, ') :quals ', 2), ' :targetList ', 1), ':varattno (-?[0-9]+)', 'g') AS m),
+  'row_security', (SELECT pg_catalog.bool_or(b.relrowsecurity) FROM pg_catalog.pg_class b JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = b.oid WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid),
+  'columns', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attname, o.rel::pg_catalog.int8, o.col,
+      pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'), pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'),
+      pg_catalog.has_column_privilege(c.relowner, o.rel, o.col, 'SELECT') AND (x.invoker IS NOT TRUE OR pg_catalog.has_column_privilege(o.rel, o.col, 'SELECT')),
+      pg_catalog.has_column_privilege(c.relowner, o.rel, o.col, 'UPDATE') AND (x.invoker IS NOT TRUE OR pg_catalog.has_column_privilege(o.rel, o.col, 'UPDATE'))) ORDER BY a.attnum)
+    FROM pg_catalog.pg_attribute a CROSS JOIN LATERAL (
+      SELECT pg_catalog.min(m[3])::pg_catalog.oid AS rel, pg_catalog.min(m[4])::pg_catalog.int2 AS col
+      FROM pg_catalog.regexp_matches(w.text, E':resno ([0-9]+) :resname ((?:\\\\.|[^ \\\\])+) :ressortgroupref [0-9]+ :resorigtbl ([0-9]+) :resorigcol ([0-9]+) :resjunk false', 'g') AS m
+      WHERE m[1] = a.attnum::pg_catalog.text AND pg_catalog.regexp_replace(m[2], E'\\\\(.)', E'\\1', 'g') = a.attname::pg_catalog.text
+      HAVING pg_catalog.count(*) = 1) AS o
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND o.rel <> 0
+      AND EXISTS (SELECT FROM pg_catalog.pg_attribute b WHERE b.attrelid = o.rel AND b.attnum = o.col))
+)::pg_catalog.text
+FROM (SELECT DISTINCT vw.oid FROM vw) AS v JOIN pg_catalog.pg_class c ON c.oid = v.oid AND c.relkind = 'v' AND c.relpersistence <> 't' JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN LATERAL (SELECT w.oid, w.ev_action::pg_catalog.text AS text FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '1' OFFSET 0) AS w ON true
+CROSS JOIN LATERAL (SELECT pg_catalog.bool_or(o LIKE 'security_invoker=%') AS invoker FROM unnest(c.reloptions) AS o) AS x
+WHERE w.text ~ ':jointree [{]FROMEXPR :fromlist [(][{]RANGETBLREF :rtindex [0-9]+[}][)] :quals '
+  AND w.text !~ ':(hasAggs|hasWindowFuncs|hasTargetSRFs|hasSubLinks|hasDistinctOn) true'
+  AND w.text !~ ':(cteList|groupClause|groupingSets|havingQual|windowClause|distinctClause|limitOffset|limitCount|setOperations|tablesample) [^<]'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')
 UNION ALL
 SELECT 'nested', q.list FROM (
   SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.start::pg_catalog.int8, v.event, v.root))::pg_catalog.text AS list
@@ -129,6 +161,6 @@ SELECT 'nested', q.list FROM (
           OR (r.does & 16) <> 0 AND EXISTS (SELECT FROM trg g WHERE g.rel = rel.oid AND (g.type & 17) = 17 AND (g.ours OR g.version)))) AS v) AS q
 UNION ALL
 SELECT 'session', pg_catalog.json_build_object('shadowed', EXISTS (
-    SELECT FROM rel JOIN pg_catalog.pg_class c ON c.oid = rel.oid JOIN pg_catalog.pg_class t ON t.relname = c.relname
+    SELECT FROM (SELECT rel.oid FROM rel UNION ALL SELECT vw.oid FROM vw) AS known JOIN pg_catalog.pg_class c ON c.oid = known.oid JOIN pg_catalog.pg_class t ON t.relname = c.relname
     WHERE t.relnamespace = pg_catalog.pg_my_temp_schema() AND t.oid <> c.oid),
   'database', pg_catalog.current_database(), 'role', current_user, 'isolation', pg_catalog.current_setting('transaction_isolation'))::pg_catalog.text

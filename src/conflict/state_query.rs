@@ -133,6 +133,7 @@ pub(super) mod tests {
             version: columns.len() - 1,
             columns,
             version_type: VersionType::Int4,
+            is_view: false,
             visible: true,
             statement_triggers: false,
             version_triggers: false,

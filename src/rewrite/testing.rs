@@ -53,6 +53,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         statement_triggers: false,
         version_triggers: false,
         ignored_may_bump: false,
+        is_view: false,
         nested: Default::default(),
         row_security: false,
         may_read: true,

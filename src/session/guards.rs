@@ -292,12 +292,13 @@ impl Session {
         let key = join_key(&raised.key);
         let row = guard.rows.iter().find(|r| r.row.key == key)?;
         let table = &site.table;
+        let (schema, name, version) = table.reported();
         let report = ConflictReport {
             entity: table.entity.to_string(),
             entity_id: row.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
-            schema: table.schema.to_string(),
-            table: table.name.to_string(),
-            version_column: table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
+            schema: schema.to_owned(),
+            table: name.to_owned(),
+            version_column: version.to_owned(),
             expected: row.expected,
             actual: Some(raised.actual),
             current_state: None,

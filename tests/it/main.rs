@@ -25,4 +25,5 @@ mod startup;
 mod trigger;
 mod two_users;
 mod unchecked;
+mod views;
 mod zero_rows;
