@@ -99,6 +99,7 @@ struct TableRow {
     version_triggers: Option<bool>,
     /// Columns that our own trigger does not count, where it is there.
     bump: Option<Vec<String>>,
+    generated: Option<Vec<String>>,
     before_triggers: Option<bool>,
     row_security: bool,
     may_read: Option<bool>,
@@ -316,7 +317,9 @@ fn make_table(
         visible: row.visible,
         statement_triggers: row.statement_triggers,
         version_triggers: row.version_triggers.unwrap_or(false),
-        ignored_may_bump: row.bump.is_some() && row.before_triggers == Some(true),
+        ignored_may_bump: row.bump.is_some()
+            && (row.before_triggers == Some(true)
+                || row.generated.iter().flatten().any(|name| counted(name))),
         nested: nested.clone(),
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),

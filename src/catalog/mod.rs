@@ -89,8 +89,8 @@ pub struct Table {
     /// A row trigger of its UPDATE that is not ours mentions the version column: what a write leaves there is not
     /// certain.
     pub version_triggers: bool,
-    /// It has the trigger of `staleguard migrate up --with-trigger`, and a BEFORE trigger of its own beside it: a write
-    /// of ignored columns alone may be bumped, for what that other trigger changes.
+    /// It has the trigger of `staleguard migrate up --with-trigger`, and beside it a BEFORE trigger of its own, or a
+    /// generated column that is newer: a write of ignored columns alone may be bumped for what those change.
     pub ignored_may_bump: bool,
     /// What writes of it do to other tables, by triggers and foreign keys.
     pub nested: Arc<nested::Nested>,

@@ -110,7 +110,11 @@ impl InFlight {
 
     /// A statement that may touch these tables is on its way.
     pub fn add_touched(&mut self, touches: &[Touched]) {
-        self.touched.extend(touches.iter().map(|t| t.root_oid));
+        for touched in touches {
+            if !self.touched.contains(&touched.root_oid) {
+                self.touched.push(touched.root_oid);
+            }
+        }
     }
 
     /// A point write that goes without guards is on its way.
