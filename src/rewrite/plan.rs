@@ -126,6 +126,11 @@ impl StatementPlan {
             || !self.unchecked.is_empty()
     }
 
+    /// Types of the hidden columns, in order.
+    pub fn hidden_types(&self) -> impl Iterator<Item = u32> + '_ {
+        self.hidden.iter().map(|h| h.type_oid)
+    }
+
     /// What is known of rows may be added to it, for the guard form.
     pub fn takes_guard(&self) -> bool {
         self.sites.iter().any(GuardSite::takes_guard)
@@ -164,6 +169,8 @@ pub struct HiddenColumn {
     pub table_oid: u32,
     /// Index into the table's `columns`.
     pub column: usize,
+    /// Its type, as [`crate::catalog::Column`] has it.
+    pub type_oid: u32,
 }
 
 /// A table named exactly once in a statement without data-modifying CTE.
@@ -182,6 +189,9 @@ pub enum Operand {
     Literal(Box<str>),
     /// `$n`, one-based.
     Param(u16),
+    /// Any element of the array `$n`. Only among the keys of a [`GuardSite`] or an [`UncheckedWrite`], where one
+    /// entry then stands for as many rows.
+    Elements(u16),
 }
 
 /// Where the expected version comes from, as far as the text tells (DESIGN.md section 3).
@@ -303,6 +313,8 @@ pub enum Reason {
     Encoding,
     /// More than 65,535 parameters.
     Parameters,
+    /// More rows are known than travel with one statement: those beyond went unchecked.
+    GuardOverflow,
 }
 
 impl Reason {
@@ -328,6 +340,7 @@ impl Reason {
             Self::Copy => "copy",
             Self::Encoding => "encoding",
             Self::Parameters => "parameters",
+            Self::GuardOverflow => "guard_overflow",
         }
     }
 }

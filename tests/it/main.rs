@@ -4,15 +4,21 @@
 //! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod client_statements;
 mod clients;
 mod common;
+mod coverage;
 mod differential;
 mod explain;
+mod failure_modes;
 mod guard;
 mod hidden_columns;
+mod key_lists;
+mod key_types;
 mod keys;
 mod lifecycle;
 mod migration;
+mod names;
 mod nested_writes;
 mod observations;
 mod positions;

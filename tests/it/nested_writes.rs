@@ -172,7 +172,7 @@ fn a_deferred_trigger_acts_at_commit() {
 }
 
 #[test]
-fn foreign_keys() {
+fn nested_writes_by_foreign_keys() {
     let stage = stage("alter table projects drop constraint projects_portfolio_id_fkey");
     let north = "2531439d-3075-46d6-9c19-63e3342fc43e";
     let mut direct = stage.behind();

@@ -65,7 +65,7 @@ const WRITES: [&str; 5] = [
 ];
 
 #[test]
-fn a_stale_write_is_refused_and_a_fresh_one_lands() {
+fn through_a_view_a_stale_write_is_refused_and_a_fresh_one_lands() {
     let stage = stage();
     for (protocol, id) in BOTH {
         for read in READS {
@@ -88,7 +88,7 @@ fn a_stale_write_is_refused_and_a_fresh_one_lands() {
 }
 
 #[test]
-fn every_form_of_write() {
+fn every_form_of_write_through_a_view() {
     let stage = stage();
     for (protocol, id) in BOTH {
         for (read, sql, tag) in [
