@@ -8,12 +8,20 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::nested::Nested;
+use super::view_table::{self, ViewRow};
 use super::{Column, Mode, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
 
 /// The statement. Parameters: schemas, table names and version column names as three `text[]` of one length.
 /// Result: rows of (kind, JSON text). It waits for no lock on a table: `pg_get_expr` would, given a relation.
+///
+/// `reach` follows what writes of each table do elsewhere ([`super::nested`]): from triggers to functions, from what
+/// their sources name to tables. Kinds of nodes: `b` the table written, `r` another relation, `f` a function, `x` one
+/// that cannot be read. `does` is a set of bits: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE, 64 sets the version itself.
+/// Its last condition is always true: it keeps the planner from estimating a cost above `jit_above_cost`, at which the
+/// server would compile the statement for seconds.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
 /// Why a look could not be used.
@@ -95,7 +103,11 @@ struct TableRow {
     key: Option<Vec<i16>>,
     version: Option<VersionRow>,
     statement_triggers: bool,
-    version_triggers: bool,
+    version_triggers: Option<bool>,
+    /// Columns that our own trigger does not count, where it is there.
+    bump: Option<Vec<String>>,
+    generated: Option<Vec<String>>,
+    before_triggers: Option<bool>,
     row_security: bool,
     may_read: Option<bool>,
     may_read_all: bool,
@@ -137,7 +149,9 @@ pub fn parameters(tables: &[Arc<TableSettings>]) -> [String; 3] {
 pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) -> Result<Look, LookError> {
     let mut found: Vec<TableRow> = Vec::new();
     let mut view = View::default();
-    let mut views: Vec<(String, String, u32)> = Vec::new();
+    let mut views: Vec<(String, String, u32, u32)> = Vec::new();
+    let mut simple: Vec<ViewRow> = Vec::new();
+    let mut nested: Vec<(u32, u32, u32)> = Vec::new();
     let mut session: Option<SessionRow> = None;
     for (kind, json) in rows {
         let Some(json) = json.as_deref() else { continue };
@@ -148,6 +162,8 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                     parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
             }
             "views" => views = parse(json)?,
+            "view" => simple.push(parse(json)?),
+            "nested" => nested = parse(json)?,
             "session" => session = Some(parse(json)?),
             other => return Err(LookError::Row(other.to_string())),
         }
@@ -155,6 +171,16 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
     let session = session.ok_or_else(|| LookError::Row("no row about the session".to_string()))?;
     let mut statuses = Vec::with_capacity(settings.len());
     let mut root_names: HashMap<u32, Box<str>> = HashMap::new();
+    // Those that turn out to be protected.
+    let roots: Vec<u32> = settings
+        .iter()
+        .enumerate()
+        .filter_map(|(index, table)| {
+            let root = found.iter().find(|r| r.ord == index + 1 && r.oid == r.root)?;
+            judge(Some(root), table).is_none().then_some(root.oid)
+        })
+        .collect();
+    nested.retain(|(_, _, root)| *root == 0 || roots.contains(root));
     for (index, table) in settings.iter().enumerate() {
         let mut members: Vec<&TableRow> = found.iter().filter(|r| r.ord == index + 1).collect();
         // The root first: its columns give the slots.
@@ -163,8 +189,10 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         let unprotected = judge(root, table);
         let mut note = None;
         if unprotected.is_none() {
+            let of_root = nested.iter().filter(|n| root.is_some_and(|r| r.oid == n.0));
+            let nested = Nested::new(of_root.map(|n| (n.1, n.2)), &roots);
             for row in &members {
-                if let Some(made) = make_table(row, root, table) {
+                if let Some(made) = make_table(row, root, table, &nested) {
                     if made.key.is_empty() {
                         note = Some("no primary key: its writes are bumped, never checked");
                     } else if !made.settings.ignored_columns.iter().all(|name| may_ignore(&made, name)) {
@@ -185,7 +213,14 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
             note,
         });
     }
-    for (schema, name, root) in views {
+    for made in view_table::make(&simple, &view.tables) {
+        view.by_oid.insert(made.table.oid, view.tables.len());
+        view.tables.push(Arc::new(made.table));
+    }
+    for (schema, name, root, oid) in views {
+        if view.by_oid.contains_key(&oid) {
+            continue;
+        }
         if let Some(root_name) = root_names.get(&root) {
             view.views.push((schema.into(), name.into(), root_name.clone()));
         }
@@ -252,7 +287,12 @@ fn may_ignore(table: &Table, name: &str) -> bool {
     position.is_some_and(|i| i != table.version && !table.key.contains(&i))
 }
 
-fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSettings>) -> Option<Table> {
+fn make_table(
+    row: &TableRow,
+    root: Option<&TableRow>,
+    settings: &Arc<TableSettings>,
+    nested: &Arc<Nested>,
+) -> Option<Table> {
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
     let slot_of: HashMap<&str, usize> =
@@ -270,6 +310,13 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
             })
         })
         .collect::<Option<_>>()?;
+    // What our own trigger counts, the proxy has to count too.
+    let counted = |name: &str| row.bump.as_ref().is_some_and(|not| !not.iter().any(|n| n == name));
+    let ignored = columns
+        .iter()
+        .filter(|c| settings.ignored_columns.iter().any(|n| *n == *c.name) && !counted(&c.name))
+        .map(|c| c.slot)
+        .collect();
     let version = row.version.as_ref()?;
     let position = |attnum: i16| columns.iter().position(|c| c.attnum == attnum);
     let version_index = position(version.attnum)?;
@@ -282,8 +329,6 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         .collect();
     let key: Vec<usize> =
         root_key.iter().filter_map(|n| columns.iter().position(|c| &*c.name == *n)).collect();
-    let is_ignored = |c: &&Column| settings.ignored_columns.iter().any(|name| **name == *c.name);
-    let ignored = columns.iter().filter(is_ignored).map(|c| c.slot).collect();
     Some(Table {
         oid: row.oid,
         root_oid: root.oid,
@@ -295,9 +340,14 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         version_type: settings.version_type,
         key,
         columns,
+        is_view: false,
         visible: row.visible,
         statement_triggers: row.statement_triggers,
-        version_triggers: row.version_triggers,
+        version_triggers: row.version_triggers.unwrap_or(false),
+        ignored_may_bump: row.bump.is_some()
+            && (row.before_triggers == Some(true)
+                || row.generated.iter().flatten().any(|name| counted(name))),
+        nested: nested.clone(),
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,

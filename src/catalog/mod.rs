@@ -1,5 +1,7 @@
 //! The protected tables as the server has them, for one role on one database.
 
+pub mod nested;
+mod view_table;
 pub mod views;
 
 use std::collections::{HashMap, HashSet};
@@ -63,7 +65,7 @@ pub struct Column {
     pub slot: usize,
 }
 
-/// A protected relation: a table, or a partition of one.
+/// A protected relation: a table, a partition of one, or a view that is as good as one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// OID of this relation.
@@ -86,12 +88,21 @@ pub struct Table {
     pub version: usize,
     /// Type of the version column.
     pub version_type: VersionType,
+    /// It is an automatically updatable view of the table of this root, which shows key and version. No hidden columns go
+    /// into its reads, and it has no system columns.
+    pub is_view: bool,
     /// The unqualified name finds this relation in the session's search_path.
     pub visible: bool,
     /// Has a statement-level UPDATE or DELETE trigger: a write of zero rows is not without effect.
     pub statement_triggers: bool,
-    /// A row trigger of its UPDATE mentions the version column: what a write leaves there is not certain.
+    /// A row trigger of its UPDATE that is not ours mentions the version column: what a write leaves there is not
+    /// certain.
     pub version_triggers: bool,
+    /// It has the trigger of `staleguard migrate up --with-trigger`, and beside it a BEFORE trigger of its own, or a
+    /// generated column that is newer: a write of ignored columns alone may be bumped for what those change.
+    pub ignored_may_bump: bool,
+    /// What writes of it do to other tables, by triggers and foreign keys.
+    pub nested: Arc<nested::Nested>,
     /// Row security applies to the role.
     pub row_security: bool,
     /// The role may SELECT key and version.
@@ -115,6 +126,15 @@ impl Table {
     /// The key's columns, in key order.
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
         self.key.iter().filter_map(|i| self.columns.get(*i))
+    }
+
+    /// Schema, table and version column as errors name them: of the table itself, where this is a view.
+    pub fn reported(&self) -> (&str, &str, &str) {
+        let version = self.version_column().map_or("", |c| &*c.name);
+        match self.is_view {
+            true => (&self.settings.schema, &self.settings.name, &self.settings.version_column),
+            false => (&self.schema, &self.name, version),
+        }
     }
 
     /// Column by stored name.
@@ -240,7 +260,7 @@ pub struct View {
     pub by_oid: HashMap<u32, usize>,
     /// Names of aggregate functions (`pg_proc.prokind = 'a'`), lower case.
     pub aggregates: HashSet<Box<str>>,
-    /// Names of views that select from a protected relation, as (schema, name, root table name).
+    /// Names of other views that select from a protected relation, as (schema, name, root table name).
     pub views: Vec<(Box<str>, Box<str>, Box<str>)>,
     /// Tells whether a text names anything of the above.
     pub prefilter: Prefilter,

@@ -68,6 +68,8 @@ pub enum Cause {
     Forgotten,
     /// Seen last through a cursor that did not show the version, so that nobody can tell in which state.
     Cursor,
+    /// Forgotten because another write of the scope may have changed it on the side, by a trigger or foreign key.
+    Trigger,
 }
 
 impl Cause {
@@ -79,6 +81,7 @@ impl Cause {
             Self::Evicted => "evicted",
             Self::Forgotten => "forgotten",
             Self::Cursor => "cursor",
+            Self::Trigger => "trigger",
         }
     }
 }

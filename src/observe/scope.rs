@@ -42,6 +42,8 @@ pub struct Observations {
     /// Tables of which the open transaction has written rows that are not known: what it reads of them since may
     /// be its own work.
     set_written: Vec<u32>,
+    /// Tables that deferred triggers may change when the open transaction commits.
+    deferred: Vec<u32>,
 }
 
 impl Observations {
@@ -52,6 +54,7 @@ impl Observations {
             undo: Undo::new(limits.max_bytes / 2),
             own: 0,
             set_written: Vec::new(),
+            deferred: Vec::new(),
         }
     }
 
@@ -227,12 +230,24 @@ impl Observations {
         if !self.set_written.contains(&table) {
             self.set_written.push(table);
         }
-        self.drop_table(table);
+        self.drop_table(table, Cause::Forgotten);
     }
 
-    fn drop_table(&mut self, table: u32) {
+    /// Forgets all rows of a table, since an own write may have changed some of them on the side, by a trigger or a
+    /// foreign key; `deferred`: or will when the transaction commits. A rollback does not bring them back.
+    pub fn touch_table(&mut self, table: u32, deferred: bool) {
+        if !self.set_written.contains(&table) {
+            self.set_written.push(table);
+        }
+        if deferred && !self.deferred.contains(&table) {
+            self.deferred.push(table);
+        }
+        self.drop_table(table, Cause::Trigger);
+    }
+
+    fn drop_table(&mut self, table: u32, cause: Cause) {
         self.own += 1;
-        self.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
+        self.store.drop_if(Some(cause), |key, _| key.table == table);
         self.store.lose_own(self.own);
         self.undo.forget_if(|key| key.table == table);
     }
@@ -259,13 +274,16 @@ impl Observations {
             self.take_back(undone, now);
         }
         for table in self.set_written.clone() {
-            self.drop_table(table);
+            self.drop_table(table, Cause::Forgotten);
         }
     }
 
     /// The transaction, explicit or implicit, has committed.
     pub fn commit(&mut self) {
         self.set_written.clear();
+        for table in std::mem::take(&mut self.deferred) {
+            self.drop_table(table, Cause::Trigger);
+        }
         self.undo.commit(self.own);
     }
 
@@ -274,8 +292,9 @@ impl Observations {
     pub fn rollback(&mut self, now: Instant) {
         let undone = self.undo.rollback(self.own);
         self.take_back(undone, now);
+        self.deferred.clear();
         for table in std::mem::take(&mut self.set_written) {
-            self.drop_table(table);
+            self.drop_table(table, Cause::Forgotten);
         }
     }
 

@@ -12,6 +12,7 @@ use super::plan::{GuardSite, Reason, Slot, Verb, VersionSource};
 use super::predicate::{self, Rows};
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
+use crate::catalog::nested::Event;
 use crate::sql::clauses;
 use crate::sql::columns::ColumnSet;
 
@@ -25,6 +26,7 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
+        self.touch(place, table, Event::Delete);
         if place == Place::Main {
             self.deleted(delete.returning.clone(), &delete.target, table);
         }

@@ -145,7 +145,7 @@ impl<'a> Statement<'a> {
         }
         let mut insert = String::new();
         for (source, shown) in sources.iter().zip(&shown) {
-            if source.table.may_read && shown.beyond_key(source.table) {
+            if source.table.may_read && !source.table.is_view && shown.beyond_key(source.table) {
                 self.append(&mut insert, source, shown);
             }
         }

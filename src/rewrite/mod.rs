@@ -40,6 +40,7 @@ mod written_back;
 use std::ops::Range;
 
 use crate::catalog::View;
+use crate::catalog::nested::Event;
 use crate::sql::code::Code;
 use crate::sql::lexer::{self, LexError, LexOptions};
 use crate::sql::operand;
@@ -125,6 +126,9 @@ fn unreadable(text: &[u8], ctx: &Context<'_>, error: LexError) -> Plan {
                     reason,
                     keys: Vec::new(),
                 });
+                for event in Event::ALL {
+                    statement.touches.extend(table.nested.of(event));
+                }
             }
         }
     }

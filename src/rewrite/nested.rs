@@ -16,6 +16,7 @@ use super::effect;
 use super::plan::{Effect, Reason};
 use super::statement::{Place, Statement, is_query};
 use super::target::{Target, resolve, unchecked};
+use crate::catalog::nested::Event;
 use crate::sql::clauses;
 use crate::sql::relation::relation;
 use crate::sql::token::TokenKind;
@@ -101,6 +102,8 @@ fn prepare(statement: &mut Statement<'_>) -> bool {
     statement.out.is_query = true;
     if code.word(i, "as") && code.is_ident(name) {
         statement.query(i + 1, statement.tokens.end, Place::Nested);
+        // What its EXECUTE touches is looked up then.
+        statement.out.touches.clear();
         statement.set_effect(Effect::Prepare(code.name(name).unwrap_or_default().into()));
     }
     true
@@ -146,7 +149,10 @@ fn copy(statement: &mut Statement<'_>) {
     }
     if code.word(next, "from") {
         match resolve(code, statement.ctx, &target) {
-            Target::Table(table) => statement.out.unchecked.push(unchecked(table, Reason::Copy, Vec::new())),
+            Target::Table(table) => {
+                statement.touch(Place::Main, table, Event::Insert);
+                statement.out.unchecked.push(unchecked(table, Reason::Copy, Vec::new()));
+            }
             Target::View(root) => statement.view(root),
             Target::Other => {}
         }

@@ -18,6 +18,7 @@ use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use super::written_back::VersionSet;
 use crate::catalog::Table;
+use crate::catalog::nested::Event;
 use crate::sql::clauses::{self, Insert};
 use crate::sql::code::Code;
 use crate::sql::keys::KeyType;
@@ -34,6 +35,11 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
+        self.touch(place, table, Event::Insert);
+        if insert.set.is_some() {
+            self.touch(place, table, Event::Update);
+            self.touch(place, table, Event::KeyUpdate);
+        }
         if place == Place::Main {
             self.returning(insert.returning.clone(), &insert.target, table);
         }

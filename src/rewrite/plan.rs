@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 pub use super::site::{GuardSite, Slot, Verb};
 use crate::catalog::Table;
+pub use crate::catalog::nested::Touched;
 use crate::sql::columns::ColumnSet;
 pub use crate::sql::splice::Edit;
 
@@ -31,6 +32,7 @@ impl Plan {
                 && s.point.is_none()
                 && s.sites.is_empty()
                 && s.unchecked.is_empty()
+                && s.touches.is_empty()
         })
     }
 
@@ -78,7 +80,7 @@ impl Plan {
                     | Effect::Close(_)
                     | Effect::Prepare(_)
             );
-            by_effect || s.writes()
+            by_effect || s.writes() || !s.touches.is_empty()
         })
     }
 }
@@ -102,6 +104,8 @@ pub struct StatementPlan {
     pub hidden_result: bool,
     /// The result has a `*` in its output list: its shape changes when a table gains a column.
     pub has_wildcard: bool,
+    /// Protected tables that triggers, rules and foreign keys may change when it writes.
+    pub touches: Vec<Touched>,
     /// Tables whose rows the statement's own result may teach, with what it shows beyond plain columns.
     pub teaches: Vec<Teach>,
     /// How rows that the result shows came about.

@@ -11,6 +11,7 @@ use super::target::unchecked;
 use super::teach::{self, NameFilter};
 use super::{effect, nested};
 use crate::catalog::Table;
+use crate::catalog::nested::Event;
 use crate::sql::clauses;
 use crate::sql::code::{Code, MAX_NESTING};
 use crate::sql::ident::quote_ident;
@@ -69,6 +70,11 @@ pub fn plan<'a>(
         statement.out.effect = effect::of_query(code, tokens);
     } else if !nested::plan(&mut statement) {
         statement.out.effect = effect::of(code, ctx, tokens);
+        if let Effect::Truncate(roots) = statement.out.effect.clone() {
+            for table in ctx.view.tables.iter().filter(|t| t.oid == t.root_oid && roots.contains(&t.oid)) {
+                statement.touch(Place::Main, table, Event::Truncate);
+            }
+        }
     }
     statement.out
 }
@@ -134,6 +140,25 @@ impl<'a> Statement<'a> {
         }
     }
 
+    /// What a write of `table` does to others, if it is run.
+    pub fn touch(&mut self, place: Place, table: &Table, event: Event) {
+        if place == Place::Shown {
+            return;
+        }
+        for touched in table.nested.of(event) {
+            if !self.out.touches.contains(&touched) {
+                self.out.touches.push(touched);
+            }
+        }
+    }
+
+    /// Likewise, of a write of whatever kind.
+    fn touch_all(&mut self, table: &Table) {
+        for event in Event::ALL {
+            self.touch(Place::Main, table, event);
+        }
+    }
+
     /// A write that is never checked, if it is run.
     pub fn unchecked(&mut self, place: Place, write: UncheckedWrite) {
         if place != Place::Shown {
@@ -153,6 +178,7 @@ impl<'a> Statement<'a> {
                 && !named.iter().any(|u| u.root_oid == table.root_oid)
             {
                 named.push(unchecked(table, Reason::Unparsed, Vec::new()));
+                self.touch_all(table);
             }
         }
         self.out.unchecked.extend(named);
@@ -160,7 +186,11 @@ impl<'a> Statement<'a> {
 
     /// A write of a view over the protected table `root`.
     pub fn view(&mut self, root: &str) {
-        let root_oid = self.ctx.view.tables.iter().find(|t| *t.root_name == *root).map_or(0, |t| t.root_oid);
+        let table = self.ctx.view.tables.iter().find(|t| *t.root_name == *root);
+        let root_oid = table.map_or(0, |t| t.root_oid);
+        if let Some(table) = table {
+            self.touch_all(table);
+        }
         self.out.unchecked.push(UncheckedWrite {
             table: root.into(),
             root_oid,

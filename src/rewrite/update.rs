@@ -9,12 +9,13 @@
 //! by [`super::render`] where the session knows expected versions.
 
 use super::increment;
-use super::plan::{Edit, GuardSite, PointWrite, Reason, Verb, VersionSource};
+use super::plan::{Edit, GuardSite, PointWrite, Reason, Touched, Verb, VersionSource};
 use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use super::written_back::VersionSet;
+use crate::catalog::nested::Event;
 use crate::sql::clauses;
 use crate::sql::ident::quote_ident;
 
@@ -28,13 +29,16 @@ impl<'a> Statement<'a> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
+        self.touch(place, table, Event::Update);
         let Some(written) = Written::new(code, self.ctx, &update.target, table) else {
+            self.touch(place, table, Event::KeyUpdate);
             return self.out.unchecked.push(unchecked(table, Reason::Encoding, Vec::new()));
         };
         let incomplete = |r: &std::ops::Range<usize>| !code.is_complete(r);
         if update.condition.as_ref().is_some_and(incomplete)
             || update.returning.as_ref().is_some_and(incomplete)
         {
+            self.touch(place, table, Event::KeyUpdate);
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, Vec::new()));
         }
         let current_of = update.condition.as_ref().filter(|c| code.words(c.start, &["current", "of"]));
@@ -43,10 +47,16 @@ impl<'a> Statement<'a> {
         let guarded = condition.as_ref().is_some_and(|c| c.version.is_some());
         let rows = condition.as_ref().map_or(Rows::Unnamed(Reason::SetWrite), |c| c.rows.clone());
         let list = increment::set_list(code, self.ctx.lex, &written, update.set.clone(), guarded);
+        if list.as_ref().is_none_or(|l| l.moves_key) {
+            self.touch(place, table, Event::KeyUpdate);
+        }
         let Some(list) = list.filter(|_| self.certain) else {
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, rows.keys()));
         };
         if list.only_ignored {
+            if table.ignored_may_bump {
+                self.out.touches.push(Touched { root_oid: table.root_oid, deferred: false });
+            }
             if place == Place::Main {
                 self.returning_unchanged(update.returning, &update.target, table);
             }

@@ -498,6 +498,7 @@ impl Session {
                 self.sent_writes(statement, &made, place);
                 guards.push(Some(made));
             }
+            self.in_flight.add_touched(&statement.touches);
             self.sent_effect(&statement.effect);
         }
         if unsettled && !self.queue.is_empty() {

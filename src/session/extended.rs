@@ -386,6 +386,7 @@ impl Session {
                 Some(guards) => self.sent_writes(statement, guards, place),
                 None => self.sent_point(portal, place),
             }
+            self.in_flight.add_touched(&statement.touches);
             self.sent_effect(&statement.effect);
         }
         let seq = self.next_seq();

@@ -21,7 +21,9 @@ use crate::conflict::{BlindReport, ConflictEvent, ConflictReport, Connection, So
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::guard::parse_raise;
 use crate::rewrite::known::{self, Known};
-use crate::rewrite::plan::{Effect, GuardSite, Operand, Plan, Reason, StatementPlan, Verb, VersionSource};
+use crate::rewrite::plan::{
+    Effect, GuardSite, Operand, Plan, Reason, StatementPlan, Touched, Verb, VersionSource,
+};
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{KeyType, MAX_KEYS, join_key};
 use crate::telemetry::metrics::WriteOutcome;
@@ -84,6 +86,8 @@ pub(crate) struct InFlight {
     undo: bool,
     /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
     forget: bool,
+    /// Tables that triggers and foreign keys of own writes may change.
+    touched: Vec<u32>,
 }
 
 /// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
@@ -111,13 +115,14 @@ impl InFlight {
         self.tables.clear();
         self.undo = false;
         self.forget = false;
+        self.touched.clear();
     }
 
     fn earlier(&self, row: &RowKey, place: Place, observations: &Observations) -> Earlier {
         let of_row = self.rows.get(row);
         let of_table = self.tables.get(&row.table);
         let mut count = 0;
-        if self.forget || self.undo && observations.may_be_undone(row) {
+        if self.forget || self.touched.contains(&row.table) || self.undo && observations.may_be_undone(row) {
             return Earlier::Unsettled;
         }
         for (at, n) in of_row.into_iter().chain(of_table) {
@@ -127,6 +132,15 @@ impl InFlight {
             count += n;
         }
         if count == 0 { Earlier::None } else { Earlier::Own(count) }
+    }
+
+    /// A statement that may touch these tables is on its way.
+    pub fn add_touched(&mut self, touches: &[Touched]) {
+        for touched in touches {
+            if !self.touched.contains(&touched.root_oid) {
+                self.touched.push(touched.root_oid);
+            }
+        }
     }
 
     /// A point write that goes without guards is on its way.
@@ -380,12 +394,13 @@ impl Session {
             return None;
         }
         let table = &site.table;
+        let (schema, name, version) = table.reported();
         let report = ConflictReport {
             entity: table.entity.to_string(),
             entity_id: raised.key.join(","),
-            schema: table.schema.to_string(),
-            table: table.name.to_string(),
-            version_column: table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
+            schema: schema.to_owned(),
+            table: name.to_owned(),
+            version_column: version.to_owned(),
             expected: row.map_or(0, |r| r.expected),
             actual: Some(raised.actual),
             current_state: None,

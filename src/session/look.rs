@@ -53,7 +53,7 @@ impl Session {
             return;
         }
         let version = |view: &View, oid: u32| Some(view.table_by_oid(oid)?.version_column()?.attnum);
-        for table in &before.view.tables {
+        for table in before.view.tables.iter().filter(|t| !t.is_view) {
             if version(&before.view, table.oid) != version(&now.view, table.oid) {
                 self.observations.forget_table(table.root_oid);
             }

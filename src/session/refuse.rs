@@ -23,7 +23,7 @@ pub(super) fn unseen(cause: Cause) -> Unseen {
     match cause {
         Cause::NeverRead => Unseen::NeverRead,
         Cause::Expired | Cause::Evicted => Unseen::Dropped,
-        Cause::Forgotten => Unseen::Forgotten,
+        Cause::Forgotten | Cause::Trigger => Unseen::Forgotten,
         Cause::Cursor => Unseen::Cursor,
     }
 }

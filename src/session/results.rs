@@ -14,8 +14,9 @@ use super::server::{Fate, portal_learner, strip_description};
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
+use crate::catalog::nested::Event;
 use crate::observe::{RowKey, Sequence};
-use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite, Verb};
+use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, Touched, UncheckedWrite, Verb};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::{int_param, join_key};
 use crate::telemetry::metrics::WriteOutcome;
@@ -420,9 +421,33 @@ impl Session {
         }
     }
 
+    /// Triggers and foreign keys may have changed rows of other tables, or more rows of this one.
+    fn touched(&mut self, statement: &StatementPlan, tag: &[u8]) {
+        let no_row = rows_of_tag(tag) == Some(0);
+        if no_row && statement.point.as_ref().is_some_and(|p| !p.table.statement_triggers) {
+            return;
+        }
+        for touched in &statement.touches {
+            self.observations.touch_table(touched.root_oid, touched.deferred);
+        }
+        let Effect::Execute(name) = &statement.effect else { return };
+        let written = self.sql_prepared.get(name).into_iter().flatten().map(|write| write.root_oid);
+        let parsed = self.names.statement(name.as_bytes()).and_then(|p| p.statement());
+        let mut touches: Vec<Touched> = parsed.map_or_else(Vec::new, |s| s.touches.clone());
+        if let Some(seen) = &self.view {
+            for table in written.filter_map(|root| seen.view.table_by_oid(root)) {
+                touches.extend(Event::ALL.into_iter().flat_map(|event| table.nested.of(event)));
+            }
+        }
+        for touched in touches {
+            self.observations.touch_table(touched.root_oid, touched.deferred);
+        }
+    }
+
     /// What a completed statement does to the session beside rows.
     fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
         let now = self.now();
+        self.touched(statement, tag);
         match &statement.effect {
             Effect::None | Effect::Begin | Effect::Fetch { .. } | Effect::Prepare(_) | Effect::Execute(_) => {
             }

@@ -207,12 +207,13 @@ impl Session {
             Stance::Refused(_) => (0, Source::Nobody, None),
             _ => return,
         };
+        let (schema, name, version) = point.table.reported();
         let report = ConflictReport {
             entity: point.table.entity.to_string(),
             entity_id: verdict.write.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
-            schema: point.table.schema.to_string(),
-            table: point.table.name.to_string(),
-            version_column: point.table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
+            schema: schema.to_owned(),
+            table: name.to_owned(),
+            version_column: version.to_owned(),
             expected,
             actual: verdict.actual,
             current_state: state,
