@@ -32,6 +32,7 @@ SELECT 'table', pg_catalog.json_build_object(
   'version', (SELECT pg_catalog.json_build_object('attnum', a.attnum, 'type', a.atttypid::pg_catalog.int8, 'notnull', a.attnotnull, 'default', a.def, 'note', a.note) FROM att a WHERE a.oid = c.oid AND a.is_version),
   'statement_triggers', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype::pg_catalog.int4 & 1) = 0 AND (t.tgtype::pg_catalog.int4 & 24) <> 0)
     OR (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '2'),
+  'delete_rules', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '4'),
   'version_triggers', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype::pg_catalog.int4 & 17) = 17 AND pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower(rel.ver)) > 0),
   'row_security', pg_catalog.row_security_active(c.oid),
   'may_read', (SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) FROM att a WHERE a.oid = c.oid AND (a.is_version OR a.attnum IN (SELECT pk.attnum FROM pk WHERE pk.oid = c.oid))),

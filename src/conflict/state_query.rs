@@ -136,6 +136,7 @@ pub(super) mod tests {
             visible: true,
             statement_triggers: false,
             version_triggers: false,
+            delete_rules: false,
             row_security: false,
             may_read: true,
             may_read_all: true,

@@ -122,9 +122,9 @@ impl StatementPlan {
             || !self.unchecked.is_empty()
     }
 
-    /// What is known of rows may be added to it, for the guard form.
+    /// What is known of rows may be added to it as a parameter, for the guard form.
     pub fn takes_guard(&self) -> bool {
-        self.sites.iter().any(GuardSite::takes_guard)
+        self.sites.iter().any(GuardSite::takes_parameter)
     }
 
     /// Its writes, but for the point, as they are if no guard is put in: bumped, not checked.

@@ -68,7 +68,7 @@ pub fn render_parse(plan: &Plan, text: &[u8], params: HiddenParams, nonce: &str)
             (params.version > 0).then(|| format!("COALESCE(${}::pg_catalog.{ty}, {version})", params.version))
         }));
         for (s, site) in statement.sites.iter().enumerate() {
-            let guard = (params.known > 0 && site.takes_guard()).then(|| {
+            let guard = (params.known > 0 && site.takes_parameter()).then(|| {
                 let json = guard::Json::Param { number: params.known, site: s };
                 guard::guard(site, json, params.own_writes, &guard::marker(nonce, n, s))
             });

@@ -52,6 +52,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         visible: schema == "public",
         statement_triggers: false,
         version_triggers: false,
+        delete_rules: false,
         row_security: false,
         may_read: true,
         may_read_all: true,

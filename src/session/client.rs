@@ -448,6 +448,9 @@ impl Session {
         let before = self.in_flight.clone();
         for (n, statement) in plan.statements.iter().enumerate() {
             if by_predicate || statement.sites.is_empty() {
+                if !by_predicate {
+                    self.sent_writes(statement, &Guards::default(), Place { part: self.cycle.part, ..place });
+                }
                 guards.push(None);
             } else {
                 let place = Place { part: self.cycle.part, ..place };
@@ -455,6 +458,7 @@ impl Session {
                     values: Values { bind: None, oids: &[], encoding: self.lex.encoding },
                     place,
                     own_writes: !self.subtransaction,
+                    prepared: false,
                     now: self.now(),
                 };
                 let (made, waits) =

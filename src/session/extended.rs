@@ -259,6 +259,7 @@ impl Session {
             values: Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding },
             place: self.place(),
             own_writes: !self.subtransaction && prepared.params.own_writes,
+            prepared: true,
             now: self.now(),
         };
         match prepared.statement() {

@@ -54,12 +54,22 @@ pub(crate) struct SiteGuard {
 #[derive(Debug, Default)]
 pub(crate) struct Guards(pub Vec<SiteGuard>);
 
-/// Own writes that have been sent and not been answered, by row and by table (rows unknown): the place of the last
-/// one, and how many.
+/// Own writes that have been sent and not been answered, by row and by table (rows unknown).
 #[derive(Debug, Default, Clone)]
 pub(crate) struct InFlight {
-    rows: HashMap<RowKey, (Place, i64)>,
-    tables: HashMap<u32, (Place, i64)>,
+    rows: HashMap<RowKey, Sent>,
+    tables: HashMap<u32, Sent>,
+}
+
+/// Writes in flight of one row or table.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// The place of the last one.
+    place: Place,
+    /// How many.
+    count: i64,
+    /// One of them deletes: what lives under the key behind it begins at another version.
+    deletes: bool,
 }
 
 /// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
@@ -91,11 +101,11 @@ impl InFlight {
         let of_row = row.and_then(|row| self.rows.get(row));
         let of_table = self.tables.get(&table);
         let mut count = 0;
-        for (at, n) in of_row.into_iter().chain(of_table) {
-            if *at != place {
+        for sent in of_row.into_iter().chain(of_table) {
+            if sent.place != place || sent.deletes {
                 return Earlier::Unsettled;
             }
-            count += n;
+            count += sent.count;
         }
         if count == 0 { Earlier::None } else { Earlier::Own(count) }
     }
@@ -103,18 +113,20 @@ impl InFlight {
     /// A point write that goes without guards is on its way.
     pub fn add_point(&mut self, write: &Write, place: Place) {
         if let Some(point) = write.point() {
-            self.add(point.table.root_oid, write.row.as_ref().map(std::slice::from_ref), place);
+            let row = write.row.as_ref().map(std::slice::from_ref);
+            self.add(point.table.root_oid, row, place, point.verb == Verb::Delete);
         }
     }
 
     /// A write of a statement is on its way.
-    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place) {
-        let count = |entry: &mut (Place, i64)| *entry = (place, entry.1 + 1);
+    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place, deletes: bool) {
+        let count = |entry: &mut Sent| {
+            *entry = Sent { place, count: entry.count + 1, deletes: entry.deletes || deletes };
+        };
+        let none = Sent { place, count: 0, deletes };
         match named {
-            Some(rows) => {
-                rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert((place, 0))))
-            }
-            None => count(self.tables.entry(table).or_insert((place, 0))),
+            Some(rows) => rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert(none))),
+            None => count(self.tables.entry(table).or_insert(none)),
         }
     }
 }
@@ -125,6 +137,8 @@ pub(crate) struct Scene<'a> {
     pub place: Place,
     /// Versions that this very transaction left may be told by xmin (not behind a savepoint).
     pub own_writes: bool,
+    /// What is known travels as a parameter.
+    pub prepared: bool,
     pub now: Instant,
 }
 
@@ -140,7 +154,8 @@ pub(crate) fn decide(
     let sites = statement.sites.iter().map(|site| {
         let mut guard = SiteGuard { named: named(site, &scene.values), ..SiteGuard::default() };
         // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
-        if !site.takes_guard() || site.reason == Reason::CurrentOf {
+        let takes = if scene.prepared { site.takes_parameter() } else { site.takes_guard() };
+        if !takes || site.reason == Reason::CurrentOf {
             return guard;
         }
         let rows = match (&guard.named, site.keys.is_empty()) {
@@ -252,7 +267,11 @@ impl Session {
     /// Takes note of the writes of a statement that is sent now.
     pub fn sent_writes(&mut self, statement: &StatementPlan, guards: &Guards, place: Place) {
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
-            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place);
+            let deletes = site.verb == Verb::Delete;
+            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, deletes);
+        }
+        for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
+            self.in_flight.add(write.root_oid, None, place, true);
         }
     }
 
@@ -358,16 +377,16 @@ impl Session {
                 self.observations.forget_table(table.root_oid);
                 continue;
             };
-            // All rows that it names were written: each is at one more than the scope knew.
-            let all =
-                site.verb == Verb::Update && rows == Some(named.len() as u64) && !table.version_triggers;
+            // All rows that it names were written: each is at one more than the scope knew, or gone.
+            let all = rows == Some(named.len() as u64);
+            let moved = all && site.verb == Verb::Update && !table.version_triggers;
             for row in named {
                 let expected = guard.rows.iter().any(|r| r.row == *row);
                 match self.observations.expected(row, &site.sets, now) {
-                    Lookup::Known { version, .. } if all && expected => {
+                    Lookup::Known { version, .. } if moved && expected => {
                         self.observations.wrote_checked(row, version, &site.sets, now);
                     }
-                    Lookup::Known { .. } if site.verb == Verb::Delete => self.observations.deleted(row, now),
+                    _ if all && site.verb == Verb::Delete => self.observations.deleted(row, now),
                     Lookup::Known { .. } => self.observations.wrote_unchecked(row, now),
                     Lookup::Unknown(_) => {}
                 }

@@ -12,7 +12,7 @@ use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
 use crate::observe::{RowKey, Sequence};
-use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite, Verb};
+use crate::rewrite::plan::{Effect, Operand, ResultKind, Slot, StatementPlan, UncheckedWrite, Verb};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::{int_param, join_key};
 use crate::telemetry::metrics::WriteOutcome;
@@ -36,10 +36,11 @@ impl Session {
             back::ROW_DESCRIPTION => {
                 query.answered = true;
                 let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
-                if statement.hidden_result {
+                if query.hides_result() {
                     return Fate::Gone;
                 }
-                let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
+                let guard = usize::from(query.guard_column() == Some(true));
+                let hidden = if query.rendered.is_some() { statement.hidden.len() + guard } else { 0 };
                 // The view may be gone since the text was sent (DISCARD ALL before it).
                 let mut learner = match (read_row_description(body), self.view.as_ref()) {
                     (Some(fields), Some(seen)) => Learner::new(statement, &seen.view, &fields, |_| 0),
@@ -448,7 +449,18 @@ struct Done<'a> {
 impl QueryDetail {
     /// The present statement's result is the proxy's own.
     fn hides_result(&self) -> bool {
-        self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result)
+        let planned = self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result);
+        planned || self.guard_column() == Some(false)
+    }
+
+    /// The present statement's result has got a guard as its last column; false: as its only one.
+    fn guard_column(&self) -> Option<bool> {
+        let guards = self.guards.get(self.index)?.as_ref()?;
+        let sites = &self.plan.statements.get(self.index)?.sites;
+        sites.iter().zip(&guards.0).find_map(|(site, guard)| match site.slot {
+            Slot::Returning { listed, shown: true, .. } if guard.known.is_some() => Some(listed),
+            _ => None,
+        })
     }
 }
 

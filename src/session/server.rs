@@ -209,6 +209,7 @@ impl Session {
     fn drained(&mut self) {
         if self.wait == Some(Wait::Drain) && self.queue.is_empty() {
             self.wait = None;
+            self.in_flight.clear();
         }
     }
 
