@@ -6,6 +6,7 @@
 
 mod clients;
 mod common;
+mod delete;
 mod differential;
 mod explain;
 mod guard;
