@@ -42,7 +42,7 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
-        if place == Place::Main {
+        if place.returns() {
             self.deleted(delete.returning.clone(), &delete.target, table);
         }
         let Some(written) = Written::new(code, self.ctx, &delete.target, table) else {
@@ -271,7 +271,6 @@ mod tests {
             ("DELETE FROM locked WHERE id = 1", Reason::Privilege, 1),
             ("WITH d AS (DELETE FROM projects WHERE id = 1 RETURNING *) SELECT * FROM d", Reason::Cte, 1),
             ("EXPLAIN ANALYZE DELETE FROM projects", Reason::Nested, 0),
-            ("PREPARE p AS DELETE FROM projects WHERE id = $1", Reason::Nested, 1),
             ("DELETE FROM open_projects WHERE id = 1", Reason::View, 0),
             ("DELETE FROM projects nonsense more WHERE id = 1", Reason::Unparsed, 0),
             ("DELETE FROM projects WHERE id = 1 AND", Reason::Unparsed, 1),

@@ -34,7 +34,7 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
-        if place == Place::Main {
+        if place.returns() {
             self.returning(insert.returning.clone(), &insert.target, table);
         }
         let Some(set) = insert.set.clone() else { return };

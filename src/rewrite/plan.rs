@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use super::prepare::{Execute, Prepare};
 pub use super::site::{GuardSite, Slot, Verb};
 use crate::catalog::Table;
 use crate::sql::columns::ColumnSet;
@@ -31,6 +32,8 @@ impl Plan {
                 && s.point.is_none()
                 && s.sites.is_empty()
                 && s.unchecked.is_empty()
+                && s.prepares.is_none()
+                && s.execute.is_none()
         })
     }
 
@@ -44,20 +47,13 @@ impl Plan {
         self.statements.first().is_some_and(StatementPlan::takes_guard)
     }
 
-    /// The plan for the same text where nothing may be seen of it: no hidden columns, no added parameter. Its
-    /// writes are bumped, not checked.
-    pub fn without_additions(&self) -> Self {
+    /// The plan for the same text where its result must be the client's own: no hidden columns.
+    pub fn with_own_result(&self) -> Self {
         let mut plan = self.clone();
         for statement in &mut plan.statements {
             statement.edits.retain(|e| !e.insert.contains(HIDDEN_ALIAS));
             statement.hidden.clear();
             statement.hidden_result = false;
-            statement.teaches.clear();
-            statement.point = None;
-            for site in &mut statement.sites {
-                site.guardable = false;
-                site.reason = Reason::Nested;
-            }
         }
         plan
     }
@@ -109,6 +105,10 @@ pub struct StatementPlan {
     pub point: Option<PointWrite>,
     /// Writes whose increment is put in when the text is rendered, with a guard or without; that of `point` too.
     pub sites: Vec<GuardSite>,
+    /// PREPARE: what it prepares.
+    pub prepares: Option<Box<Prepare>>,
+    /// EXECUTE: what it runs.
+    pub execute: Option<Execute>,
     /// Every other write of a protected table: bumped where its clauses are certain, never checked.
     pub unchecked: Vec<UncheckedWrite>,
 }
@@ -120,6 +120,7 @@ impl StatementPlan {
             || self.point.is_some()
             || !self.sites.is_empty()
             || !self.unchecked.is_empty()
+            || self.execute.as_ref().is_some_and(|e| e.runs)
     }
 
     /// What is known of rows may be added to it as a parameter, for the guard form.

@@ -172,8 +172,12 @@ pub fn bumped(text: &str) -> String {
 
 /// The text as a Query whose first statement expects version 5.
 pub fn checked(text: &str) -> String {
-    let rendered =
-        render_query(&plan_of(text), text.as_bytes(), &[Checks { version: Some(5), guards: &[] }], NONCE);
+    let rendered = render_query(
+        &plan_of(text),
+        text.as_bytes(),
+        &[Checks { version: Some(5), guards: &[], arguments: None }],
+        NONCE,
+    );
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 
@@ -196,7 +200,8 @@ pub fn guarded(text: &str) -> String {
         Some(known)
     };
     let guards: Vec<Vec<_>> = plan.statements.iter().map(|s| s.sites.iter().map(known).collect()).collect();
-    let checks: Vec<_> = guards.iter().map(|guards| Checks { version: None, guards }).collect();
+    let checks: Vec<_> =
+        guards.iter().map(|guards| Checks { version: None, guards, arguments: None }).collect();
     let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
     rendered.map_or(text.to_owned(), |r| readable(&String::from_utf8(r.text).unwrap()))
 }

@@ -46,7 +46,7 @@ impl<'a> Statement<'a> {
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, rows.keys()));
         };
         if list.only_ignored {
-            if place == Place::Main {
+            if place.returns() {
                 self.returning(update.returning, &update.target, table);
             }
             return;
@@ -55,7 +55,7 @@ impl<'a> Statement<'a> {
         if !table.may_write {
             return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
         }
-        if place == Place::Main {
+        if place.returns() {
             self.returning(update.returning.clone(), &update.target, table);
         }
         let reason = match (self.reason(place), &rows) {

@@ -13,7 +13,7 @@ use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values, Write};
 use crate::rewrite::known::Known;
-use crate::rewrite::plan::{Effect, Plan, Reason};
+use crate::rewrite::plan::{Plan, Reason};
 use crate::rewrite::render::{Checks, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
@@ -167,7 +167,8 @@ impl Session {
                     self.expect(Kind::Bind, Detail::Plain);
                     return true;
                 };
-                if self.names.statement(bind.statement).is_some()
+                if self.naming
+                    || self.names.statement(bind.statement).is_some()
                     || self.names.is_uncertain(bind.statement, self.cycle.number)
                 {
                     return false;
@@ -185,7 +186,8 @@ impl Session {
                 if let Some(target) = &target {
                     let known = match kind {
                         Kind::DescribeStatement => {
-                            self.names.statement(target.name).is_some()
+                            self.naming
+                                || self.names.statement(target.name).is_some()
                                 || self.names.is_uncertain(target.name, self.cycle.number)
                         }
                         _ => self.names.portal(target.name).is_some(),
@@ -244,9 +246,10 @@ impl Session {
     pub(super) fn waits_for_name(&mut self, name: &[u8], mixed: bool, out: &mut Out) -> bool {
         if self.queue.is_empty() {
             self.names.settle_all();
+            self.naming = false;
             return false;
         }
-        if !mixed && !self.names.is_uncertain(name, self.cycle.number) {
+        if !mixed && !self.naming && !self.names.is_uncertain(name, self.cycle.number) {
             return false;
         }
         if self.cycle.messages > 0 {
@@ -342,19 +345,19 @@ impl Session {
         }
     }
 
-    /// The text runs EXECUTE for a statement that a Parse has made: its result goes to the client as it is, so that
-    /// the server must have it without additions. True: that must come first.
+    /// The text runs EXECUTE for a statement that a Parse has made: its result goes to the client (or into a table) as
+    /// it is, so that the server must have it without hidden columns. True: that must come first.
     pub(super) fn restates(&mut self, plan: &Plan, out: &mut Out) -> bool {
-        let executed = plan.statements.iter().find_map(|s| match &s.effect {
-            Effect::Execute(name) => self.names.statement(name.as_bytes()).filter(|p| p.has_additions()),
-            _ => None,
+        let executed = plan.statements.iter().find_map(|s| {
+            let execute = s.execute.as_ref()?;
+            self.names.statement(execute.name.as_bytes()).filter(|p| p.has_hidden_result())
         });
         let Some(old) = executed.filter(|_| self.status != b'E').cloned() else { return false };
         if self.cycle.messages == 0 && !self.queue.is_empty() {
             self.drain(out);
             return true;
         }
-        let plan = Arc::new(old.plan.without_additions());
+        let plan = Arc::new(old.plan.with_own_result());
         let new = self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan);
         if self.cycle.messages == 0 {
             self.own_restate(out, new);
@@ -373,7 +376,7 @@ impl Session {
             return Lane::Later;
         }
         let plan = self.plan(text);
-        if plan.as_ref().is_some_and(|plan| self.restates(plan, out)) {
+        if plan.as_ref().is_some_and(|plan| self.awaits_names(plan, out) || self.restates(plan, out)) {
             return Lane::Later;
         }
         let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.takes_check());
@@ -387,7 +390,7 @@ impl Session {
             return Lane::Raw;
         };
         let now = self.now();
-        let values = Values { bind: None, oids: &[], encoding: self.lex.encoding };
+        let values = Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding };
         let single = plan.statements.len() == 1;
         // It ends the implicit transaction of messages before it that no Sync has ended, and would commit them.
         let allowed = if self.cycle.executes == 0 { Ok(()) } else { Err(Reason::Batch) };
@@ -399,14 +402,22 @@ impl Session {
             guarded = write.is_checked();
             checks.version = write.predicate();
         }
-        let (guards, unsettled) = self.decide_query(&plan, write.as_ref());
+        let executed = self.executed(&plan, text);
+        let (guards, arguments, unsettled) = self.decide_query(&plan, text, &executed, write.as_ref());
         if unsettled && !self.queue.is_empty() {
             self.drain(out);
             return Lane::Later;
         }
         let known: Vec<Vec<Option<Known>>> =
             guards.iter().map(|g| g.as_ref().map_or_else(Vec::new, Guards::known)).collect();
-        let all: Vec<Checks<'_>> = known.iter().map(|guards| Checks { guards, ..checks }).collect();
+        let of_each = known.iter().zip(&arguments).enumerate();
+        let all: Vec<Checks<'_>> = of_each
+            .map(|(n, (guards, added))| {
+                let prepared = executed.get(n).and_then(Option::as_ref);
+                let arguments = prepared.and_then(|p| p.arguments(added.as_deref()));
+                Checks { guards, arguments, ..checks }
+            })
+            .collect();
         let rendered = render_query(&plan, text, &all, &self.nonce);
         self.drop_unnamed();
         let sent = match &rendered {
@@ -417,6 +428,7 @@ impl Session {
             self.expect(Kind::Query, Detail::Plain);
             return Lane::Raw;
         }
+        self.notes_names(&plan);
         let detail = QueryDetail {
             seq: self.next_seq(),
             text: Bytes::copy_from_slice(text),
@@ -426,6 +438,7 @@ impl Session {
             learner: None,
             write,
             guards,
+            executed,
             returned: None,
             guarded,
             answered: false,
@@ -438,16 +451,34 @@ impl Session {
         Lane::Done
     }
 
-    /// The guards of the statements of a Query, and whether it must wait for writes of earlier messages.
-    fn decide_query(&mut self, plan: &Plan, write: Option<&Write>) -> (Vec<Option<Guards>>, bool) {
+    /// The guards of the statements of a Query, the arguments added to its EXECUTEs, and whether it must wait for
+    /// writes of earlier messages.
+    fn decide_query(
+        &mut self,
+        plan: &Plan,
+        text: &[u8],
+        executed: &[Option<Rc<Prepared>>],
+        write: Option<&Write>,
+    ) -> (Vec<Option<Guards>>, Vec<Option<String>>, bool) {
         let by_predicate = write.is_some_and(|w| !w.is_guarded());
         // A place that no message of the extended protocol has.
         let place = Place { cycle: u64::MAX - self.cycle.number, part: 0 };
         let mut unsettled = false;
         let mut guards = Vec::with_capacity(plan.statements.len());
+        let mut arguments = Vec::with_capacity(plan.statements.len());
         let before = self.in_flight.clone();
         for (n, statement) in plan.statements.iter().enumerate() {
-            if by_predicate || statement.sites.is_empty() {
+            let mut added = None;
+            if let (Some(execute), Some(Some(prepared))) = (&statement.execute, executed.get(n)) {
+                let place = Place { part: self.cycle.part, ..place };
+                let (made, more, waits) = self.decide_execute(execute, prepared, text, place);
+                unsettled |= waits && n == 0;
+                if let (Some(made), Some(acting)) = (&made, prepared.statement()) {
+                    self.sent_writes(acting, made, place);
+                }
+                added = more;
+                guards.push(made);
+            } else if by_predicate || statement.sites.is_empty() {
                 if !by_predicate {
                     self.sent_writes(statement, &Guards::default(), Place { part: self.cycle.part, ..place });
                 }
@@ -455,7 +486,7 @@ impl Session {
             } else {
                 let place = Place { part: self.cycle.part, ..place };
                 let scene = Scene {
-                    values: Values { bind: None, oids: &[], encoding: self.lex.encoding },
+                    values: Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding },
                     place,
                     own_writes: !self.subtransaction,
                     prepared: false,
@@ -469,6 +500,7 @@ impl Session {
                 self.sent_writes(statement, &made, place);
                 guards.push(Some(made));
             }
+            arguments.push(added);
             self.sent_effect(&statement.effect);
         }
         if unsettled && !self.queue.is_empty() {
@@ -476,7 +508,7 @@ impl Session {
         } else if let Some(write) = write.filter(|_| by_predicate) {
             self.in_flight.add_point(write, place);
         }
-        (guards, unsettled)
+        (guards, arguments, unsettled)
     }
 }
 

@@ -70,7 +70,10 @@ impl Session {
             params.known = if one.takes_guard() { number(1 + usize::from(params.version > 0)) } else { 0 };
             params.own_writes = one.sites.iter().all(|s| s.table.may_read_all);
         }
-        let rendered = render_parse(&plan, &text, params, &self.nonce);
+        let rendered = match self.render_execute(&plan, &text) {
+            Some(rendered) => rendered,
+            None => render_parse(&plan, &text, params, &self.nonce),
+        };
         let hidden = plan.statements.first().map_or(0, |s| s.hidden.len());
         Rc::new(Prepared {
             seq: self.next_seq(),
@@ -83,6 +86,7 @@ impl Session {
             hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
             rendered,
             plan,
+            from_sql: false,
             layout: RefCell::new(None),
             param_types: RefCell::new(None),
             described_in: Cell::new(u64::MAX),
@@ -157,10 +161,14 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        if prepared.generation != self.generation() && self.status != b'E' {
+        if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
             prepared = self.plan_again(&prepared, out);
         }
-        if prepared.is_rewritten() {
+        let (prepared, executed, made) = match self.bind_execute(&prepared, out) {
+            Ok(bound) => bound,
+            Err(lane) => return lane,
+        };
+        if prepared.is_rewritten() && !prepared.from_sql {
             self.keep_cycle(Some(&prepared));
         }
         let portal = Rc::new(Portal {
@@ -171,7 +179,8 @@ impl Session {
             opened: Cell::new(None),
             suspended: Cell::new(false),
             write: RefCell::new(None),
-            guards: RefCell::new(None),
+            guards: RefCell::new(made),
+            executed,
             prepared,
         });
         if portal.prepared.is_held() {
@@ -205,7 +214,8 @@ impl Session {
     ) -> bool {
         let prepared = portal.prepared.clone();
         let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
-        let values = Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding };
+        let values =
+            Values { bind: Some(bind), arguments: None, oids: &prepared.oids, encoding: self.lex.encoding };
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
         let mut guarded = false;
@@ -229,8 +239,11 @@ impl Session {
         }
         let added = AddedParam { text: text.as_ref().map(|t| t.as_bytes()), binary: binary.as_deref() };
         let handled = write.as_ref().is_none_or(|w| w.is_guarded());
-        let guards =
-            (handled && !prepared.plan.statements.is_empty()).then(|| self.decide_guards(&prepared, bind).0);
+        let guards = match portal.guards.take() {
+            Some(guards) => Some(guards),
+            None => (handled && !prepared.plan.statements.is_empty())
+                .then(|| self.decide_guards(&prepared, bind).0),
+        };
         let json = guards.as_ref().filter(|_| prepared.params.known > 0).and_then(Guards::parameter);
         let jsonb = json.as_ref().map(|text| [&[1], text.as_bytes()].concat());
         let known = AddedParam { text: json.as_ref().map(|t| t.as_bytes()), binary: jsonb.as_deref() };
@@ -256,7 +269,12 @@ impl Session {
     /// The guards of a statement with the values of a Bind, and whether it must wait for earlier writes.
     pub(super) fn decide_guards(&mut self, prepared: &Prepared, bind: &Bind<'_>) -> (Guards, bool) {
         let scene = Scene {
-            values: Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding },
+            values: Values {
+                bind: Some(bind),
+                arguments: None,
+                oids: &prepared.oids,
+                encoding: self.lex.encoding,
+            },
             place: self.place(),
             own_writes: !self.subtransaction && prepared.params.own_writes,
             prepared: true,
@@ -297,16 +315,17 @@ impl Session {
     /// Queues an Execute, with a Describe of our own before it where its rows could not be read otherwise.
     pub(super) fn execute_portal(&mut self, portal: &Rc<Portal>, name: &[u8], out: &mut Out) -> Lane {
         let prepared = &portal.prepared;
-        let teaches = prepared.statement().is_some_and(|s| !s.teaches.is_empty());
+        let teaches = portal.acting().statement().is_some_and(|s| !s.teaches.is_empty());
         if teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number {
             prepared.described_in.set(self.cycle.number);
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
         }
-        if let Some(statement) = portal.prepared.statement() {
+        self.notes_names(&portal.prepared.plan);
+        if let (Some(statement), Some(acting)) = (portal.prepared.statement(), portal.acting().statement()) {
             let place = self.place();
             match &*portal.guards.borrow() {
-                Some(guards) => self.sent_writes(statement, guards, place),
+                Some(guards) => self.sent_writes(acting, guards, place),
                 None => self.sent_point(portal, place),
             }
             self.sent_effect(&statement.effect);

@@ -158,11 +158,12 @@ pub(crate) fn decide(
         if !takes || site.reason == Reason::CurrentOf {
             return guard;
         }
-        let rows = match (&guard.named, site.keys.is_empty()) {
+        let rows = match (&guard.named, &site.source) {
             (Some(rows), _) => rows.clone(),
+            // The version written back is of one row, and which one is not certain.
+            (None, VersionSource::WrittenBack(_) | VersionSource::Hint(_)) => return guard,
             // A row that is named, though not in a form that is certain, may be any.
-            (None, false) => return guard,
-            (None, true) => observations.known_rows(site.table.root_oid, MAX_ROWS),
+            (None, _) => observations.known_rows(site.table.root_oid, MAX_ROWS),
         };
         let mut known = Known::new();
         for row in rows {
@@ -347,7 +348,7 @@ impl Session {
         // How many rows the write itself has changed: the tag tells where the write is the statement.
         let is_statement = |site: &GuardSite| {
             statement.sites.len() == 1
-                && !matches!(site.reason, Reason::Cte | Reason::Nested)
+                && site.reason != Reason::Cte
                 && [&b"UPDATE "[..], b"DELETE "].iter().any(|word| tag.starts_with(word))
         };
         for (site, guard) in statement.sites.iter().zip(&guards.0) {

@@ -28,6 +28,7 @@ pub mod queue;
 mod relay;
 mod results;
 mod server;
+mod sql_prepared;
 mod startup;
 mod state;
 mod verdict;

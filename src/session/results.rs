@@ -1,13 +1,16 @@
 //! Results of statements with a plan: rows, completion, zero rows.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
 use super::guards::Guards;
 use super::learn::Learner;
-use super::prepared::Undo;
+use super::prepared::{Prepared, Undo};
 use super::put;
 use super::queue::Kind;
 use super::server::{Fate, portal_learner, strip_description};
+use super::sql_prepared::{self, own_argument_counts};
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
@@ -42,8 +45,9 @@ impl Session {
                 let guard = usize::from(query.guard_column() == Some(true));
                 let hidden = if query.rendered.is_some() { statement.hidden.len() + guard } else { 0 };
                 // The view may be gone since the text was sent (DISCARD ALL before it).
+                let acting = query.executed().and_then(|p| p.statement()).unwrap_or(statement);
                 let mut learner = match (read_row_description(body), self.view.as_ref()) {
-                    (Some(fields), Some(seen)) => Learner::new(statement, &seen.view, &fields, |_| 0),
+                    (Some(fields), Some(seen)) => Learner::new(acting, &seen.view, &fields, |_| 0),
                     _ => Learner::default(),
                 };
                 learner.hidden = hidden;
@@ -62,6 +66,7 @@ impl Session {
                 let learner = query.learner.take();
                 let plan = query.plan.clone();
                 let statement = plan.statements.get(query.index);
+                let executed = query.executed().cloned();
                 query.index += 1;
                 let tag = read_command_complete(body).unwrap_or_default();
                 let rows = rows_of_tag(tag);
@@ -75,20 +80,38 @@ impl Session {
                 if let Some(statement) = statement {
                     let taught = learner.as_ref().map_or(&[][..], |l| l.written());
                     let guards = query.guards.get_mut(query.index - 1).and_then(Option::take);
-                    let done = Done { tag, seq: query.seq, taught, returned: query.returned.take(), guards };
+                    let returned = query.returned.take();
+                    let done = Done { tag, seq: query.seq, taught, returned, guards, executed };
                     self.complete(statement, query.write.take(), &done);
+                    if let Some(prepare) = &statement.prepares {
+                        self.prepared_in_sql(prepare, &query.text, query.rendered.as_ref(), query.seq);
+                    }
                 }
                 Fate::Forward
             }
             back::EMPTY_QUERY => Fate::Forward,
             back::ERROR => {
                 let plan = query.plan.clone();
-                if let Some(fate) = self.raised(body, &plan, &query.guards, client) {
+                let raised = match query.executed().cloned() {
+                    Some(executed) => {
+                        let guards = [query.guards.get_mut(query.index).and_then(Option::take)];
+                        self.raised(body, &executed.plan, &guards, client)
+                    }
+                    None => self.raised(body, &plan, &query.guards, client),
+                };
+                if let Some(fate) = raised {
                     return fate;
                 }
+                let named = query.executed.get(query.index).and_then(Option::as_ref);
+                if own_argument_counts(body, named, client) {
+                    self.errored = true;
+                    return Fate::Gone;
+                }
+                let named = named.is_some();
                 let refused =
                     read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
-                let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
+                let alone =
+                    query.plan.statements.len() == 1 && !query.answered && !named && query.rendered.is_some();
                 // Inside a block it stands, and goes out in its place before what the server says of its own accord.
                 if refused && alone && self.status == b'I' {
                     query.refused = Some(Bytes::copy_from_slice(body));
@@ -181,31 +204,49 @@ impl Session {
                 if let Some(statement) = portal.prepared.statement() {
                     let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
                     let guards = portal.guards.borrow_mut().take();
-                    let done =
-                        Done { tag, seq: execute.seq, taught, returned: portal.returned.take(), guards };
+                    let (returned, executed) = (portal.returned.take(), portal.run_by_name().cloned());
+                    let done = Done { tag, seq: execute.seq, taught, returned, guards, executed };
                     self.complete(statement, write.take(), &done);
+                    if let Some(prepare) = &statement.prepares {
+                        let prepared = &portal.prepared;
+                        self.prepared_in_sql(
+                            prepare,
+                            &prepared.text,
+                            prepared.rendered.as_ref(),
+                            execute.seq,
+                        );
+                    }
+                    if portal.prepared.from_sql {
+                        let later = self.later_writes(&portal.prepared);
+                        self.unchecked(&later, taught);
+                    }
                 }
                 Fate::Forward
             }
             back::PORTAL_SUSPENDED => {
                 portal.suspended.set(true);
                 // A write may never be fetched further.
-                if let Some(statement) = portal.prepared.statement().filter(|s| s.writes()) {
+                if let Some(statement) = portal.prepared.statement().filter(|_| portal.writes()) {
                     let write = portal.write.borrow_mut().take();
                     let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
+                    let executed = portal.run_by_name().cloned();
                     let taught = single.map_or(&[][..], |l| l.written());
                     let guards = portal.guards.borrow_mut().take();
-                    let done = Done { tag: b"UPDATE 1", seq: execute.seq, taught, returned: None, guards };
+                    let (tag, seq) = (b"UPDATE 1", execute.seq);
+                    let done = Done { tag, seq, taught, returned: None, guards, executed };
                     self.complete(statement, write, &done);
                 }
                 Fate::Forward
             }
             back::ERROR => {
                 let guards = [portal.guards.borrow_mut().take()];
-                if let Some(fate) = self.raised(body, &portal.prepared.plan, &guards, client) {
+                if let Some(fate) = self.raised(body, &portal.acting().plan, &guards, client) {
                     return fate;
                 }
                 self.errored = true;
+                if own_argument_counts(body, portal.executed.as_ref(), client) {
+                    return Fate::Gone;
+                }
                 let prepared = &portal.prepared;
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
@@ -246,12 +287,20 @@ impl Session {
     /// A statement has completed with this tag.
     fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, done: &Done<'_>) {
         let Done { tag, seq, taught, .. } = *done;
+        if let Some(prepared) = &done.executed {
+            if let (Some(acting), Some(guards)) = (prepared.statement(), &done.guards) {
+                self.settle_guards(acting, guards, tag, taught);
+                self.unchecked(&acting.unchecked, taught);
+            }
+            let later = self.later_writes(prepared);
+            self.unchecked(&later, taught);
+            return self.effect(statement, tag, seq);
+        }
         let guarded = write.as_ref().is_none_or(Write::is_guarded);
-        let prepares = matches!(statement.effect, Effect::Prepare(_));
         let rows = rows_of_tag(tag).unwrap_or(0);
         if let Some(write) = write.filter(|w| !w.is_guarded()) {
             self.settle(&write, rows, done);
-        } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded && !prepares) {
+        } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded) {
             self.settle_guards(statement, guards, tag, taught);
             self.unchecked(&statement.unchecked, taught);
             return self.effect(statement, tag, seq);
@@ -259,18 +308,8 @@ impl Session {
             // Its outcome is settled already, or its key was not looked at.
             self.observations.forget_table(point.table.root_oid);
         }
-        match &statement.effect {
-            Effect::Prepare(name) => {
-                self.sql_prepared.insert(name.clone(), statement.unguarded());
-            }
-            Effect::Execute(name) => {
-                if let Some(writes) = self.sql_prepared.get(name).cloned() {
-                    self.unchecked(&writes, taught);
-                }
-                self.unchecked(&statement.unguarded(), taught);
-            }
-            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unguarded(), taught),
-            _ => {}
+        if tag != b"INSERT 0 0" {
+            self.unchecked(&statement.unguarded(), taught);
         }
         self.effect(statement, tag, seq);
     }
@@ -390,7 +429,6 @@ impl Session {
             Effect::DiscardAll => {
                 self.names.deallocate_all(seq);
                 self.observations.clear();
-                self.sql_prepared.clear();
                 // As the session began: what its kind shares fits again.
                 self.diverged = false;
                 self.view_outdated = false;
@@ -401,11 +439,9 @@ impl Session {
                 self.view_outdated |= self.diverged;
             }
             Effect::Deallocate(Some(name)) => {
-                self.sql_prepared.remove(name);
                 self.names.deallocate(name.as_bytes(), seq);
             }
             Effect::Deallocate(None) => {
-                self.sql_prepared.clear();
                 self.names.deallocate_all(seq);
             }
             Effect::Role => {
@@ -444,6 +480,8 @@ struct Done<'a> {
     returned: Option<i64>,
     /// What its guards were.
     guards: Option<Guards>,
+    /// What an EXECUTE has run.
+    executed: Option<Rc<Prepared>>,
 }
 
 impl QueryDetail {
@@ -451,6 +489,12 @@ impl QueryDetail {
     fn hides_result(&self) -> bool {
         let planned = self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result);
         planned || self.guard_column() == Some(false)
+    }
+
+    /// What the present statement, an EXECUTE, runs.
+    fn executed(&self) -> Option<&Rc<Prepared>> {
+        let runs = self.plan.statements.get(self.index).is_some_and(sql_prepared::runs);
+        self.executed.get(self.index)?.as_ref().filter(|_| runs)
     }
 
     /// The present statement's result has got a guard as its last column; false: as its only one.

@@ -1,6 +1,5 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::observe::{Limits, Observations};
-use crate::rewrite::plan::{Plan, UncheckedWrite};
+use crate::rewrite::plan::Plan;
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
 use crate::sql::encoding::Encoding;
@@ -115,6 +114,8 @@ pub(crate) struct QueryDetail {
     pub write: Option<Write>,
     /// The guards of its statements.
     pub guards: Vec<Option<Guards>>,
+    /// What each EXECUTE of it stands for.
+    pub executed: Vec<Option<Rc<Prepared>>>,
     /// The version that a hidden result has shown.
     pub returned: Option<i64>,
     /// It is a checked write: its ReadyForQuery asks for the verdict.
@@ -205,8 +206,8 @@ pub(crate) struct Session {
     pub verdict: Option<Box<Verdict>>,
     /// The client's own request has failed since the last ReadyForQuery.
     pub errored: bool,
-    /// What the statements of SQL-level PREPAREs write, by name.
-    pub sql_prepared: HashMap<Box<str>, Vec<UncheckedWrite>>,
+    /// A PREPARE, DEALLOCATE or DISCARD in SQL has been sent since nothing was in flight.
+    pub naming: bool,
     /// Bytes of the present frame still to forward unread, by direction.
     pub client_rest: usize,
     pub server_rest: usize,
@@ -272,7 +273,7 @@ impl Session {
             own: None,
             verdict: None,
             errored: false,
-            sql_prepared: HashMap::new(),
+            naming: false,
             client_rest: 0,
             server_rest: 0,
             client_raw: false,

@@ -1,5 +1,6 @@
 //! What one protected write rests on, decided when it is sent and settled when its reply is in.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,11 @@ use std::time::Duration;
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, VersionSource};
+use crate::sql::code::Code;
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
+use crate::sql::lexer::{self, LexOptions};
+use crate::sql::operand::{self, Value};
 use crate::wire::read::Bind;
 
 use super::prepared::Prepared;
@@ -64,8 +68,32 @@ impl Write {
 /// Where parameter values come from: nowhere in a simple Query.
 pub(crate) struct Values<'a> {
     pub bind: Option<&'a Bind<'a>>,
+    /// Of an EXECUTE.
+    pub arguments: Option<Arguments<'a>>,
     pub oids: &'a [u32],
     pub encoding: Encoding,
+}
+
+/// The arguments of an EXECUTE, as its text has them.
+pub(crate) struct Arguments<'a> {
+    pub text: &'a [u8],
+    pub ranges: &'a [Range<usize>],
+    pub lex: &'a LexOptions,
+}
+
+impl Arguments<'_> {
+    /// Argument `i` as a constant of this type; `None` if it is none, or was declared as of another kind.
+    fn constant(&self, i: usize, ty: KeyType, declared: u32) -> Option<Box<str>> {
+        let argument = self.text.get(self.ranges.get(i)?.clone())?;
+        let tokens = lexer::lex(argument, self.lex).ok()?.tokens;
+        let code = Code { src: argument, tokens: &tokens };
+        match operand::value(code, 0..tokens.len(), ty, self.lex)? {
+            Value::Literal(text) => {
+                keys::canonical_param(ty, declared, 0, self.lex.encoding, text.as_bytes())
+            }
+            Value::Param(_) => None,
+        }
+    }
 }
 
 impl Values<'_> {
@@ -74,6 +102,9 @@ impl Values<'_> {
             Operand::Literal(text) => Some(text.clone()),
             Operand::Param(n) => {
                 let i = usize::from(*n).checked_sub(1)?;
+                if let Some(arguments) = &self.arguments {
+                    return arguments.constant(i, ty, self.oids.get(i).copied().unwrap_or(0));
+                }
                 let bind = self.bind?;
                 let value = bind.param(i)??;
                 keys::canonical_param(
@@ -92,6 +123,10 @@ impl Values<'_> {
             Operand::Literal(text) => text.parse().ok(),
             Operand::Param(n) => {
                 let i = usize::from(*n).checked_sub(1)?;
+                let declared = self.oids.get(i).copied().unwrap_or(0);
+                if let Some(arguments) = &self.arguments {
+                    return arguments.constant(i, KeyType::Int8, declared)?.parse().ok();
+                }
                 let bind = self.bind?;
                 let value = bind.param(i)??;
                 keys::int_param(self.oids.get(i).copied().unwrap_or(0), bind.param_format(i), value)

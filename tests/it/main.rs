@@ -21,6 +21,7 @@ mod refused;
 mod relay;
 mod replay;
 mod review;
+mod sql_prepare;
 mod startup;
 mod two_users;
 mod unchecked;
