@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use super::plan::{Plan, StatementPlan};
+use super::plan::{Plan, Reason, StatementPlan, UncheckedWrite};
 use super::statement::{Place, Statement};
 use crate::sql::code::Code;
 use crate::sql::operand;
@@ -86,7 +86,7 @@ impl Execute {
     }
 }
 
-/// The name of a prepared statement at token `i`, as the server keeps it.
+/// The name of a prepared statement at token `i`, as the server keeps it; empty if it cannot be read.
 pub fn name(code: Code<'_>, i: usize) -> Box<str> {
     let name = code.name(i).unwrap_or_default();
     let mut end = name.len().min(MAX_NAME);
@@ -98,7 +98,7 @@ pub fn name(code: Code<'_>, i: usize) -> Box<str> {
 
 /// The EXECUTE that begins at token `i`.
 pub fn execute(code: Code<'_>, i: usize, end: usize, runs: bool) -> Option<Execute> {
-    if !code.is_ident(i + 1) {
+    if name(code, i + 1).is_empty() {
         return None;
     }
     let at = code.end_before(i + 2);
@@ -166,8 +166,15 @@ pub fn plan(statement: &mut Statement<'_>, at: usize) {
     let inner = std::mem::take(&mut statement.out);
     statement.out.range = inner.range.clone();
     statement.out.is_query = true;
+    let name = name(code, at);
+    if name.is_empty() {
+        // Not to be told from others: it is prepared as it is.
+        statement.out.unchecked =
+            inner.unguarded().into_iter().map(|u| UncheckedWrite { reason: Reason::Encoding, ..u }).collect();
+        return;
+    }
     statement.out.prepares = Some(Box::new(Prepare {
-        name: name(code, at),
+        name,
         inner: StatementPlan { is_query: true, ..inner },
         types: declared,
         types_end,

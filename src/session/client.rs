@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::guards::{self, Guards, Place, Scene};
+use super::guards::Guards;
 use super::look::Viewed;
 use super::prepared::{Prepared, Undo};
 use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
-use super::writes::{self, Values, Write};
+use super::writes::{self, Values};
 use crate::rewrite::known::Known;
 use crate::rewrite::plan::{Plan, Reason};
 use crate::rewrite::render::{Checks, render_query};
@@ -449,66 +449,6 @@ impl Session {
             self.wait = Some(Wait::Verdict);
         }
         Lane::Done
-    }
-
-    /// The guards of the statements of a Query, the arguments added to its EXECUTEs, and whether it must wait for
-    /// writes of earlier messages.
-    fn decide_query(
-        &mut self,
-        plan: &Plan,
-        text: &[u8],
-        executed: &[Option<Rc<Prepared>>],
-        write: Option<&Write>,
-    ) -> (Vec<Option<Guards>>, Vec<Option<String>>, bool) {
-        let by_predicate = write.is_some_and(|w| !w.is_guarded());
-        // A place that no message of the extended protocol has.
-        let place = Place { cycle: u64::MAX - self.cycle.number, part: 0 };
-        let mut unsettled = false;
-        let mut guards = Vec::with_capacity(plan.statements.len());
-        let mut arguments = Vec::with_capacity(plan.statements.len());
-        let before = self.in_flight.clone();
-        for (n, statement) in plan.statements.iter().enumerate() {
-            let mut added = None;
-            if let (Some(execute), Some(Some(prepared))) = (&statement.execute, executed.get(n)) {
-                let place = Place { part: self.cycle.part, ..place };
-                let (made, more, waits) = self.decide_execute(execute, prepared, text, place);
-                unsettled |= waits && n == 0;
-                if let (Some(made), Some(acting)) = (&made, prepared.statement()) {
-                    self.sent_writes(acting, made, place);
-                }
-                added = more;
-                guards.push(made);
-            } else if by_predicate || statement.sites.is_empty() {
-                if !by_predicate {
-                    self.sent_writes(statement, &Guards::default(), Place { part: self.cycle.part, ..place });
-                }
-                guards.push(None);
-            } else {
-                let place = Place { part: self.cycle.part, ..place };
-                let scene = Scene {
-                    values: Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding },
-                    place,
-                    own_writes: !self.subtransaction,
-                    prepared: false,
-                    now: self.now(),
-                };
-                let (made, waits) =
-                    guards::decide(statement, &scene, &self.in_flight, &mut self.observations);
-                // What an earlier statement of this very text has in flight cannot be waited for.
-                unsettled |=
-                    waits && (n == 0 || guards::decide(statement, &scene, &before, &mut self.observations).1);
-                self.sent_writes(statement, &made, place);
-                guards.push(Some(made));
-            }
-            arguments.push(added);
-            self.sent_effect(&statement.effect);
-        }
-        if unsettled && !self.queue.is_empty() {
-            self.in_flight = before;
-        } else if let Some(write) = write.filter(|_| by_predicate) {
-            self.in_flight.add_point(write, place);
-        }
-        (guards, arguments, unsettled)
     }
 }
 

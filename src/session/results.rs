@@ -10,12 +10,12 @@ use super::prepared::{Prepared, Undo};
 use super::put;
 use super::queue::Kind;
 use super::server::{Fate, portal_learner, strip_description};
-use super::sql_prepared::{self, own_argument_counts};
+use super::sql_prepared::own_argument_counts;
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
 use crate::observe::{RowKey, Sequence};
-use crate::rewrite::plan::{Effect, Operand, ResultKind, Slot, StatementPlan, UncheckedWrite, Verb};
+use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite, Verb};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::{int_param, join_key};
 use crate::telemetry::metrics::WriteOutcome;
@@ -438,6 +438,8 @@ impl Session {
                 self.observations.clear();
                 self.view_outdated |= self.diverged;
             }
+            // The one without a name is not to be reached in SQL.
+            Effect::Deallocate(Some(name)) if name.is_empty() => {}
             Effect::Deallocate(Some(name)) => {
                 self.names.deallocate(name.as_bytes(), seq);
             }
@@ -482,30 +484,6 @@ struct Done<'a> {
     guards: Option<Guards>,
     /// What an EXECUTE has run.
     executed: Option<Rc<Prepared>>,
-}
-
-impl QueryDetail {
-    /// The present statement's result is the proxy's own.
-    fn hides_result(&self) -> bool {
-        let planned = self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result);
-        planned || self.guard_column() == Some(false)
-    }
-
-    /// What the present statement, an EXECUTE, runs.
-    fn executed(&self) -> Option<&Rc<Prepared>> {
-        let runs = self.plan.statements.get(self.index).is_some_and(sql_prepared::runs);
-        self.executed.get(self.index)?.as_ref().filter(|_| runs)
-    }
-
-    /// The present statement's result has got a guard as its last column; false: as its only one.
-    fn guard_column(&self) -> Option<bool> {
-        let guards = self.guards.get(self.index)?.as_ref()?;
-        let sites = &self.plan.statements.get(self.index)?.sites;
-        sites.iter().zip(&guards.0).find_map(|(site, guard)| match site.slot {
-            Slot::Returning { listed, shown: true, .. } if guard.known.is_some() => Some(listed),
-            _ => None,
-        })
-    }
 }
 
 /// The one column of a hidden result.

@@ -63,6 +63,9 @@ pub(super) fn runs(statement: &StatementPlan) -> bool {
     statement.execute.as_ref().is_some_and(|e| e.runs)
 }
 
+/// A statement to bind: as the server has it now, what its EXECUTE names, and with which guards it runs.
+pub(super) type Bound = (Rc<Prepared>, Option<Rc<Prepared>>, Option<Guards>);
+
 impl Session {
     /// The text gives or takes names of prepared statements.
     pub(super) fn notes_names(&mut self, plan: &Plan) {
@@ -190,11 +193,7 @@ impl Session {
     }
 
     /// A Bind of an EXECUTE: brings the arguments that the server has in its text up to date. `Err`: not now.
-    pub(super) fn bind_execute(
-        &mut self,
-        outer: &Rc<Prepared>,
-        out: &mut Out,
-    ) -> Result<(Rc<Prepared>, Option<Rc<Prepared>>, Option<Guards>), Lane> {
+    pub(super) fn bind_execute(&mut self, outer: &Rc<Prepared>, out: &mut Out) -> Result<Bound, Lane> {
         let same = (outer.clone(), None, None);
         let Some(execute) = outer.statement().and_then(|s| s.execute.as_ref()) else { return Ok(same) };
         if self.status == b'E' {

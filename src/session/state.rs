@@ -14,12 +14,13 @@ use super::measure::Measured;
 use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
+use super::sql_prepared::runs;
 use super::verdict::Verdict;
 use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::observe::{Limits, Observations};
-use crate::rewrite::plan::Plan;
+use crate::rewrite::plan::{Plan, Slot};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
 use crate::sql::encoding::Encoding;
@@ -125,6 +126,30 @@ pub(crate) struct QueryDetail {
     /// The server refused the rewritten text for want of a column or privilege; kept until it is known
     /// whether the original may be run in its place.
     pub refused: Option<Bytes>,
+}
+
+impl QueryDetail {
+    /// The present statement's result is the proxy's own.
+    pub fn hides_result(&self) -> bool {
+        let planned = self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result);
+        planned || self.guard_column() == Some(false)
+    }
+
+    /// What the present statement, an EXECUTE, runs.
+    pub fn executed(&self) -> Option<&Rc<Prepared>> {
+        let runs = self.plan.statements.get(self.index).is_some_and(runs);
+        self.executed.get(self.index)?.as_ref().filter(|_| runs)
+    }
+
+    /// The present statement's result has got a guard as its last column; false: as its only one.
+    pub fn guard_column(&self) -> Option<bool> {
+        let guards = self.guards.get(self.index)?.as_ref()?;
+        let sites = &self.plan.statements.get(self.index)?.sites;
+        sites.iter().zip(&guards.0).find_map(|(site, guard)| match site.slot {
+            Slot::Returning { listed, shown: true, .. } if guard.known.is_some() => Some(listed),
+            _ => None,
+        })
+    }
 }
 
 /// An Execute in flight.
