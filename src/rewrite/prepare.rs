@@ -125,22 +125,32 @@ fn types(code: Code<'_>, inner: Range<usize>) -> Vec<u32> {
     code.split_commas(inner).map(|ty| type_oid(code, ty)).collect()
 }
 
+/// Names of types whose values are compared with keys: their OIDs, and those of arrays of them.
+const TYPES: [(&[&str], u32, u32); 11] = [
+    (&["int", "integer", "int4"], 23, 1007),
+    (&["bigint", "int8"], 20, 1016),
+    (&["smallint", "int2"], 21, 1005),
+    (&["text"], 25, 1009),
+    (&["varchar"], 1043, 1015),
+    (&["bpchar"], 1042, 1014),
+    (&["uuid"], 2950, 2951),
+    (&["numeric", "decimal"], 1700, 1231),
+    (&["bool", "boolean"], 16, 1000),
+    (&["date"], 1082, 1182),
+    (&["timestamp"], 1114, 1115),
+];
+
 fn type_oid(code: Code<'_>, ty: Range<usize>) -> u32 {
     let qualified = code.is_name(ty.start, "pg_catalog") && code.is(ty.start + 1, TokenKind::Dot);
     let i = ty.start + if qualified { 2 } else { 0 };
-    let known = match () {
-        () if code.any_word(i, &["int", "integer", "int4"]) => 23,
-        () if code.any_word(i, &["bigint", "int8"]) => 20,
-        () if code.any_word(i, &["smallint", "int2"]) => 21,
-        () if code.word(i, "text") => 25,
-        () if code.word(i, "varchar") => 1043,
-        () if code.word(i, "uuid") => 2950,
-        () if code.word(i, "numeric") => 1700,
-        () if code.word(i, "unknown") => 705,
-        () => return OTHER_TYPE,
-    };
-    // `int[]`, `numeric(4)`: something else.
-    if i + 1 == ty.end { known } else { OTHER_TYPE }
+    let known = TYPES.iter().find(|(names, ..)| code.any_word(i, names));
+    let brackets = code.is(i + 1, TokenKind::LBracket) && code.is(i + 2, TokenKind::RBracket);
+    match (known, ty.end.saturating_sub(i)) {
+        (Some((_, oid, _)), 1) => *oid,
+        (Some((_, _, array)), 3) if brackets => *array,
+        // `numeric(4)`: something else.
+        _ => OTHER_TYPE,
+    }
 }
 
 /// Plans `PREPARE name [(types)] AS statement`, whose name is at token `at`.
@@ -243,10 +253,10 @@ mod tests {
     #[test]
     fn types_of_keys() {
         let plan = prepare(
-            "PREPARE p (INT, pg_catalog.int8, uuid, text[], varchar(3), mine.int, bpchar) AS \
+            "PREPARE p (INT, pg_catalog.int8, uuid, text[], varchar(3), mine.int, char) AS \
              UPDATE projects SET name = 'x' WHERE id = $1",
         );
-        assert_eq!(plan.types, [23, 20, 2950, OTHER_TYPE, OTHER_TYPE, OTHER_TYPE, OTHER_TYPE]);
+        assert_eq!(plan.types, [23, 20, 2950, 1009, OTHER_TYPE, OTHER_TYPE, OTHER_TYPE]);
         assert_eq!(plan.own_params, 7);
     }
 

@@ -61,6 +61,12 @@ impl GuardSite {
     pub fn takes_parameter(&self) -> bool {
         self.takes_guard() && !matches!(self.slot, Slot::Returning { .. })
     }
+
+    /// The text names one row by its key.
+    pub fn names_one_row(&self) -> bool {
+        let [key] = self.keys.as_slice() else { return false };
+        !key.iter().any(|part| matches!(part, Operand::Elements(_)))
+    }
 }
 
 /// Every key column is of a type whose text the server prints as [`crate::sql::keys`] does, and the role may read

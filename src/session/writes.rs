@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
-use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, VersionSource};
+use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Verb, VersionSource};
 use crate::sql::code::Code;
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
 use crate::sql::lexer::{self, LexOptions};
-use crate::sql::operand::{self, Value};
+use crate::sql::operand::{self, List, Value};
 use crate::wire::read::Bind;
 
 use super::prepared::Prepared;
@@ -94,6 +94,21 @@ impl Arguments<'_> {
             Value::Param(_) => None,
         }
     }
+
+    /// Argument `i` as an array of constants of this type.
+    fn constants(&self, i: usize, ty: KeyType, declared: u32) -> Option<Vec<Box<str>>> {
+        let argument = self.text.get(self.ranges.get(i)?.clone())?;
+        let tokens = lexer::lex(argument, self.lex).ok()?.tokens;
+        let code = Code { src: argument, tokens: &tokens };
+        let List::Values(values) = operand::list(code, 0..tokens.len(), ty, self.lex)? else { return None };
+        // Of a type whose elements are compared with the key.
+        keys::canonical_elements(ty, declared, 0, self.lex.encoding, b"{}")?;
+        let constant = |value| match value {
+            Value::Literal(text) => Some(text),
+            Value::Param(_) => None,
+        };
+        values.into_iter().map(constant).collect()
+    }
 }
 
 impl Values<'_> {
@@ -115,7 +130,20 @@ impl Values<'_> {
                     value,
                 )
             }
+            Operand::Elements(_) => None,
         }
+    }
+
+    /// The keys in an array parameter; none if it is NULL.
+    pub fn elements(&self, ty: KeyType, n: u16) -> Option<Vec<Box<str>>> {
+        let i = usize::from(n).checked_sub(1)?;
+        if let Some(arguments) = &self.arguments {
+            return arguments.constants(i, ty, self.oids.get(i).copied().unwrap_or(0));
+        }
+        let bind = self.bind?;
+        let Some(value) = bind.param(i)? else { return Some(Vec::new()) };
+        let declared = self.oids.get(i).copied().unwrap_or(0);
+        keys::canonical_elements(ty, declared, bind.param_format(i), self.encoding, value)
     }
 
     pub fn int(&self, operand: &Operand) -> Option<i64> {
@@ -131,6 +159,7 @@ impl Values<'_> {
                 let value = bind.param(i)??;
                 keys::int_param(self.oids.get(i).copied().unwrap_or(0), bind.param_format(i), value)
             }
+            Operand::Elements(_) => None,
         }
     }
 }
@@ -191,7 +220,11 @@ fn stance(
     if allowed.is_err() {
         return Stance::Guarded;
     }
-    let Some(row) = row else { return Stance::Unchecked(Reason::UnknownKey) };
+    let Some(row) = row else {
+        // Its guard compares keys in the server, whatever form they have here.
+        let guarded = point.verb == Verb::Update;
+        return if guarded { Stance::Guarded } else { Stance::Unchecked(Reason::UnknownKey) };
+    };
     if !point.predicate_allowed {
         return Stance::Unchecked(Reason::StatementTrigger);
     }
