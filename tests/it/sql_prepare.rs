@@ -85,7 +85,9 @@ fn each_execute_is_checked() {
         // Nothing known: it passes and is counted.
         let mut unseen = stage.session();
         unseen.ok(&format!("prepare w {what}"));
-        let count = || ["nested", "cte"].iter().map(|r| unchecked(&stage, r)).sum::<f64>() + blind(&stage);
+        let count = || {
+            ["nested", "cte", "unknown_key"].iter().map(|r| unchecked(&stage, r)).sum::<f64>() + blind(&stage)
+        };
         let counted = count();
         assert_eq!(unseen.ok(&run), *tag, "{what}");
         assert_eq!((version(), count()), (before + 6, counted + 1.0), "{what}");
