@@ -103,6 +103,7 @@ struct TableRow {
     key: Option<Vec<i16>>,
     version: Option<VersionRow>,
     statement_triggers: bool,
+    delete_rules: bool,
     version_triggers: Option<bool>,
     /// Columns that our own trigger does not count, where it is there.
     bump: Option<Vec<String>>,
@@ -348,6 +349,7 @@ fn make_table(
             && (row.before_triggers == Some(true)
                 || row.generated.iter().flatten().any(|name| counted(name))),
         nested: nested.clone(),
+        delete_rules: row.delete_rules,
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,

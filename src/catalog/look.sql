@@ -110,6 +110,7 @@ SELECT 'table', pg_catalog.json_build_object(
   'version', (SELECT pg_catalog.json_build_object('attnum', a.attnum, 'type', a.atttypid::pg_catalog.int8, 'notnull', a.attnotnull, 'default', a.def, 'note', a.note) FROM att a WHERE a.oid = c.oid AND a.is_version),
   'statement_triggers', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype::pg_catalog.int4 & 1) = 0 AND (t.tgtype::pg_catalog.int4 & 24) <> 0)
     OR (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '2'),
+  'delete_rules', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '4'),
   'version_triggers', (SELECT pg_catalog.bool_or(g.version AND NOT g.ours) FROM trg g WHERE g.rel = c.oid AND (g.type & 17) = 17),
   'bump', (SELECT pg_catalog.to_json(pg_catalog.string_to_array(pg_catalog.encode(g.args, 'escape'), E'\\000')) FROM trg g WHERE g.rel = c.oid AND g.ours),
   'generated', (SELECT pg_catalog.json_agg(a.attname) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped),

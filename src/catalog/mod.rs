@@ -95,6 +95,8 @@ pub struct Table {
     pub visible: bool,
     /// Has a statement-level UPDATE or DELETE trigger: a write of zero rows is not without effect.
     pub statement_triggers: bool,
+    /// Has a rule for DELETE: which rows go, and what else happens, is not the statement's to say.
+    pub delete_rules: bool,
     /// A row trigger of its UPDATE that is not ours mentions the version column: what a write leaves there is not
     /// certain.
     pub version_triggers: bool,

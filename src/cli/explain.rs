@@ -106,7 +106,7 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
         .statements
         .iter()
         .zip(&guards)
-        .map(|(s, guards)| Checks { version: check(s, seen), guards })
+        .map(|(s, guards)| Checks { version: check(s, seen), guards, arguments: None })
         .collect();
     let text = |rendered: Option<crate::rewrite::render::Rendered>| {
         rendered.map_or_else(|| sql.to_owned(), |r| String::from_utf8_lossy(&r.text).into_owned())
@@ -203,6 +203,16 @@ fn sentences(statement: &StatementPlan, sql: &str, look: &Look) -> Vec<String> {
     for (_, site) in statement.sites.iter().enumerate().filter(|(n, _)| Some(*n) != point) {
         out.push(format!("A write of {}: {}", site.table.root_name, site_sentence(site)));
     }
+    if let Some(prepare) = &statement.prepares {
+        out.push(
+            "Prepares a statement that each EXECUTE gives what is known of its rows as one more argument:"
+                .into(),
+        );
+        out.extend(sentences(&prepare.inner, sql, look));
+    }
+    if let Some(execute) = &statement.execute {
+        out.push(format!("Runs what the session has prepared as \"{}\".", execute.name));
+    }
     for write in &statement.unchecked {
         out.push(format!("A write of {}: {}", write.table, reason_sentence(write.reason)));
     }
@@ -281,7 +291,7 @@ fn site_sentence(site: &GuardSite) -> String {
         Reason::Cte => "it stands inside a WITH, or beside one that writes",
         Reason::UpdateFrom => "it is an UPDATE .. FROM",
         Reason::CurrentOf => "it is a WHERE CURRENT OF",
-        Reason::Nested => "it stands inside EXPLAIN ANALYZE",
+        Reason::Nested => "it stands inside PREPARE or EXPLAIN ANALYZE",
         Reason::Delete => "it is a DELETE of rows that are not named one by one",
         Reason::StatementTrigger => "the table has a statement trigger, which runs even for zero rows",
         Reason::UnknownKey => "the value of its key has no certain form",
@@ -318,7 +328,7 @@ fn reason_sentence(reason: Reason) -> &'static str {
         Reason::Cte => "bumped, not checked: it stands inside a WITH.",
         Reason::UpdateFrom => "bumped, not checked: UPDATE .. FROM.",
         Reason::CurrentOf => "bumped, not checked: WHERE CURRENT OF.",
-        Reason::Nested => "bumped, not checked: it stands inside PREPARE or EXPLAIN.",
+        Reason::Nested => "bumped, not checked: it stands inside PREPARE, COPY or EXPLAIN.",
         Reason::Flush => "bumped, not checked: Flush follows in place of Sync.",
         Reason::StatementTrigger => {
             "bumped, not checked: the table has a statement trigger, which runs even for zero rows."

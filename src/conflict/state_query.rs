@@ -139,6 +139,7 @@ pub(super) mod tests {
             version_triggers: false,
             ignored_may_bump: false,
             nested: Default::default(),
+            delete_rules: false,
             row_security: false,
             may_read: true,
             may_read_all: true,

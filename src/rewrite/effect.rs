@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::Context;
 use super::plan::Effect;
 use super::target::{Target, resolve};
+use super::{Context, prepare};
 use crate::sql::clauses;
 use crate::sql::code::Code;
 use crate::sql::relation::relation;
@@ -142,7 +142,7 @@ fn deallocate(code: Code<'_>, i: usize) -> Effect {
     if code.word(i, "all") {
         return Effect::Deallocate(None);
     }
-    Effect::Deallocate(Some(code.name(i).unwrap_or_default().into()))
+    Effect::Deallocate(Some(prepare::name(code, i)))
 }
 
 /// `TRUNCATE [TABLE] [ONLY] name [*], .. [RESTART IDENTITY] [CASCADE]`.

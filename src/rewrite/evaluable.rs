@@ -45,6 +45,21 @@ const FUNCTIONS: [&str; 22] = [
     "upper",
 ];
 
+/// Functions whose answer is the same throughout a statement.
+const STABLE_FUNCTIONS: [&str; 7] = [
+    "age",
+    "date_part",
+    "date_trunc",
+    "make_interval",
+    "now",
+    "statement_timestamp",
+    "transaction_timestamp",
+];
+
+/// Reserved words that stand for a value of that kind.
+const STABLE_WORDS: [&str; 5] =
+    ["current_date", "current_timestamp", "current_user", "localtimestamp", "session_user"];
+
 /// Types whose input and casts depend on nothing but the session's settings.
 const TYPES: [&str; 25] = [
     "bigint",
@@ -82,12 +97,21 @@ const SYSTEM_COLUMNS: [&str; 6] = ["xmin", "xmax", "cmin", "cmax", "ctid", "tabl
 
 /// True if the tokens may be evaluated by the probe.
 pub fn is(code: Code<'_>, written: &Written<'_>, range: Range<usize>) -> bool {
+    harmless(code, written, range, false)
+}
+
+/// True if the tokens may be evaluated twice by the statement itself, with one and the same answer.
+pub fn is_repeatable(code: Code<'_>, written: &Written<'_>, range: Range<usize>) -> bool {
+    harmless(code, written, range, true)
+}
+
+fn harmless(code: Code<'_>, written: &Written<'_>, range: Range<usize>, stable: bool) -> bool {
     let mut i = range.start;
     while i < range.end {
         let Some(token) = code.get(i) else { return false };
         let next = match token.kind {
             TokenKind::Word | TokenKind::QuotedIdent | TokenKind::UnicodeIdent => {
-                name(code, written, i, &range)
+                name(code, written, i, &range, stable)
             }
             TokenKind::Str
             | TokenKind::EscapeStr
@@ -112,17 +136,28 @@ pub fn is(code: Code<'_>, written: &Written<'_>, range: Range<usize>) -> bool {
 }
 
 /// A word or name at `i`: the index behind it if it is harmless.
-fn name(code: Code<'_>, written: &Written<'_>, i: usize, range: &Range<usize>) -> Option<usize> {
+fn name(
+    code: Code<'_>,
+    written: &Written<'_>,
+    i: usize,
+    range: &Range<usize>,
+    stable: bool,
+) -> Option<usize> {
     let (name, next) = dotted(code, i, range.end)?;
     let lone = name.table.is_none();
     if code.is(next, TokenKind::LParen) && next < range.end {
         let in_catalog =
             lone || name.schema.is_none() && name.table.is_some_and(|t| code.is_name(t, "pg_catalog"));
-        let function = in_catalog && code.any_word(name.column, &FUNCTIONS);
+        let function = in_catalog
+            && (code.any_word(name.column, &FUNCTIONS)
+                || stable && code.any_word(name.column, &STABLE_FUNCTIONS));
         let word = lone && (code.any_word(i, &WORDS) || code.any_word(i, &MORE_WORDS));
         return (function || word).then_some(next);
     }
     if lone && (code.any_word(i, &WORDS) || code.any_word(i, &MORE_WORDS)) {
+        return Some(next);
+    }
+    if lone && stable && code.any_word(i, &STABLE_WORDS) {
         return Some(next);
     }
     // `uuid '..'`

@@ -1,7 +1,7 @@
 //! Pure: statement text + catalog -> [`plan::Plan`]. One file per rule; no I/O, no versions.
 //!
 //! A text is tokenised once ([`crate::sql::lexer`]), split into statements, and each statement is read by its
-//! verb: what it writes ([`update`], [`on_conflict`], [`merge`], [`delete`], [`nested`]), what its result may
+//! verb: what it writes ([`update`], [`on_conflict`], [`merge`], [`delete`], [`nested`], [`prepare`]), what its result may
 //! teach ([`teach`], [`hidden_columns`]) and what its completion does to the session ([`effect`]). The plan names
 //! byte offsets; [`render`] puts the pieces in, with or without an expected version. What a setting does not let pass
 //! unchecked, [`refuse`] replaces by a statement that fails.
@@ -11,6 +11,7 @@ mod choice;
 pub mod guard;
 pub mod known;
 pub mod plan;
+pub mod prepare;
 pub mod refuse;
 pub mod render;
 pub mod site;

@@ -1,21 +1,19 @@
-//! Statements that hold another: EXPLAIN, PREPARE, DECLARE, COPY (query), CREATE TABLE AS.
+//! Statements that hold another: EXPLAIN, PREPARE ([`prepare`]), DECLARE, COPY (query), CREATE TABLE AS.
 //!
 //! ```text
 //! EXPLAIN ANALYZE UPDATE projects SET name = 'x' WHERE id = 1
 //! EXPLAIN ANALYZE UPDATE projects SET name = 'x', version = projects.version + 1 WHERE id = 1
-//! PREPARE p AS UPDATE projects SET name = $1 WHERE id = $2
-//! PREPARE p AS UPDATE projects SET name = $1, version = projects.version + 1 WHERE id = $2
 //! ```
 //!
-//! The inner statement is bumped, not checked, and gets no hidden columns. A cursor's query may teach through
+//! The inner statement is guarded where it is run, and gets no hidden columns. A cursor's query may teach through
 //! FETCH.
 
 use std::ops::Range;
 
-use super::effect;
 use super::plan::{Effect, Reason};
 use super::statement::{Place, Statement, is_query};
 use super::target::{Target, resolve, unchecked};
+use super::{effect, prepare};
 use crate::catalog::nested::Event;
 use crate::sql::clauses;
 use crate::sql::relation::relation;
@@ -27,12 +25,12 @@ pub fn plan(statement: &mut Statement<'_>) -> bool {
     let i = statement.tokens.start;
     match () {
         () if code.word(i, "explain") => explain(statement),
-        () if code.word(i, "prepare") => return prepare(statement),
+        () if code.word(i, "prepare") => return prepared(statement),
         () if code.word(i, "declare") => declare(statement),
         () if code.word(i, "copy") => copy(statement),
         () if code.word(i, "execute") => {
             statement.out.is_query = true;
-            execute(statement, i);
+            execute(statement, i, true);
         }
         () if code.word(i, "create") => create(statement),
         () if code.any_word(i, &["call", "do"]) => {
@@ -75,36 +73,34 @@ fn explain(statement: &mut Statement<'_>) {
         let place = if analyze { Place::Explained } else { Place::Shown };
         statement.query(i, end, place);
         statement.set_effect(effect::of_query(code, i..end));
-    } else if analyze && code.word(i, "execute") {
-        execute(statement, i);
+    } else if code.word(i, "execute") {
+        execute(statement, i, analyze);
     } else if analyze && code.word(i, "create") {
         statement.set_effect(Effect::Catalog);
     }
 }
 
 /// `EXECUTE name (..)`.
-fn execute(statement: &mut Statement<'_>, i: usize) {
-    let name = statement.code.name(i + 1).unwrap_or_default();
-    statement.set_effect(Effect::Execute(name.into()));
+fn execute(statement: &mut Statement<'_>, i: usize, runs: bool) {
+    let end = statement.tokens.end;
+    statement.out.execute = prepare::execute(statement.code, i, end, runs);
+    if runs {
+        statement.set_effect(Effect::Execute(prepare::name(statement.code, i + 1)));
+    }
 }
 
 /// `PREPARE name [(types)] AS statement`; not `PREPARE TRANSACTION 'id'`.
-fn prepare(statement: &mut Statement<'_>) -> bool {
+fn prepared(statement: &mut Statement<'_>) -> bool {
     let code = statement.code;
     let name = statement.tokens.start + 1;
     if code.word(name, "transaction") && !code.word(name + 1, "as") && !code.is(name + 1, TokenKind::LParen) {
         return false;
     }
-    let mut i = name + 1;
-    if code.is(i, TokenKind::LParen) {
-        i = code.close(i) + 1;
-    }
     statement.out.is_query = true;
-    if code.word(i, "as") && code.is_ident(name) {
-        statement.query(i + 1, statement.tokens.end, Place::Nested);
-        // What its EXECUTE touches is looked up then.
-        statement.out.touches.clear();
-        statement.set_effect(Effect::Prepare(code.name(name).unwrap_or_default().into()));
+    prepare::plan(statement, name);
+    if let Some(prepare) = &statement.out.prepares {
+        let effect = Effect::Prepare(prepare.name.clone());
+        statement.set_effect(effect);
     }
     true
 }
@@ -173,6 +169,9 @@ fn create(statement: &mut Statement<'_>) {
         // CREATE TABLE .. AS WITH a AS (UPDATE ..) SELECT ..
         statement.query(query + 1, range.end, Place::Cte);
     }
+    if let Some(query) = range.clone().find(queries).filter(|i| code.word(i + 1, "execute")) {
+        statement.out.execute = prepare::execute(code, query + 1, range.end, true);
+    }
     statement.set_effect(Effect::Catalog);
 }
 
@@ -193,8 +192,6 @@ mod tests {
             ("EXPLAIN (ANALYZE off) ", None),
             ("EXPLAIN ", None),
             ("EXPLAIN VERBOSE ", None),
-            ("PREPARE p AS ", Some(Reason::Nested)),
-            ("PREPARE p (int, text) AS ", Some(Reason::Nested)),
             ("WITH a AS (SELECT 1), b AS (DELETE FROM x) ", Some(Reason::Cte)),
         ] {
             let text = format!("{before}UPDATE projects SET name = 'x' WHERE id = 1 RETURNING name");

@@ -40,7 +40,7 @@ impl Statement<'_> {
             self.touch(place, table, Event::Update);
             self.touch(place, table, Event::KeyUpdate);
         }
-        if place == Place::Main {
+        if place.returns() {
             self.returning(insert.returning.clone(), &insert.target, table);
         }
         let Some(set) = insert.set.clone() else { return };

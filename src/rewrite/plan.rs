@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use super::prepare::{Execute, Prepare};
 pub use super::site::{GuardSite, Slot, Verb};
 use crate::catalog::Table;
 pub use crate::catalog::nested::Touched;
@@ -33,6 +34,8 @@ impl Plan {
                 && s.sites.is_empty()
                 && s.unchecked.is_empty()
                 && s.touches.is_empty()
+                && s.prepares.is_none()
+                && s.execute.is_none()
         })
     }
 
@@ -46,20 +49,13 @@ impl Plan {
         self.statements.first().is_some_and(StatementPlan::takes_guard)
     }
 
-    /// The plan for the same text where nothing may be seen of it: no hidden columns, no added parameter. Its
-    /// writes are bumped, not checked.
-    pub fn without_additions(&self) -> Self {
+    /// The plan for the same text where its result must be the client's own: no hidden columns.
+    pub fn with_own_result(&self) -> Self {
         let mut plan = self.clone();
         for statement in &mut plan.statements {
             statement.edits.retain(|e| !e.insert.contains(HIDDEN_ALIAS));
             statement.hidden.clear();
             statement.hidden_result = false;
-            statement.teaches.clear();
-            statement.point = None;
-            for site in &mut statement.sites {
-                site.guardable = false;
-                site.reason = Reason::Nested;
-            }
         }
         plan
     }
@@ -114,6 +110,10 @@ pub struct StatementPlan {
     pub point: Option<PointWrite>,
     /// Writes whose increment is put in when the text is rendered, with a guard or without; that of `point` too.
     pub sites: Vec<GuardSite>,
+    /// PREPARE: what it prepares.
+    pub prepares: Option<Box<Prepare>>,
+    /// EXECUTE: what it runs.
+    pub execute: Option<Execute>,
     /// Every other write of a protected table: bumped where its clauses are certain, never checked.
     pub unchecked: Vec<UncheckedWrite>,
 }
@@ -125,6 +125,7 @@ impl StatementPlan {
             || self.point.is_some()
             || !self.sites.is_empty()
             || !self.unchecked.is_empty()
+            || self.execute.as_ref().is_some_and(|e| e.runs)
     }
 
     /// Types of the hidden columns, in order.
@@ -132,9 +133,9 @@ impl StatementPlan {
         self.hidden.iter().map(|h| h.type_oid)
     }
 
-    /// What is known of rows may be added to it, for the guard form.
+    /// What is known of rows may be added to it as a parameter, for the guard form.
     pub fn takes_guard(&self) -> bool {
-        self.sites.iter().any(GuardSite::takes_guard)
+        self.sites.iter().any(GuardSite::takes_parameter)
     }
 
     /// Its writes, but for the point, as they are if no guard is put in: bumped, not checked.

@@ -8,7 +8,7 @@
 //! In its place goes one that makes the server itself fail, so that what went before is rolled back and what follows
 //! is answered as PostgreSQL does it. The session recognises its nonce in the error and puts the real one in place.
 
-use super::plan::{Edit, Effect, Plan, Reason, StatementPlan, Verb, VersionSource};
+use super::plan::{Edit, Effect, Plan, Reason, Slot, StatementPlan, Verb, VersionSource};
 
 /// Which setting refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,12 +72,14 @@ impl Refusal {
 }
 
 /// What refuses a statement. `unparsed`: `on_unparsed = "reject"`; `strict`: the root OID's table refuses blind
-/// writes, and for a DELETE has it checked; `by_predicate`: its point write may be sent in the predicate form.
+/// writes, and for a DELETE has it checked; `by_predicate`: its point write may be sent in the predicate form;
+/// `prepared`: what is known travels as a parameter.
 pub fn refusal(
     statement: &StatementPlan,
     unparsed: bool,
     strict: impl Fn(u32, Reason) -> bool,
     by_predicate: bool,
+    prepared: bool,
 ) -> Option<Refusal> {
     let by_unchecked = statement.unchecked.iter().find_map(|write| match write.reason {
         Reason::Unparsed if unparsed => Some(Refusal::new(Rule::Unparsed, write.reason, &write.table)),
@@ -90,7 +92,8 @@ pub fn refusal(
     by_unchecked.or_else(|| {
         let mut sites = statement.sites.iter().enumerate();
         sites.find_map(|(n, site)| {
-            let blind = site.is_strict() && !site.guardable && !site.self_relative;
+            let guardable = site.guardable && !(prepared && matches!(site.slot, Slot::Returning { .. }));
+            let blind = site.is_strict() && !guardable && !site.self_relative;
             let explicit = matches!(site.source, VersionSource::InPredicate(_));
             let refused = blind && !explicit && Some(n) != point;
             refused.then(|| Refusal::new(Rule::Blind, site.reason, &site.table.root_name))
@@ -153,9 +156,9 @@ mod tests {
         let text = "BEGIN; /* a */ UPDATE projects SET name; UPDATE projects SET name = 'x' WHERE id = 1";
         let plan = plan_of(text);
         let refused: Vec<_> =
-            plan.statements.iter().map(|s| refusal(s, true, |_, _| false, true).is_some()).collect();
+            plan.statements.iter().map(|s| refusal(s, true, |_, _| false, true, false).is_some()).collect();
         assert_eq!(refused, [false, true, false]);
-        let refusal = refusal(&plan.statements[1], true, |_, _| false, true).unwrap();
+        let refusal = refusal(&plan.statements[1], true, |_, _| false, true, false).unwrap();
         let plan = plan.refusing(1, &refusal, "sg");
         let rendered = render_query(&plan, text.as_bytes(), &[], "sg").unwrap();
         assert_eq!(
@@ -181,9 +184,9 @@ mod tests {
             ("EXPLAIN UPDATE projects SET name = 'x'", None),
             ("SELECT 1", None),
         ] {
-            let found = refusal(&only(text), false, |_, _| true, true);
+            let found = refusal(&only(text), false, |_, _| true, true, false);
             assert_eq!(found.as_ref().map(|r| &*r.reason), reason, "{text}");
-            assert_eq!(refusal(&only(text), false, |_, _| false, true), None, "{text}");
+            assert_eq!(refusal(&only(text), false, |_, _| false, true, false), None, "{text}");
         }
     }
 }

@@ -73,6 +73,12 @@ impl GuardSite {
             && !matches!(self.source, VersionSource::InPredicate(_))
     }
 
+    /// .. and into a statement that is prepared once and run later, with what is known as a parameter. A RETURNING is
+    /// not put into one: a Describe would tell of it.
+    pub fn takes_parameter(&self) -> bool {
+        self.takes_guard() && !matches!(self.slot, Slot::Returning { .. })
+    }
+
     /// The text names one row by its key.
     pub fn names_one_row(&self) -> bool {
         let [key] = self.keys.as_slice() else { return false };
@@ -121,10 +127,24 @@ pub enum Slot {
         /// Where it ends.
         end: usize,
     },
-    /// A DELETE has no increment; the guard is a RETURNING at the statement's end.
+    /// A DELETE has no increment. The guard goes behind its condition, and is evaluated only for rows of which the
+    /// condition is true.
+    Condition {
+        /// The condition, fit to be evaluated once more; `None` if there is none.
+        condition: Option<Box<str>>,
+        /// Where it begins, or where a WHERE goes.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+    },
+    /// The guard of a DELETE whose condition may not be evaluated twice is a column of its RETURNING.
     Returning {
-        /// Where the RETURNING goes.
+        /// Where it goes.
         at: usize,
+        /// The client has a RETURNING: it is the last column of that one.
+        listed: bool,
+        /// The column is in the statement's result, and must be taken out of it.
+        shown: bool,
     },
     /// The client guards itself and sets the version itself: nothing is put in.
     Nothing,
@@ -171,10 +191,25 @@ impl Slot {
                 ],
                 None => Vec::new(),
             },
-            Self::Returning { at } => match guard {
+            Self::Condition { condition, start, end } => {
+                let Some(Guard { holds, raise }) = guard else { return Vec::new() };
+                let check = format!("CASE WHEN {holds} THEN TRUE ELSE {raise} IS NULL END");
+                match condition {
+                    Some(condition) => vec![
+                        Edit::insert(*start, "("),
+                        Edit::insert(
+                            *end,
+                            format!(") AND CASE WHEN ({condition}) THEN {check} ELSE TRUE END"),
+                        ),
+                    ],
+                    None => vec![Edit::insert(*end, format!(" WHERE {check}"))],
+                }
+            }
+            Self::Returning { at, listed, .. } => match guard {
                 Some(_) => {
+                    let word = if *listed { "," } else { " RETURNING" };
                     let nothing = format!("NULL::pg_catalog.{}", ty.sql_name());
-                    vec![Edit::insert(*at, format!(" RETURNING {} AS __sg_v1", guarded(&nothing)))]
+                    vec![Edit::insert(*at, format!("{word} {} AS __sg_v1", guarded(&nothing)))]
                 }
                 None => Vec::new(),
             },

@@ -27,10 +27,19 @@ pub enum Place {
     Cte,
     /// In EXPLAIN ANALYZE.
     Explained,
-    /// In PREPARE, where it is not run yet, or in COPY, which takes no parameters: no version can go with it.
+    /// In PREPARE.
+    Prepared,
+    /// In COPY, which takes no parameters: no version can go with it.
     Nested,
     /// In EXPLAIN without ANALYZE: it is not run.
     Shown,
+}
+
+impl Place {
+    /// What it returns is the result of the statement, or of its EXECUTE.
+    pub fn returns(self) -> bool {
+        matches!(self, Self::Main | Self::Prepared)
+    }
 }
 
 /// A statement while it is planned.
@@ -47,6 +56,8 @@ pub struct Statement<'a> {
     pub certain: bool,
     /// A WITH clause changes rows.
     pub modifying_cte: bool,
+    /// Hidden columns may be added to its result.
+    pub hide: bool,
     /// The plan.
     pub out: StatementPlan,
 }
@@ -62,8 +73,16 @@ pub fn plan<'a>(
     // With the comments around it, which may carry labels.
     let range = code.end_before(tokens.start)..code.start(tokens.end);
     let out = StatementPlan { range, ..StatementPlan::default() };
-    let mut statement =
-        Statement { code, ctx, filter, tokens: tokens.clone(), certain, modifying_cte: false, out };
+    let mut statement = Statement {
+        code,
+        ctx,
+        filter,
+        tokens: tokens.clone(),
+        certain,
+        modifying_cte: false,
+        hide: true,
+        out,
+    };
     if is_query(code, tokens.start) {
         statement.out.is_query = true;
         statement.query(tokens.start, tokens.end, Place::Main);
@@ -98,7 +117,7 @@ impl<'a> Statement<'a> {
             for cte in &with.ctes {
                 if clauses::is_modifying(code, cte.body.start, cte.body.end) {
                     self.modifying_cte = true;
-                    let inner = if place == Place::Main { Place::Cte } else { place };
+                    let inner = if place.returns() { Place::Cte } else { place };
                     self.query(cte.body.start, cte.body.end, inner);
                 }
             }
@@ -109,7 +128,7 @@ impl<'a> Statement<'a> {
             () if code.word(main, "insert") => self.insert(main, end, place),
             () if code.word(main, "delete") => self.delete(main, end, place),
             () if code.word(main, "merge") => self.merge(main, end, place),
-            () if place == Place::Main => self.select(main, end, true),
+            () if place.returns() => self.select(main, end, self.hide),
             () => {}
         }
     }
@@ -117,7 +136,8 @@ impl<'a> Statement<'a> {
     /// Why a write in this place is not checked whatever it says.
     pub fn reason(&self, place: Place) -> Option<Reason> {
         match place {
-            Place::Nested | Place::Shown | Place::Explained => Some(Reason::Nested),
+            Place::Prepared if self.modifying_cte => Some(Reason::Cte),
+            Place::Prepared | Place::Nested | Place::Shown | Place::Explained => Some(Reason::Nested),
             Place::Cte => Some(Reason::Cte),
             Place::Main => self.modifying_cte.then_some(Reason::Cte),
         }
@@ -129,7 +149,7 @@ impl<'a> Statement<'a> {
             site.reason = if site.table.may_read { Reason::UnknownKey } else { Reason::Privilege };
         }
         match place {
-            Place::Main | Place::Cte | Place::Explained => self.out.sites.push(site),
+            Place::Main | Place::Cte | Place::Explained | Place::Prepared => self.out.sites.push(site),
             Place::Nested | Place::Shown => {
                 let version = site.table.version_column().map(|v| quote_ident(&v.name)).unwrap_or_default();
                 let bump = format!("{}.{version} + 1", site.reference);
@@ -236,7 +256,7 @@ impl<'a> Statement<'a> {
             return;
         }
         let sources = [Source::new(table, target)];
-        self.show(list, &sources, kind != ResultKind::Deleted, &[table]);
+        self.show(list, &sources, self.hide && kind != ResultKind::Deleted, &[table]);
     }
 
     /// Effects that more than one rule may find; the first one stays.

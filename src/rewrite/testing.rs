@@ -56,6 +56,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         ignored_may_bump: false,
         is_view: false,
         nested: Default::default(),
+        delete_rules: false,
         row_security: false,
         may_read: true,
         may_read_all: true,
@@ -179,8 +180,12 @@ pub fn bumped(text: &str) -> String {
 
 /// The text as a Query whose first statement expects version 5.
 pub fn checked(text: &str) -> String {
-    let rendered =
-        render_query(&plan_of(text), text.as_bytes(), &[Checks { version: Some(5), guards: &[] }], NONCE);
+    let rendered = render_query(
+        &plan_of(text),
+        text.as_bytes(),
+        &[Checks { version: Some(5), guards: &[], arguments: None }],
+        NONCE,
+    );
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 
@@ -203,7 +208,8 @@ pub fn guarded(text: &str) -> String {
         Some(known)
     };
     let guards: Vec<Vec<_>> = plan.statements.iter().map(|s| s.sites.iter().map(known).collect()).collect();
-    let checks: Vec<_> = guards.iter().map(|guards| Checks { version: None, guards }).collect();
+    let checks: Vec<_> =
+        guards.iter().map(|guards| Checks { version: None, guards, arguments: None }).collect();
     let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
     rendered.map_or(text.to_owned(), |r| readable(&String::from_utf8(r.text).unwrap()))
 }

@@ -57,7 +57,7 @@ impl<'a> Statement<'a> {
             if table.ignored_may_bump {
                 self.out.touches.push(Touched { root_oid: table.root_oid, deferred: false });
             }
-            if place == Place::Main {
+            if place.returns() {
                 self.returning_unchanged(update.returning, &update.target, table);
             }
             return;
@@ -66,7 +66,7 @@ impl<'a> Statement<'a> {
         if !table.may_write {
             return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
         }
-        if place == Place::Main {
+        if place.returns() {
             self.returning(update.returning.clone(), &update.target, table);
         }
         let reason = match (self.reason(place), &rows) {

@@ -72,7 +72,10 @@ impl Session {
             params.known = if one.takes_guard() { number(1 + usize::from(params.version > 0)) } else { 0 };
             params.own_writes = one.sites.iter().all(|s| s.table.may_read_all);
         }
-        let rendered = render_parse(&plan, &text, params, &self.nonce);
+        let rendered = match self.render_execute(&plan, &text) {
+            Some(rendered) => rendered,
+            None => render_parse(&plan, &text, params, &self.nonce),
+        };
         let hidden = plan.statements.first().map_or(0, |s| s.hidden.len());
         Rc::new(Prepared {
             seq: self.next_seq(),
@@ -90,6 +93,7 @@ impl Session {
             hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
             rendered,
             plan,
+            from_sql: false,
             layout: RefCell::new(None),
             param_types: RefCell::new(None),
             described_in: Cell::new(u64::MAX),
@@ -170,10 +174,14 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        if prepared.generation != self.generation() && self.status != b'E' {
+        if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
             prepared = self.plan_again(&prepared, out);
         }
-        if prepared.is_rewritten() {
+        let (prepared, executed, made) = match self.bind_execute(&prepared, out) {
+            Ok(bound) => bound,
+            Err(lane) => return lane,
+        };
+        if prepared.is_rewritten() && !prepared.from_sql {
             self.keep_cycle(Some(&prepared));
         }
         let fetched = prepared.statement().and_then(|s| self.portal_fetched(s)).map(Cursor::Portal);
@@ -186,7 +194,8 @@ impl Session {
             opened: Cell::new(None),
             suspended: Cell::new(false),
             write: RefCell::new(None),
-            guards: RefCell::new(None),
+            guards: RefCell::new(made),
+            executed,
             shows: Shows::default(),
             named: !bind.portal.is_empty(),
             fetched: RefCell::new(fetched),
@@ -224,7 +233,8 @@ impl Session {
     ) -> bool {
         let prepared = portal.prepared.clone();
         let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
-        let values = Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding };
+        let values =
+            Values { bind: Some(bind), arguments: None, oids: &prepared.oids, encoding: self.lex.encoding };
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
         let mut guarded = false;
@@ -248,8 +258,11 @@ impl Session {
         }
         let added = AddedParam { text: text.as_ref().map(|t| t.as_bytes()), binary: binary.as_deref() };
         let handled = write.as_ref().is_none_or(|w| w.is_guarded());
-        let guards =
-            (handled && !prepared.plan.statements.is_empty()).then(|| self.decide_guards(&prepared, bind).0);
+        let guards = match portal.guards.take() {
+            Some(guards) => Some(guards),
+            None => (handled && !prepared.plan.statements.is_empty())
+                .then(|| self.decide_guards(&prepared, bind).0),
+        };
         let needs_known = prepared.statement().is_some_and(StatementPlan::takes_guard);
         let guards = match guards {
             Some(guards) if needs_known && prepared.params.known == 0 => Some(guards.without_parameter()),
@@ -293,7 +306,12 @@ impl Session {
             self.in_flight.clear();
         }
         let scene = Scene {
-            values: Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding },
+            values: Values {
+                bind: Some(bind),
+                arguments: None,
+                oids: &prepared.oids,
+                encoding: self.lex.encoding,
+            },
             open: OpenCursors {
                 names: &self.names,
                 cursors: &self.cursors,
@@ -302,6 +320,7 @@ impl Session {
             },
             place: self.place(),
             own_writes: !self.subtransaction && prepared.params.own_writes,
+            prepared: true,
             max_rows: self.shared.settings.guard_max_rows,
             now: self.now(),
         };
@@ -365,7 +384,8 @@ impl Session {
     pub(super) fn execute_portal(&mut self, portal: &Rc<Portal>, name: &[u8], out: &mut Out) -> Lane {
         let prepared = &portal.prepared;
         // What a DECLARE teaches its FETCH does.
-        let teaches = prepared
+        let teaches = portal
+            .acting()
             .statement()
             .is_some_and(|s| !s.teaches.is_empty() && !matches!(s.effect, Effect::Declare { .. }));
         if self.fetches_undescribed(portal) {
@@ -380,10 +400,11 @@ impl Session {
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
         }
-        if let Some(statement) = portal.prepared.statement() {
+        self.notes_names(&portal.prepared.plan);
+        if let (Some(statement), Some(acting)) = (portal.prepared.statement(), portal.acting().statement()) {
             let place = self.place();
             match &*portal.guards.borrow() {
-                Some(guards) => self.sent_writes(statement, guards, place),
+                Some(guards) => self.sent_writes(acting, guards, place),
                 None => self.sent_point(portal, place),
             }
             self.in_flight.add_touched(&statement.touches);

@@ -15,7 +15,7 @@ impl Session {
     /// A guard of a portal's statement has raised.
     pub(super) fn portal_raised(&mut self, portal: &Portal, body: &[u8], client: &mut Out) -> Option<Fate> {
         let guards = [portal.guards.borrow_mut().take()];
-        self.raised(body, &portal.prepared.plan, &guards, client)
+        self.raised(body, &portal.acting().plan, &guards, client)
     }
 
     /// The rows of a FETCH in a Query follow.

@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::cursors::{OpenCursors, Standing};
-use super::prepared::Portal;
+use super::prepared::{Portal, Prepared};
 use super::put;
 use super::refuse::unseen;
 use super::server::Fate;
@@ -76,18 +77,28 @@ impl SiteGuard {
 #[derive(Debug, Default)]
 pub(crate) struct Guards(pub Vec<SiteGuard>);
 
-/// Own writes that have been sent and not been answered, by row and by table (rows unknown): the place of the last
-/// one, and how many.
+/// Own writes that have been sent and not been answered, by row and by table (rows unknown).
 #[derive(Debug, Default, Clone)]
 pub(crate) struct InFlight {
-    rows: HashMap<RowKey, (Place, i64)>,
-    tables: HashMap<u32, (Place, i64)>,
+    rows: HashMap<RowKey, Sent>,
+    tables: HashMap<u32, Sent>,
     /// The end of a transaction, or ROLLBACK TO: what earlier writes have taught may be undone.
     undo: bool,
     /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
     forget: bool,
     /// Tables that triggers and foreign keys of own writes may change.
     touched: Vec<u32>,
+}
+
+/// Writes in flight of one row or table.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// The place of the last one.
+    place: Place,
+    /// How many.
+    count: i64,
+    /// One of them deletes: what lives under the key behind it begins at another version.
+    deletes: bool,
 }
 
 /// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
@@ -125,11 +136,11 @@ impl InFlight {
         if self.forget || self.touched.contains(&row.table) || self.undo && observations.may_be_undone(row) {
             return Earlier::Unsettled;
         }
-        for (at, n) in of_row.into_iter().chain(of_table) {
-            if *at != place {
+        for sent in of_row.into_iter().chain(of_table) {
+            if sent.place != place || sent.deletes {
                 return Earlier::Unsettled;
             }
-            count += n;
+            count += sent.count;
         }
         if count == 0 { Earlier::None } else { Earlier::Own(count) }
     }
@@ -146,18 +157,20 @@ impl InFlight {
     /// A point write that goes without guards is on its way.
     pub fn add_point(&mut self, write: &Write, place: Place) {
         if let Some(point) = write.point() {
-            self.add(point.table.root_oid, write.row.as_ref().map(std::slice::from_ref), place);
+            let row = write.row.as_ref().map(std::slice::from_ref);
+            self.add(point.table.root_oid, row, place, point.verb == Verb::Delete);
         }
     }
 
     /// A write of a statement is on its way.
-    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place) {
-        let count = |entry: &mut (Place, i64)| *entry = (place, entry.1 + 1);
+    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place, deletes: bool) {
+        let count = |entry: &mut Sent| {
+            *entry = Sent { place, count: entry.count + 1, deletes: entry.deletes || deletes };
+        };
+        let none = Sent { place, count: 0, deletes };
         match named {
-            Some(rows) => {
-                rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert((place, 0))))
-            }
-            None => count(self.tables.entry(table).or_insert((place, 0))),
+            Some(rows) => rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert(none))),
+            None => count(self.tables.entry(table).or_insert(none)),
         }
     }
 }
@@ -172,6 +185,8 @@ pub(crate) struct Scene<'a> {
     pub own_writes: bool,
     /// At most this many known rows travel with a site.
     pub max_rows: usize,
+    /// What is known travels as a parameter.
+    pub prepared: bool,
     pub now: Instant,
 }
 
@@ -190,7 +205,9 @@ pub(crate) fn decide(
         if named.is_none() && !site.keys.is_empty() && !site.moves_key {
             guard.uncertain = true;
         }
-        if !site.takes_guard() {
+        // Put into the text once, a guard must take its versions from a parameter.
+        let takes = if scene.prepared { site.takes_parameter() } else { site.takes_guard() };
+        if !takes {
             guard.named = named;
             return guard;
         }
@@ -360,10 +377,84 @@ impl Session {
         Place { cycle: self.cycle.number, part: self.cycle.part }
     }
 
+    /// The guards of the statements of a Query, the arguments added to its EXECUTEs, and whether it must wait for
+    /// writes of earlier messages.
+    pub(super) fn decide_query(
+        &mut self,
+        plan: &Plan,
+        text: &[u8],
+        executed: &[Option<Rc<Prepared>>],
+        write: Option<&Write>,
+    ) -> (Vec<Option<Guards>>, Vec<Option<String>>, bool) {
+        let by_predicate = write.is_some_and(|w| !w.is_guarded());
+        // A place that no message of the extended protocol has.
+        let place = Place { cycle: u64::MAX - self.cycle.number, part: 0 };
+        let mut unsettled = false;
+        let mut guards = Vec::with_capacity(plan.statements.len());
+        let mut arguments = Vec::with_capacity(plan.statements.len());
+        if self.queue.is_empty() {
+            self.in_flight.clear();
+        }
+        let before = self.in_flight.clone();
+        for (n, statement) in plan.statements.iter().enumerate() {
+            let mut added = None;
+            if let (Some(execute), Some(Some(prepared))) = (&statement.execute, executed.get(n)) {
+                let place = Place { part: self.cycle.part, ..place };
+                let (made, more, waits) = self.decide_execute(execute, prepared, text, place);
+                unsettled |= waits && n == 0;
+                if let (Some(made), Some(acting)) = (&made, prepared.statement()) {
+                    self.sent_writes(acting, made, place);
+                }
+                added = more;
+                guards.push(made);
+            } else if by_predicate || statement.sites.is_empty() {
+                if !by_predicate {
+                    self.sent_writes(statement, &Guards::default(), Place { part: self.cycle.part, ..place });
+                }
+                guards.push(None);
+            } else {
+                let place = Place { part: self.cycle.part, ..place };
+                let scene = Scene {
+                    values: Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding },
+                    open: OpenCursors {
+                        names: &self.names,
+                        cursors: &self.cursors,
+                        before: plan.statements.get(..n).unwrap_or_default(),
+                        in_flight: !self.queue.is_empty(),
+                    },
+                    place,
+                    own_writes: !self.subtransaction,
+                    prepared: false,
+                    max_rows: self.shared.settings.guard_max_rows,
+                    now: self.now(),
+                };
+                let (made, waits) = decide(statement, &scene, &self.in_flight, &mut self.observations);
+                // What an earlier statement of this very text has in flight cannot be waited for.
+                unsettled |=
+                    waits && (n == 0 || decide(statement, &scene, &before, &mut self.observations).1);
+                self.sent_writes(statement, &made, place);
+                guards.push(Some(made));
+            }
+            arguments.push(added);
+            self.in_flight.add_touched(&statement.touches);
+            self.sent_effect(&statement.effect);
+        }
+        if unsettled && !self.queue.is_empty() {
+            self.in_flight = before;
+        } else if let Some(write) = write.filter(|_| by_predicate) {
+            self.in_flight.add_point(write, place);
+        }
+        (guards, arguments, unsettled)
+    }
+
     /// Takes note of the writes of a statement that is sent now.
     pub fn sent_writes(&mut self, statement: &StatementPlan, guards: &Guards, place: Place) {
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
-            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place);
+            let deletes = site.verb == Verb::Delete;
+            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, deletes);
+        }
+        for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
+            self.in_flight.add(write.root_oid, None, place, true);
         }
     }
 
@@ -465,7 +556,7 @@ impl Session {
         // How many rows the write itself has changed: the tag tells where the write is the statement.
         let is_statement = |site: &GuardSite| {
             statement.sites.len() == 1
-                && !matches!(site.reason, Reason::Cte | Reason::Nested)
+                && site.reason != Reason::Cte
                 && [&b"UPDATE "[..], b"DELETE "].iter().any(|word| tag.starts_with(word))
         };
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
@@ -522,17 +613,17 @@ impl Session {
                 self.observations.forget_table(table.root_oid);
                 continue;
             };
-            // All rows that it names were written: each is at one more than the scope knew.
-            let all =
-                site.verb == Verb::Update && rows == Some(named.len() as u64) && !table.version_triggers;
+            // All rows that it names were written: each is at one more than the scope knew, or gone.
+            let all = rows == Some(named.len() as u64);
+            let moved = all && site.verb == Verb::Update && !table.version_triggers;
             let checked: HashSet<&RowKey> = guard.rows.iter().map(|r| &r.row).collect();
             for row in named {
                 let expected = checked.contains(row);
                 match self.observations.expected(row, &site.sets, now) {
-                    Lookup::Known { version, .. } if all && expected => {
+                    Lookup::Known { version, .. } if moved && expected => {
                         self.observations.wrote_checked(row, version, &site.sets, now);
                     }
-                    Lookup::Known { .. } if site.verb == Verb::Delete => self.observations.deleted(row, now),
+                    _ if all && site.verb == Verb::Delete => self.observations.deleted(row, now),
                     // Of the latter other columns may be known under a version that the row has left.
                     Lookup::Known { .. } | Lookup::Unknown(Cause::Cursor) => {
                         self.observations.wrote_unchecked(row, now);

@@ -31,6 +31,7 @@ mod refuse;
 mod relay;
 mod results;
 mod server;
+mod sql_prepared;
 mod startup;
 mod state;
 mod verdict;

@@ -44,6 +44,8 @@ pub(crate) struct Prepared {
     pub fetched_hidden: usize,
     /// Its whole result is the proxy's own: the client knows it as a statement without one.
     pub hidden_result: bool,
+    /// A PREPARE in SQL made it: it cannot be parsed again, and stays as it is.
+    pub from_sql: bool,
     /// The result's columns as the server described them (hidden ones included, formats of a statement).
     pub layout: RefCell<Option<Rc<[Field]>>>,
     /// Parameter types as the server described them (the added one included).
@@ -79,9 +81,9 @@ impl Prepared {
         usize::from(self.params.version > 0) + usize::from(self.params.known > 0)
     }
 
-    /// The server has it with more parameters or a larger result than the client knows of.
-    pub fn has_additions(&self) -> bool {
-        self.added_params() > 0 || self.hidden > 0 || self.hidden_result
+    /// The server has it with a larger result than the client knows of.
+    pub fn has_hidden_result(&self) -> bool {
+        self.hidden > 0 || self.hidden_result
     }
 
     /// The text on the server is not the client's.
@@ -140,12 +142,14 @@ pub(crate) struct Portal {
     pub fetched: RefCell<Option<Cursor>>,
     /// It is a FETCH, and a Describe of it has been sent.
     pub described: Cell<bool>,
+    /// What its EXECUTE names.
+    pub executed: Option<Rc<Prepared>>,
 }
 
 impl Portal {
     /// It writes rows of a protected table.
     pub fn writes(&self) -> bool {
-        self.prepared.statement().is_some_and(StatementPlan::writes)
+        self.acting().statement().is_some_and(StatementPlan::writes)
     }
 
     /// How many columns at the end of its rows are not the client's.
@@ -212,6 +216,18 @@ impl Names {
     pub fn is_uncertain(&self, name: &[u8], cycle: u64) -> bool {
         let last = if self.statements.is_empty() { None } else { self.statements.get(name) };
         last.and_then(|c| c.last()).is_some_and(|c| c.number != 0 && c.cycle != cycle)
+    }
+
+    /// A message that has not been answered has changed the name.
+    pub fn is_pending(&self, name: &[u8]) -> bool {
+        self.statements.get(name).and_then(|c| c.last()).is_some_and(|c| c.number != 0)
+    }
+
+    /// A PREPARE has made it, before anything that is still in flight.
+    pub fn made(&mut self, new: Rc<Prepared>) {
+        let changes = self.statements.entry(new.name.clone()).or_default();
+        changes.retain(|c| c.number != 0);
+        changes.insert(0, Change { number: 0, cycle: 0, statement: Some(new) });
     }
 
     pub fn portal(&self, name: &[u8]) -> Option<&Rc<Portal>> {

@@ -44,34 +44,44 @@ impl Session {
             "a statement may write protected tables, and its clauses are not certain");
     }
 
-    /// The plan with every statement that a setting refuses replaced by one that fails.
-    pub(super) fn with_refusals(&self, plan: Arc<Plan>) -> Arc<Plan> {
+    /// The plan with every statement that a setting refuses replaced by one that fails. `prepared`: what is known of
+    /// rows can only travel as a parameter.
+    pub(super) fn with_refusals(&self, plan: Arc<Plan>, prepared: bool) -> Arc<Plan> {
         if !self.shared.refuses {
             return plan;
         }
         let Some(view) = self.view_arc() else { return plan };
         let mut out = plan;
         for n in 0..out.statements.len() {
-            if let Some(refusal) = self.refusal(&out, n, &view) {
+            if let Some(refusal) = self.refusal(&out, n, &view, prepared) {
                 out = Arc::new(out.refusing(n, &refusal, &self.nonce));
             }
         }
         out
     }
 
-    fn refusal(&self, plan: &Plan, n: usize, view: &View) -> Option<Refusal> {
+    fn refusal(&self, plan: &Plan, n: usize, view: &View, prepared: bool) -> Option<Refusal> {
         let statement = plan.statements.get(n)?;
-        if let Effect::Execute(name) = &statement.effect
-            && let Some(executed) = self.names.statement(name.as_bytes()).and_then(|p| p.statement())
-        {
-            return refuse::of_execute(executed);
-        }
         let strict = |oid: u32, reason: Reason| {
             let checked = |s: &TableSettings| s.check_delete || reason != Reason::Delete;
             view.table_by_oid(oid).is_some_and(|t| t.settings.blind == Blind::Reject && checked(&t.settings))
         };
         let unparsed = self.shared.settings.on_unparsed == OnUnparsed::Reject;
-        refuse::refusal(statement, unparsed, strict, true)
+        if let Some(prepare) = &statement.prepares {
+            return refuse::refusal(&prepare.inner, unparsed, strict, false, true);
+        }
+        if let Effect::Execute(name) = &statement.effect
+            && let Some(named) = self.names.statement(name.as_bytes())
+            && let Some(executed) = named.statement()
+        {
+            let guarded = named.params.known > 0 || !executed.takes_guard();
+            return if guarded {
+                refuse::refusal(executed, unparsed, strict, false, true)
+            } else {
+                refuse::of_execute(executed)
+            };
+        }
+        refuse::refusal(statement, unparsed, strict, true, prepared)
     }
 
     /// A point write whose table refuses blind writes is to be sent without a check: there is no guard for it, and

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use super::cursors::{Cursor, Shows, fetched};
 use super::guards::Guards;
 use super::learn::Learner;
-use super::prepared::{Portal, Undo};
+use super::prepared::{Portal, Prepared, Undo};
 use super::put;
 use super::queue::Kind;
 use super::server::{Fate, portal_learner, strip_description};
+use super::sql_prepared::own_argument_counts;
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
-use crate::catalog::nested::Event;
 use crate::observe::{RowKey, Sequence};
 use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, Touched, UncheckedWrite, Verb};
 use crate::sql::columns::ColumnSet;
@@ -40,7 +40,7 @@ impl Session {
             back::ROW_DESCRIPTION => {
                 query.answered = true;
                 let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
-                if statement.hidden_result {
+                if query.hides_result() {
                     return Fate::Gone;
                 }
                 let portal = query.portals.get(query.index).cloned().flatten();
@@ -49,10 +49,12 @@ impl Session {
                     let cursor = declared.or_else(|| portal.map(Cursor::Portal));
                     return self.fetch_begins(query, cursor, body, client);
                 }
-                let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
+                let guard = usize::from(query.guard_column() == Some(true));
+                let hidden = if query.rendered.is_some() { statement.hidden.len() + guard } else { 0 };
                 // The view may be gone since the text was sent (DISCARD ALL before it).
+                let acting = query.executed().and_then(|p| p.statement()).unwrap_or(statement);
                 let mut learner = match (read_row_description(body), self.view.as_ref()) {
-                    (Some(fields), Some(seen)) => Learner::new(statement, &seen.view, &fields, |_| 0),
+                    (Some(fields), Some(seen)) => Learner::new(acting, &seen.view, &fields, |_| 0),
                     _ => Learner::default(),
                 };
                 learner.hidden = hidden;
@@ -76,6 +78,7 @@ impl Session {
                 query.cursor = None;
                 let plan = query.plan.clone();
                 let statement = plan.statements.get(query.index);
+                let executed = query.executed().cloned();
                 query.index += 1;
                 let tag = read_command_complete(body).unwrap_or_default();
                 let rows = rows_of_tag(tag);
@@ -91,15 +94,25 @@ impl Session {
                     let guards = query.guards.get_mut(query.index - 1).and_then(Option::take);
                     let portal = query.portals.get_mut(query.index - 1).and_then(Option::take);
                     let returned = query.returned.take();
-                    let done = Done { tag, seq: query.seq, taught, returned, guards, portal };
+                    let done = Done { tag, seq: query.seq, taught, returned, guards, portal, executed };
                     self.complete(statement, query.write.take(), &done);
+                    if let Some(prepare) = &statement.prepares {
+                        self.prepared_in_sql(prepare, &query.text, query.rendered.as_ref(), query.seq);
+                    }
                 }
                 Fate::Forward
             }
             back::EMPTY_QUERY => Fate::Forward,
             back::ERROR => {
                 let plan = query.plan.clone();
-                if let Some(fate) = self.raised(body, &plan, &query.guards, client) {
+                let raised = match query.executed().cloned() {
+                    Some(executed) => {
+                        let guards = [query.guards.get_mut(query.index).and_then(Option::take)];
+                        self.raised(body, &executed.plan, &guards, client)
+                    }
+                    None => self.raised(body, &plan, &query.guards, client),
+                };
+                if let Some(fate) = raised {
                     return fate;
                 }
                 if let Some(portal) = query.portals.get(query.index).cloned().flatten()
@@ -107,9 +120,16 @@ impl Session {
                 {
                     return fate;
                 }
+                let named = query.executed.get(query.index).and_then(Option::as_ref);
+                if own_argument_counts(body, named, client) {
+                    self.errored = true;
+                    return Fate::Gone;
+                }
+                let named = named.is_some();
                 let refused =
                     read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
-                let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
+                let alone =
+                    query.plan.statements.len() == 1 && !query.answered && !named && query.rendered.is_some();
                 // Inside a block it stands, and goes out in its place before what the server says of its own accord.
                 if refused && alone && self.status == b'I' {
                     query.refused = Some(Bytes::copy_from_slice(body));
@@ -215,10 +235,23 @@ impl Session {
                         Some(Cursor::Portal(portal)) => Some(portal.clone()),
                         _ => None,
                     };
-                    let returned = portal.returned.take();
-                    let done =
-                        Done { tag, seq: execute.seq, taught, returned, guards, portal: portal_fetched };
+                    let (returned, executed) = (portal.returned.take(), portal.run_by_name().cloned());
+                    let seq = execute.seq;
+                    let done = Done { tag, seq, taught, returned, guards, portal: portal_fetched, executed };
                     self.complete(statement, write.take(), &done);
+                    if let Some(prepare) = &statement.prepares {
+                        let prepared = &portal.prepared;
+                        self.prepared_in_sql(
+                            prepare,
+                            &prepared.text,
+                            prepared.rendered.as_ref(),
+                            execute.seq,
+                        );
+                    }
+                    if portal.prepared.from_sql {
+                        let later = self.later_writes(&portal.prepared);
+                        self.unchecked(&later, taught);
+                    }
                 }
                 Fate::Forward
             }
@@ -229,13 +262,14 @@ impl Session {
                     cursor.shows().next_row();
                 }
                 // A write may never be fetched further.
-                if let Some(statement) = portal.prepared.statement().filter(|s| s.writes()) {
+                if let Some(statement) = portal.prepared.statement().filter(|_| portal.writes()) {
                     let write = portal.write.borrow_mut().take();
                     let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
+                    let executed = portal.run_by_name().cloned();
                     let taught = single.map_or(&[][..], |l| l.written());
                     let guards = portal.guards.borrow_mut().take();
                     let (tag, seq) = (b"UPDATE 1", execute.seq);
-                    let done = Done { tag, seq, taught, returned: None, guards, portal: None };
+                    let done = Done { tag, seq, taught, returned: None, guards, portal: None, executed };
                     self.complete(statement, write, &done);
                 }
                 Fate::Forward
@@ -250,6 +284,9 @@ impl Session {
                     return fate;
                 }
                 self.errored = true;
+                if own_argument_counts(body, portal.executed.as_ref(), client) {
+                    return Fate::Gone;
+                }
                 let prepared = &portal.prepared;
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
@@ -306,15 +343,23 @@ impl Session {
     /// A statement has completed with this tag.
     fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, done: &Done<'_>) {
         let Done { tag, seq, taught, .. } = *done;
+        if let Some(prepared) = &done.executed {
+            if let (Some(acting), Some(guards)) = (prepared.statement(), &done.guards) {
+                self.settle_guards(acting, guards, tag, taught);
+                self.unchecked(&acting.unchecked, taught);
+            }
+            let later = self.later_writes(prepared);
+            self.unchecked(&later, taught);
+            return self.effect(statement, tag, seq);
+        }
         let guarded = write.as_ref().is_none_or(Write::is_guarded);
-        let prepares = matches!(statement.effect, Effect::Prepare(_));
         let rows = rows_of_tag(tag).unwrap_or(0);
         if let Effect::Fetch { name, moves } = &statement.effect {
             self.cursor_moved(name, done.portal.as_ref(), *moves || rows == 0);
         }
         if let Some(write) = write.filter(|w| !w.is_guarded()) {
             self.settle(&write, rows, done);
-        } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded && !prepares) {
+        } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded) {
             self.settle_guards(statement, guards, tag, taught);
             self.unchecked(&statement.unchecked, taught);
             return self.effect(statement, tag, seq);
@@ -322,18 +367,8 @@ impl Session {
             // Its outcome is settled already, or its key was not looked at.
             self.observations.forget_table(point.table.root_oid);
         }
-        match &statement.effect {
-            Effect::Prepare(name) => {
-                self.sql_prepared.insert(name.clone(), statement.unguarded());
-            }
-            Effect::Execute(name) => {
-                if let Some(writes) = self.sql_prepared.get(name).cloned() {
-                    self.unchecked(&writes, taught);
-                }
-                self.unchecked(&statement.unguarded(), taught);
-            }
-            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unguarded(), taught),
-            _ => {}
+        if tag != b"INSERT 0 0" {
+            self.unchecked(&statement.unguarded(), taught);
         }
         self.effect(statement, tag, seq);
     }
@@ -431,14 +466,8 @@ impl Session {
             self.observations.touch_table(touched.root_oid, touched.deferred);
         }
         let Effect::Execute(name) = &statement.effect else { return };
-        let written = self.sql_prepared.get(name).into_iter().flatten().map(|write| write.root_oid);
-        let parsed = self.names.statement(name.as_bytes()).and_then(|p| p.statement());
-        let mut touches: Vec<Touched> = parsed.map_or_else(Vec::new, |s| s.touches.clone());
-        if let Some(seen) = &self.view {
-            for table in written.filter_map(|root| seen.view.table_by_oid(root)) {
-                touches.extend(Event::ALL.into_iter().flat_map(|event| table.nested.of(event)));
-            }
-        }
+        let executed = self.names.statement(name.as_bytes()).and_then(|p| p.statement());
+        let touches: Vec<Touched> = executed.map_or_else(Vec::new, |s| s.touches.clone());
         for touched in touches {
             self.observations.touch_table(touched.root_oid, touched.deferred);
         }
@@ -496,7 +525,6 @@ impl Session {
                 self.cursors.clear();
                 self.names.deallocate_all(seq);
                 self.observations.clear();
-                self.sql_prepared.clear();
                 // As the session began: what its kind shares fits again.
                 self.diverged = false;
                 self.view_outdated = false;
@@ -506,12 +534,12 @@ impl Session {
                 self.observations.clear();
                 self.view_outdated |= self.diverged;
             }
+            // The one without a name is not to be reached in SQL.
+            Effect::Deallocate(Some(name)) if name.is_empty() => {}
             Effect::Deallocate(Some(name)) => {
-                self.sql_prepared.remove(name);
                 self.names.deallocate(name.as_bytes(), seq);
             }
             Effect::Deallocate(None) => {
-                self.sql_prepared.clear();
                 self.names.deallocate_all(seq);
             }
             Effect::Role => {
@@ -552,13 +580,8 @@ struct Done<'a> {
     guards: Option<Guards>,
     /// The portal that it fetched from.
     portal: Option<Rc<Portal>>,
-}
-
-impl QueryDetail {
-    /// The present statement's result is the proxy's own.
-    fn hides_result(&self) -> bool {
-        self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result)
-    }
+    /// What an EXECUTE has run.
+    executed: Option<Rc<Prepared>>,
 }
 
 /// Sends a row without its hidden columns.

@@ -521,7 +521,7 @@ pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
     let layout = prepared.layout.borrow().clone();
     let empty: Rc<[Field]> = Rc::from(Vec::new());
     let fields = layout.unwrap_or(empty);
-    let mut learner = match (prepared.statement(), session.view.as_ref()) {
+    let mut learner = match (portal.acting().statement(), session.view.as_ref()) {
         (Some(statement), Some(seen)) => Learner::new(statement, &seen.view, &fields, |i| portal.format(i)),
         _ => Learner::default(),
     };

@@ -1,6 +1,5 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,12 +15,13 @@ use super::measure::Measured;
 use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
+use super::sql_prepared::runs;
 use super::verdict::Verdict;
 use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::observe::{Limits, Observations};
-use crate::rewrite::plan::{Effect, Plan, UncheckedWrite};
+use crate::rewrite::plan::{Effect, Plan, Slot};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
 use crate::sql::encoding::Encoding;
@@ -143,6 +143,8 @@ pub(crate) struct QueryDetail {
     pub write: Option<Write>,
     /// The guards of its statements.
     pub guards: Vec<Option<Guards>>,
+    /// What each EXECUTE of it stands for.
+    pub executed: Vec<Option<Rc<Prepared>>>,
     /// The version that a hidden result has shown.
     pub returned: Option<i64>,
     /// The portals that its statements fetch from, if any do.
@@ -156,6 +158,30 @@ pub(crate) struct QueryDetail {
     /// The server refused the rewritten text for want of a column or privilege; kept until it is known
     /// whether the original may be run in its place.
     pub refused: Option<Bytes>,
+}
+
+impl QueryDetail {
+    /// The present statement's result is the proxy's own.
+    pub fn hides_result(&self) -> bool {
+        let planned = self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result);
+        planned || self.guard_column() == Some(false)
+    }
+
+    /// What the present statement, an EXECUTE, runs.
+    pub fn executed(&self) -> Option<&Rc<Prepared>> {
+        let runs = self.plan.statements.get(self.index).is_some_and(runs);
+        self.executed.get(self.index)?.as_ref().filter(|_| runs)
+    }
+
+    /// The present statement's result has got a guard as its last column; false: as its only one.
+    pub fn guard_column(&self) -> Option<bool> {
+        let guards = self.guards.get(self.index)?.as_ref()?;
+        let sites = &self.plan.statements.get(self.index)?.sites;
+        sites.iter().zip(&guards.0).find_map(|(site, guard)| match site.slot {
+            Slot::Returning { listed, shown: true, .. } if guard.known.is_some() => Some(listed),
+            _ => None,
+        })
+    }
 }
 
 /// An Execute in flight.
@@ -245,8 +271,8 @@ pub(crate) struct Session {
     pub verdict: Option<Box<Verdict>>,
     /// The client's own request has failed since the last ReadyForQuery.
     pub errored: bool,
-    /// What the statements of SQL-level PREPAREs write, by name.
-    pub sql_prepared: HashMap<Box<str>, Vec<UncheckedWrite>>,
+    /// A PREPARE, DEALLOCATE or DISCARD in SQL has been sent since nothing was in flight.
+    pub naming: bool,
     /// Bytes of the present frame still to forward unread, by direction.
     pub client_rest: usize,
     pub server_rest: usize,
@@ -313,7 +339,7 @@ impl Session {
             own: None,
             verdict: None,
             errored: false,
-            sql_prepared: HashMap::new(),
+            naming: false,
             client_rest: 0,
             server_rest: 0,
             client_raw: false,

@@ -1,5 +1,6 @@
 //! What one protected write rests on, decided when it is sent and settled when its reply is in.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,11 @@ use crate::catalog::Blind;
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Verb, VersionSource};
+use crate::sql::code::Code;
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
+use crate::sql::lexer::{self, LexOptions};
+use crate::sql::operand::{self, List, Value};
 use crate::wire::read::Bind;
 
 use super::prepared::Prepared;
@@ -68,8 +72,47 @@ impl Write {
 /// Where parameter values come from: nowhere in a simple Query.
 pub(crate) struct Values<'a> {
     pub bind: Option<&'a Bind<'a>>,
+    /// Of an EXECUTE.
+    pub arguments: Option<Arguments<'a>>,
     pub oids: &'a [u32],
     pub encoding: Encoding,
+}
+
+/// The arguments of an EXECUTE, as its text has them.
+pub(crate) struct Arguments<'a> {
+    pub text: &'a [u8],
+    pub ranges: &'a [Range<usize>],
+    pub lex: &'a LexOptions,
+}
+
+impl Arguments<'_> {
+    /// Argument `i` as a constant of this type; `None` if it is none, or was declared as of another kind.
+    fn constant(&self, i: usize, ty: KeyType, declared: u32) -> Option<Box<str>> {
+        let argument = self.text.get(self.ranges.get(i)?.clone())?;
+        let tokens = lexer::lex(argument, self.lex).ok()?.tokens;
+        let code = Code { src: argument, tokens: &tokens };
+        match operand::value(code, 0..tokens.len(), ty, self.lex)? {
+            Value::Literal(text) => {
+                keys::canonical_param(ty, declared, 0, self.lex.encoding, text.as_bytes())
+            }
+            Value::Param(_) => None,
+        }
+    }
+
+    /// Argument `i` as an array of constants of this type.
+    fn constants(&self, i: usize, ty: KeyType, declared: u32) -> Option<Vec<Box<str>>> {
+        let argument = self.text.get(self.ranges.get(i)?.clone())?;
+        let tokens = lexer::lex(argument, self.lex).ok()?.tokens;
+        let code = Code { src: argument, tokens: &tokens };
+        let List::Values(values) = operand::list(code, 0..tokens.len(), ty, self.lex)? else { return None };
+        // Of a type whose elements are compared with the key.
+        keys::canonical_elements(ty, declared, 0, self.lex.encoding, b"{}")?;
+        let constant = |value| match value {
+            Value::Literal(text) => Some(text),
+            Value::Param(_) => None,
+        };
+        values.into_iter().map(constant).collect()
+    }
 }
 
 impl Values<'_> {
@@ -78,6 +121,9 @@ impl Values<'_> {
             Operand::Literal(text) => Some(text.clone()),
             Operand::Param(n) => {
                 let i = usize::from(*n).checked_sub(1)?;
+                if let Some(arguments) = &self.arguments {
+                    return arguments.constant(i, ty, self.oids.get(i).copied().unwrap_or(0));
+                }
                 let bind = self.bind?;
                 let value = bind.param(i)??;
                 keys::canonical_param(
@@ -95,6 +141,9 @@ impl Values<'_> {
     /// The keys in an array parameter; none if it is NULL.
     pub fn elements(&self, ty: KeyType, n: u16) -> Option<Vec<Box<str>>> {
         let i = usize::from(n).checked_sub(1)?;
+        if let Some(arguments) = &self.arguments {
+            return arguments.constants(i, ty, self.oids.get(i).copied().unwrap_or(0));
+        }
         let bind = self.bind?;
         let Some(value) = bind.param(i)? else { return Some(Vec::new()) };
         let declared = self.oids.get(i).copied().unwrap_or(0);
@@ -106,6 +155,10 @@ impl Values<'_> {
             Operand::Literal(text) => text.parse().ok(),
             Operand::Param(n) => {
                 let i = usize::from(*n).checked_sub(1)?;
+                let declared = self.oids.get(i).copied().unwrap_or(0);
+                if let Some(arguments) = &self.arguments {
+                    return arguments.constant(i, KeyType::Int8, declared)?.parse().ok();
+                }
                 let bind = self.bind?;
                 let value = bind.param(i)??;
                 keys::int_param(self.oids.get(i).copied().unwrap_or(0), bind.param_format(i), value)
