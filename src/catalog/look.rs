@@ -89,6 +89,8 @@ struct TableRow {
     version: Option<VersionRow>,
     statement_triggers: bool,
     version_triggers: bool,
+    late_triggers: bool,
+    rules: bool,
     row_security: bool,
     may_read: Option<bool>,
     may_read_all: bool,
@@ -156,7 +158,13 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         let mut note = None;
         if unprotected.is_none() {
             for row in &members {
-                if let Some(made) = make_table(row, root, table) {
+                if let Some(mut made) = make_table(row, root, table) {
+                    if made.oid == made.root_oid {
+                        // A write of the root may go to any partition.
+                        made.version_triggers = members.iter().any(|m| m.version_triggers);
+                        made.late_triggers = members.iter().any(|m| m.late_triggers);
+                        made.rules |= members.iter().any(|m| m.kind == "f");
+                    }
                     if made.key.is_empty() {
                         note = Some("no primary key: its writes are bumped, never checked");
                     }
@@ -269,6 +277,8 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         visible: row.visible,
         statement_triggers: row.statement_triggers,
         version_triggers: row.version_triggers,
+        late_triggers: row.late_triggers,
+        rules: row.rules,
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,

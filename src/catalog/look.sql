@@ -33,6 +33,9 @@ SELECT 'table', pg_catalog.json_build_object(
   'statement_triggers', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype::pg_catalog.int4 & 1) = 0 AND (t.tgtype::pg_catalog.int4 & 24) <> 0)
     OR (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '2'),
   'version_triggers', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype::pg_catalog.int4 & 17) = 17 AND pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower(rel.ver)) > 0),
+  'late_triggers', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype::pg_catalog.int4 & 16) <> 0 AND (t.tgtype::pg_catalog.int4 & 3) <> 3 AND pg_catalog.strpos(pg_catalog.lower(p.prosrc), 'update') > 0
+      AND (pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower(rel.ver)) > 0 OR EXISTS (SELECT FROM pg_catalog.pg_trigger b JOIN pg_catalog.pg_proc f ON f.oid = b.tgfoid WHERE b.tgrelid = c.oid AND NOT b.tgisinternal AND b.tgenabled <> 'D' AND (b.tgtype::pg_catalog.int4 & 17) = 17 AND pg_catalog.strpos(pg_catalog.lower(f.prosrc), pg_catalog.lower(rel.ver)) > 0))),
+  'rules', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type IN ('2', '4')),
   'row_security', pg_catalog.row_security_active(c.oid),
   'may_read', (SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) FROM att a WHERE a.oid = c.oid AND (a.is_version OR a.attnum IN (SELECT pk.attnum FROM pk WHERE pk.oid = c.oid))),
   'may_read_all', pg_catalog.has_table_privilege(c.oid, 'SELECT'),

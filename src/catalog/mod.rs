@@ -83,6 +83,11 @@ pub struct Table {
     pub statement_triggers: bool,
     /// A row trigger of its UPDATE mentions the version column: what a write leaves there is not certain.
     pub version_triggers: bool,
+    /// A trigger that runs once the row is written may write it again: what a RETURNING shows of the version is not
+    /// what the statement leaves.
+    pub late_triggers: bool,
+    /// A rule rewrites its UPDATE or DELETE, or a partition is a foreign table: a RETURNING may fail what passes without one.
+    pub rules: bool,
     /// Row security applies to the role.
     pub row_security: bool,
     /// The role may SELECT key and version.
@@ -108,6 +113,11 @@ impl Table {
         self.key.iter().filter_map(|i| self.columns.get(*i))
     }
 
+    /// Triggers may leave another version than the one that a write sets.
+    pub fn moves_versions(&self) -> bool {
+        self.version_triggers || self.late_triggers
+    }
+
     /// Column by stored name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|c| &*c.name == name)
@@ -116,6 +126,29 @@ impl Table {
     /// Column by attribute number.
     pub fn column_by_attnum(&self, attnum: i16) -> Option<&Column> {
         self.columns.iter().find(|c| c.attnum == attnum)
+    }
+}
+
+/// What the proxy does with the statements of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Checks writes and bumps versions.
+    #[default]
+    Enforce,
+    /// Bumps versions, and reports what `Enforce` would have refused.
+    Observe,
+    /// Leaves its statements alone, as if the table was not configured.
+    Off,
+}
+
+impl Mode {
+    /// Its name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
     }
 }
 
@@ -169,6 +202,8 @@ pub struct TableSettings {
     pub version_type: VersionType,
     /// Protect although the column is not `NOT NULL DEFAULT 1`.
     pub adopt: bool,
+    /// See [`Mode`].
+    pub mode: Mode,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].

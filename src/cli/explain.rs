@@ -106,7 +106,7 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
         .statements
         .iter()
         .zip(&guards)
-        .map(|(s, guards)| Checks { version: check(s, seen), guards })
+        .map(|(s, guards)| Checks { version: check(s, seen), guards, hidden_result: true })
         .collect();
     let text = |rendered: Option<crate::rewrite::render::Rendered>| {
         rendered.map_or_else(|| sql.to_owned(), |r| String::from_utf8_lossy(&r.text).into_owned())

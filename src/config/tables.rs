@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::origin::{ConfigError, Origin};
 use super::value::{self, Node, Raw};
-use crate::catalog::{CurrentState, ExplicitPredicate, OnDeleted, TableSettings, VersionType};
+use crate::catalog::{CurrentState, ExplicitPredicate, Mode, OnDeleted, TableSettings, VersionType};
 
 /// The built-in tables of schema `public`, with their entity types.
 pub const BUILT_IN: [(&str, &str); 13] = [
@@ -73,6 +73,20 @@ pub const TABLE_KEYS: &[TableKey] = &[
         allowed: "true or false",
         meaning: "Protect the table although its version column is not NOT NULL DEFAULT 1",
         set: |t, raw| value::boolean(raw).map(|v| t.adopt = v),
+    },
+    TableKey {
+        name: "mode",
+        default: "enforce",
+        allowed: "enforce or observe",
+        meaning: "What is done with its statements",
+        set: |t, raw| {
+            t.mode = match value::text(raw)?.as_str() {
+                "enforce" => Mode::Enforce,
+                "observe" => Mode::Observe,
+                _ => return None,
+            };
+            Some(())
+        },
     },
     TableKey {
         name: "on_deleted",
@@ -153,6 +167,7 @@ pub fn defaults(schema: String, name: String) -> TableSettings {
         version_column: "version".to_owned(),
         version_type: VersionType::Int4,
         adopt: false,
+        mode: Mode::default(),
         on_deleted: OnDeleted::default(),
         explicit_predicate: ExplicitPredicate::default(),
         current_state: CurrentState::default(),

@@ -11,7 +11,7 @@ use super::load::{Given, Loaded};
 use super::tables::{BUILT_IN, TABLE_KEYS};
 use super::value::Raw;
 use super::*;
-use crate::catalog::{CurrentState, ExplicitPredicate, OnDeleted, VersionType};
+use crate::catalog::{CurrentState, ExplicitPredicate, Mode, OnDeleted, VersionType};
 
 /// Loads from flags, variables and a file's text. The file's path in errors is written as `FILE`.
 fn load_from(
@@ -278,6 +278,7 @@ fn every_option_of_a_table() {
             version_column: "rev".to_owned(),
             version_type: VersionType::Int8,
             adopt: true,
+            mode: Mode::default(),
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,

@@ -13,6 +13,8 @@ pub struct Checks<'a> {
     pub version: Option<i64>,
     /// Guard form: what is known of the rows of each of its `sites`. Missing, `None` or empty: the site only bumps.
     pub guards: &'a [Option<Known>],
+    /// Its hidden result goes in, where it has one.
+    pub hidden_result: bool,
 }
 
 /// The parameters added to a Parse. A Bind sends NULL for the one that it does not use.
@@ -52,6 +54,8 @@ pub fn render_query(plan: &Plan, text: &[u8], checks: &[Checks<'_>], nonce: &str
             });
             edits.extend(increment(site, guard.as_ref())?);
         }
+        // Behind whatever else goes to the statement's end.
+        edits.extend(hidden_result(statement).filter(|_| checks.hidden_result));
     }
     apply(text, edits)
 }
@@ -74,6 +78,7 @@ pub fn render_parse(plan: &Plan, text: &[u8], params: HiddenParams, nonce: &str)
             });
             edits.extend(increment(site, guard.flatten().as_ref())?);
         }
+        edits.extend(hidden_result(statement));
     }
     apply(text, edits)
 }
@@ -94,6 +99,10 @@ fn predicate(
         })
         .into_iter()
         .flatten()
+}
+
+fn hidden_result(statement: &StatementPlan) -> Option<Edit> {
+    statement.hidden_result.as_ref().map(|hidden| Edit::insert(hidden.at, hidden.returning.clone()))
 }
 
 fn increment(site: &GuardSite, guard: Option<&super::site::Guard>) -> Option<Vec<Edit>> {
@@ -125,7 +134,7 @@ mod tests {
     use super::super::testing::{NONCE, checked, plan_of};
     use super::*;
 
-    const FIVE: Checks<'_> = Checks { version: Some(5), guards: &[] };
+    const FIVE: Checks<'_> = Checks { version: Some(5), guards: &[], hidden_result: false };
 
     #[test]
     fn nothing_to_change() {

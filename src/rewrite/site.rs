@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plan::{Operand, Reason, VersionSource};
-use crate::catalog::{Table, VersionType};
+use crate::catalog::{Mode, Table, VersionType};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::KeyType;
 use crate::sql::splice::Edit;
@@ -53,6 +53,11 @@ impl GuardSite {
     /// True if a guard may be put in: the application does not guard itself, the write could overwrite another's
     /// change, and the rows' keys can be compared.
     pub fn takes_guard(&self) -> bool {
+        self.is_compared() && self.table.settings.mode == Mode::Enforce
+    }
+
+    /// The rows' versions are compared with what is known: by a guard, or in mode `observe` when they are returned.
+    pub fn is_compared(&self) -> bool {
         self.guardable && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
     }
 }

@@ -10,7 +10,7 @@ use super::plan::{Plan, StatementPlan};
 use super::render::{Checks, HiddenParams, render_parse, render_query};
 use super::{Context, plan};
 use crate::catalog::{
-    Column, CurrentState, ExplicitPredicate, OnDeleted, Table, TableSettings, VersionType, View,
+    Column, CurrentState, ExplicitPredicate, Mode, OnDeleted, Table, TableSettings, VersionType, View,
 };
 use crate::sql::lexer::LexOptions;
 
@@ -52,6 +52,8 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         visible: schema == "public",
         statement_triggers: false,
         version_triggers: false,
+        late_triggers: false,
+        rules: false,
         row_security: false,
         may_read: true,
         may_read_all: true,
@@ -64,6 +66,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             version_column: "version".into(),
             version_type: VersionType::Int4,
             adopt: false,
+            mode: Mode::default(),
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),
@@ -153,7 +156,12 @@ pub fn view() -> View {
 
 /// The plan of a text under [`view`] and default settings.
 pub fn plan_of(text: &str) -> Plan {
-    plan(text.as_bytes(), &Context { view: &view(), lex: &LexOptions::default() })
+    plan_in(&view(), text)
+}
+
+/// The plan of a text under this view.
+pub fn plan_in(view: &View, text: &str) -> Plan {
+    plan(text.as_bytes(), &Context { view, lex: &LexOptions::default() })
 }
 
 /// The plan of the text's only statement.
@@ -169,10 +177,20 @@ pub fn bumped(text: &str) -> String {
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 
+/// The text as a Query without a known version, whose statements have their hidden results.
+pub fn returned(text: &str) -> String {
+    let plan = plan_of(text);
+    let checks = vec![Checks { hidden_result: true, ..Checks::default() }; plan.statements.len()];
+    let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
+    let bumps = [", version = projects.version + 1", ", version = \"P\".version + 1", ", version = user_roles.version + 1", ", version = users.version + 1"];
+    let text = rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap());
+    bumps.iter().fold(text, |text, bump| text.replace(bump, ""))
+}
+
 /// The text as a Query whose first statement expects version 5.
 pub fn checked(text: &str) -> String {
     let rendered =
-        render_query(&plan_of(text), text.as_bytes(), &[Checks { version: Some(5), guards: &[] }], NONCE);
+        render_query(&plan_of(text), text.as_bytes(), &[Checks { version: Some(5), ..Checks::default() }], NONCE);
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 
@@ -195,7 +213,7 @@ pub fn guarded(text: &str) -> String {
         Some(known)
     };
     let guards: Vec<Vec<_>> = plan.statements.iter().map(|s| s.sites.iter().map(known).collect()).collect();
-    let checks: Vec<_> = guards.iter().map(|guards| Checks { version: None, guards }).collect();
+    let checks: Vec<_> = guards.iter().map(|guards| Checks { guards, ..Checks::default() }).collect();
     let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
     rendered.map_or(text.to_owned(), |r| readable(&String::from_utf8(r.text).unwrap()))
 }

@@ -8,15 +8,15 @@
 //! The increment is part of every form; the brackets and the check, or the guard in the increment's place, are put in
 //! by [`super::render`] where the session knows expected versions.
 
+use super::hidden_result;
 use super::increment;
-use super::plan::{Edit, GuardSite, PointWrite, Reason, Verb, VersionSource};
+use super::plan::{GuardSite, Reason, Verb, VersionSource};
 use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use super::written_back::VersionSet;
 use crate::sql::clauses;
-use crate::sql::ident::quote_ident;
 
 impl<'a> Statement<'a> {
     /// Plans the UPDATE that begins at token `i`.
@@ -47,16 +47,13 @@ impl<'a> Statement<'a> {
         };
         if list.only_ignored {
             if place == Place::Main {
-                self.returning(update.returning, &update.target, table);
+                self.returning(update.returning, &update.target, table, false);
             }
             return;
         }
         let keys = if list.moves_key { Vec::new() } else { rows.clone().keys() };
         if !table.may_write {
             return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
-        }
-        if place == Place::Main {
-            self.returning(update.returning.clone(), &update.target, table);
         }
         let reason = match (self.reason(place), &rows) {
             (Some(reason), _) => reason,
@@ -86,26 +83,18 @@ impl<'a> Statement<'a> {
             slot: list.slot,
             guardable: comparable_key(table),
         };
+        let needed = hidden_result::is_needed(&site);
+        if place == Place::Main {
+            self.returning(update.returning.clone(), &update.target, table, needed && !site.moves_key);
+        }
+        if needed && update.returning.is_none() {
+            self.hidden_result(place, &site, end);
+        }
         if let (Reason::Batch, Some(condition), Some(range)) = (reason, &condition, update.condition)
             && let Some(point) = self.point(&site, &update.target, &written, condition, range)
         {
-            if place == Place::Main && point.self_relative && update.returning.is_none() {
-                self.hidden_returning(&point);
-            }
             self.out.point = Some(point);
         }
         self.write(place, site);
-    }
-
-    /// A self-relative write is not checked, and its own count of rows does not tell which version it left: a
-    /// RETURNING does. Not under row security, where a RETURNING may fail what passes without one.
-    fn hidden_returning(&mut self, point: &PointWrite) {
-        let table = &point.table;
-        let Some(version) = table.version_column().filter(|_| table.may_read && !table.row_security) else {
-            return;
-        };
-        let returning = format!(" RETURNING {}.{} AS __sg_v1", point.reference, quote_ident(&version.name));
-        self.out.edits.push(Edit::insert(point.check_at, returning));
-        self.out.hidden_result = true;
     }
 }

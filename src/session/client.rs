@@ -13,7 +13,7 @@ use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values, Write};
 use crate::rewrite::known::Known;
-use crate::rewrite::plan::{Effect, Plan, Reason};
+use crate::rewrite::plan::{Effect, Plan, Reason, StatementPlan};
 use crate::rewrite::render::{Checks, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
@@ -376,7 +376,7 @@ impl Session {
         if plan.as_ref().is_some_and(|plan| self.restates(plan, out)) {
             return Lane::Later;
         }
-        let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.takes_check());
+        let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.compares_row());
         if checked && self.cycle.executes == 0 && self.is_unsettled() {
             self.drain(out);
             return Lane::Later;
@@ -406,7 +406,12 @@ impl Session {
         }
         let known: Vec<Vec<Option<Known>>> =
             guards.iter().map(|g| g.as_ref().map_or_else(Vec::new, Guards::known)).collect();
-        let all: Vec<Checks<'_>> = known.iter().map(|guards| Checks { guards, ..checks }).collect();
+        let hidden_results = self.hidden_results(&plan, &guards, write.as_ref());
+        let all: Vec<Checks<'_>> = known
+            .iter()
+            .zip(&hidden_results)
+            .map(|(guards, hidden_result)| Checks { guards, hidden_result: *hidden_result, ..checks })
+            .collect();
         let rendered = render_query(&plan, text, &all, &self.nonce);
         self.drop_unnamed();
         let sent = match &rendered {
@@ -421,12 +426,12 @@ impl Session {
             seq: self.next_seq(),
             text: Bytes::copy_from_slice(text),
             plan,
-            rendered,
             index: 0,
             learner: None,
             write,
             guards,
-            returned: None,
+            hidden_results: if rendered.is_some() { hidden_results } else { Vec::new() },
+            rendered,
             guarded,
             answered: false,
             refused: None,
@@ -436,6 +441,20 @@ impl Session {
             self.wait = Some(Wait::Verdict);
         }
         Lane::Done
+    }
+
+    /// Which statements of a Query are to return what they have written: where nothing is known of a table's rows
+    /// there is nothing that could move.
+    fn hidden_results(&self, plan: &Plan, guards: &[Option<Guards>], write: Option<&Write>) -> Vec<bool> {
+        let one = |(n, statement): (usize, &StatementPlan)| {
+            let Some(hidden) = &statement.hidden_result else { return false };
+            let expects = write.is_some_and(Write::is_checked)
+                || guards.get(n).and_then(Option::as_ref).is_some_and(Guards::has_rows);
+            // What comes before it may teach something yet.
+            let last = n > 0 || !self.queue.is_empty();
+            expects || last || !self.observations.known_rows(hidden.table.root_oid, 1).is_empty()
+        };
+        plan.statements.iter().enumerate().map(one).collect()
     }
 
     /// The guards of the statements of a Query, and whether it must wait for writes of earlier messages.

@@ -7,11 +7,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::learn::Learner;
+use super::observed::Expectation;
 use super::prepared::Portal;
 use super::put;
 use super::server::Fate;
 use super::state::Session;
 use super::writes::{Values, Write};
+use crate::catalog::Mode;
 use crate::conflict::{ConflictEvent, ConflictReport, Connection, Source};
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::guard::parse_raise;
@@ -48,6 +51,8 @@ pub(crate) struct SiteGuard {
     pub named: Option<Vec<RowKey>>,
     /// Why nothing is known of the one row that is named.
     pub blind: Option<Cause>,
+    /// Mode `observe`: earlier writes of rows that are known are in flight, so that their versions do not tell.
+    pub unsure: bool,
 }
 
 /// The guards of one statement, by site.
@@ -140,7 +145,7 @@ pub(crate) fn decide(
     let sites = statement.sites.iter().map(|site| {
         let mut guard = SiteGuard { named: named(site, &scene.values), ..SiteGuard::default() };
         // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
-        if !site.takes_guard() || site.reason == Reason::CurrentOf {
+        if !site.is_compared() || site.reason == Reason::CurrentOf {
             return guard;
         }
         let rows = match (&guard.named, site.keys.is_empty()) {
@@ -161,6 +166,15 @@ pub(crate) fn decide(
             let Some(key) = split_key(&row, site) else { continue };
             match in_flight.earlier(Some(&row), site.table.root_oid, scene.place) {
                 Earlier::None => {}
+                _ if !site.takes_guard() => {
+                    guard.unsure = true;
+                    continue;
+                }
+                // Where triggers move versions too, what those writes have left is not known.
+                Earlier::Own(_) if site.table.moves_versions() => {
+                    unsettled = true;
+                    continue;
+                }
                 Earlier::Own(count) if scene.own_writes && site.table.may_read_all => {
                     known.accept_own(&key, expected.saturating_add(count));
                 }
@@ -169,7 +183,9 @@ pub(crate) fn decide(
                     continue;
                 }
             }
-            known.expect(&key, expected);
+            if site.takes_guard() {
+                known.expect(&key, expected);
+            }
             guard.rows.push(GuardedRow { row, key, expected, source, seen_ago });
         }
         guard.known = (!known.is_empty()).then_some(known);
@@ -231,7 +247,27 @@ fn split_key(row: &RowKey, site: &GuardSite) -> Option<Vec<Box<str>>> {
     (parts.len() == site.table.key.len()).then_some(parts)
 }
 
+impl GuardedRow {
+    /// For a report.
+    pub fn expectation(&self) -> Expectation {
+        let Self { key, expected, source, seen_ago, .. } = self;
+        Expectation { key: key.clone(), expected: *expected, source: *source, seen_ago: *seen_ago }
+    }
+}
+
+impl SiteGuard {
+    /// Mode `observe`: a guard would have travelled.
+    fn is_observed(&self, site: &GuardSite) -> bool {
+        site.table.settings.mode == Mode::Observe && (self.unsure || !self.rows.is_empty())
+    }
+}
+
 impl Guards {
+    /// Something is known of rows that it may write.
+    pub fn has_rows(&self) -> bool {
+        self.0.iter().any(|site| !site.rows.is_empty())
+    }
+
     /// What travels, by site.
     pub fn known(&self) -> Vec<Option<Known>> {
         self.0.iter().map(|site| site.known.clone()).collect()
@@ -278,21 +314,7 @@ impl Session {
         let guard = guards.get(raised.statement)?.as_ref()?.0.get(raised.site)?;
         let key = join_key(&raised.key);
         let row = guard.rows.iter().find(|r| r.row.key == key)?;
-        let table = &site.table;
-        let report = ConflictReport {
-            entity: table.entity.to_string(),
-            entity_id: row.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
-            schema: table.schema.to_string(),
-            table: table.name.to_string(),
-            version_column: table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
-            expected: row.expected,
-            actual: Some(raised.actual),
-            current_state: None,
-            scope: "connection",
-            seen_ago: row.seen_ago,
-            source: row.source,
-            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
-        };
+        let report = self.report(&site.table, &row.expectation(), Some(raised.actual));
         let key = row.row.clone();
         self.tell(&report, client);
         let now = self.now();
@@ -310,6 +332,11 @@ impl Session {
         put(build::error_response(client.as_bytes_mut(), &fields));
         self.shared.metrics.conflict(&report.entity);
         self.shared.metrics.write(&report.entity, WriteOutcome::Conflict);
+        self.event(report, |event| event.emit());
+    }
+
+    /// Logs a conflict, or what would have been one.
+    pub fn event(&self, report: &ConflictReport, emit: impl FnOnce(&ConflictEvent<'_>)) {
         let client_address = self.facts.peer.to_string();
         let connection = Connection {
             session: self.facts.id,
@@ -318,28 +345,44 @@ impl Session {
             application: &self.facts.application_name,
             client: &client_address,
         };
-        ConflictEvent { report, connection, user_id: None }.emit();
+        emit(&ConflictEvent { report, connection, user_id: None });
     }
 
-    /// A statement with guards has completed: what its writes mean for what is known.
-    pub fn settle_guards(&mut self, statement: &StatementPlan, guards: &Guards, tag: &[u8], taught: &[u32]) {
+    /// A statement with guards has completed: what its writes mean for what is known. `learner`: of its rows.
+    pub fn settle_guards(
+        &mut self,
+        statement: &StatementPlan,
+        guards: &Guards,
+        tag: &[u8],
+        learner: Option<&Learner>,
+    ) {
         let now = self.now();
         let metrics = self.shared.metrics.clone();
         // How many rows the write itself has changed: the tag tells where the write is the statement.
         let is_statement = |site: &GuardSite| {
             statement.sites.len() == 1
                 && !matches!(site.reason, Reason::Cte | Reason::Nested)
-                && [&b"UPDATE "[..], b"DELETE "].iter().any(|word| tag.starts_with(word))
+                && [&b"UPDATE "[..], b"DELETE ", b"INSERT ", b"MERGE "].iter().any(|word| tag.starts_with(word))
         };
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
             let table = &site.table;
             let rows = rows_of_tag(tag).filter(|_| is_statement(site));
+            if guard.is_observed(site) {
+                let told = learner.is_some_and(|l| l.tells(table.root_oid))
+                    && !guard.unsure
+                    && !table.moves_versions();
+                let basis = learner.and_then(|l| l.basis.as_ref());
+                self.observed(table, basis, told || rows == Some(0), |row| {
+                    guard.rows.iter().find(|r| r.row == *row).map(GuardedRow::expectation)
+                });
+            }
             if rows == Some(0) {
                 metrics.write(&table.entity, WriteOutcome::PassedZero);
                 continue;
             }
             let outcome = match (&guard.known, guard.blind) {
                 (Some(_), _) => WriteOutcome::Checked,
+                (None, _) if guard.is_observed(site) => WriteOutcome::Observed,
                 (None, Some(cause)) => {
                     metrics.blind_write(&table.root_name, cause.label());
                     WriteOutcome::Blind
@@ -351,7 +394,8 @@ impl Session {
                 }
             };
             metrics.write(&table.entity, outcome);
-            if taught.contains(&table.root_oid) {
+            let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
+            if taught && !site.moves_key {
                 continue;
             }
             let Some(named) = &guard.named else {
@@ -360,7 +404,7 @@ impl Session {
             };
             // All rows that it names were written: each is at one more than the scope knew.
             let all =
-                site.verb == Verb::Update && rows == Some(named.len() as u64) && !table.version_triggers;
+                site.verb == Verb::Update && rows == Some(named.len() as u64) && !table.moves_versions();
             for row in named {
                 let expected = guard.rows.iter().any(|r| r.row == *row);
                 match self.observations.expected(row, &site.sets, now) {

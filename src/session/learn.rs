@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use crate::catalog::{Table, VersionType, View};
 use crate::observe::RowKey;
-use crate::rewrite::plan::{ResultKind, StatementPlan};
+use super::written::Basis;
+use crate::rewrite::plan::{HiddenResult, ResultKind, StatementPlan, Teach};
 use crate::sql::columns::ColumnSet;
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
@@ -19,6 +20,10 @@ pub(crate) struct Learner {
     pub hidden: usize,
     /// What the rows are.
     pub kind: ResultKind,
+    /// The whole result is not the client's.
+    pub swallows: bool,
+    /// What the write behind the rows is based on.
+    pub basis: Option<Basis>,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,7 @@ impl Learner {
             .filter_map(|teach| {
                 // The table as this session's view has it now: a plan may be older than a partition's OID.
                 let table = view.table_by_oid(teach.table.oid)?;
-                source(table, &teach.shown, plan, fields, visible, &format)
+                source(table, teach, plan, fields, visible, &format)
             })
             .collect();
         let tables: Vec<Source> = tables;
@@ -56,7 +61,32 @@ impl Learner {
             ResultKind::Written => tables.iter().map(|t| t.root_oid).collect(),
             _ => Vec::new(),
         };
-        Self { tables, written, hidden, kind: plan.result }
+        Self { tables, written, hidden, kind: plan.result, swallows: false, basis: None }
+    }
+
+    /// Of a result of the proxy's own, in text format.
+    pub fn of_hidden(hidden: &HiddenResult, view: Option<&View>) -> Self {
+        let table = view.and_then(|v| v.table_by_oid(hidden.table.oid)).unwrap_or(&hidden.table);
+        let key: Option<SmallVec<[(usize, KeyType, i16); 2]>> = table
+            .key_columns()
+            .enumerate()
+            .map(|(n, column)| Some((n, KeyType::from_oid(column.type_oid)?, 0)))
+            .collect();
+        let source = key.map(|key| Source {
+            root_oid: table.root_oid,
+            version: (key.len(), table.version_type, 0),
+            key,
+            shown: ColumnSet::new(),
+        });
+        let tables: Vec<Source> = source.into_iter().collect();
+        let kind = if hidden.deleted { ResultKind::Deleted } else { ResultKind::Written };
+        let written = if hidden.deleted { Vec::new() } else { tables.iter().map(|t| t.root_oid).collect() };
+        Self { tables, written, hidden: 0, kind, swallows: true, basis: None }
+    }
+
+    /// The rows tell key and version of the table.
+    pub fn tells(&self, root_oid: u32) -> bool {
+        self.tables.iter().any(|t| t.root_oid == root_oid)
     }
 
     /// Root OIDs of the tables whose rows the result shows as the statement wrote them.
@@ -66,7 +96,7 @@ impl Learner {
 
     /// There is nothing to learn from the rows, and nothing to take out of them.
     pub fn passes(&self) -> bool {
-        self.tables.is_empty() && self.hidden == 0
+        self.tables.is_empty() && self.hidden == 0 && !self.swallows
     }
 
     /// Reads one DataRow body; rows whose key or version is null or not canonical teach nothing.
@@ -111,7 +141,7 @@ impl Source {
 
 fn source(
     table: &Table,
-    named: &ColumnSet,
+    teach: &Teach,
     plan: &StatementPlan,
     fields: &[Field],
     visible: usize,
@@ -137,7 +167,7 @@ fn source(
         return None;
     }
     let at = position(table.version)?;
-    let mut shown = named.clone();
+    let mut shown = teach.shown.clone();
     for field in fields.get(..visible)? {
         if field.table_oid == table.oid
             && let Some(column) = table.column_by_attnum(field.attnum)
@@ -147,7 +177,7 @@ fn source(
     }
     let key_slots: ColumnSet = table.key_columns().map(|c| c.slot).collect();
     shown.subtract(&key_slots);
-    if shown.is_empty() {
+    if shown.is_empty() && !teach.always {
         return None;
     }
     Some(Source { root_oid: table.root_oid, key, version: (at, table.version_type, format(at)), shown })

@@ -11,16 +11,15 @@ use super::server::{Fate, portal_learner, strip_description};
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
+use super::written::Basis;
+use crate::conflict::Source;
 use crate::observe::{RowKey, Sequence};
 use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite, Verb};
-use crate::sql::columns::ColumnSet;
-use crate::sql::keys::{int_param, join_key};
+use crate::sql::keys::join_key;
 use crate::telemetry::metrics::WriteOutcome;
 use crate::wire::buffer::Out;
 use crate::wire::edit;
-use crate::wire::read::{
-    read_command_complete, read_data_row, read_error_fields, read_row_description, rows_of_tag,
-};
+use crate::wire::read::{read_command_complete, read_error_fields, read_row_description, rows_of_tag};
 use crate::wire::tag::back;
 
 impl Session {
@@ -34,11 +33,12 @@ impl Session {
     ) -> Fate {
         match tag {
             back::ROW_DESCRIPTION => {
-                query.answered = true;
-                let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
-                if statement.hidden_result {
+                if query.hides_result() {
+                    self.hidden_learner(query);
                     return Fate::Gone;
                 }
+                query.answered = true;
+                let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
                 let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
                 // The view may be gone since the text was sent (DISCARD ALL before it).
                 let mut learner = match (read_row_description(body), self.view.as_ref()) {
@@ -46,18 +46,21 @@ impl Session {
                     _ => Learner::default(),
                 };
                 learner.hidden = hidden;
+                if learner.kind != ResultKind::Read {
+                    let guards = query.guards.get(query.index).and_then(Option::as_ref);
+                    learner.basis = Basis::new(statement, guards, query.write.as_ref());
+                }
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)
-            }
-            back::DATA_ROW if query.hides_result() => {
-                query.returned = returned_version(body, 0);
-                Fate::Gone
             }
             back::DATA_ROW => match &query.learner {
                 Some(learner) => self.row(learner, None, body, client),
                 None => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
+                if query.hides_result() {
+                    self.hidden_learner(query);
+                }
                 let learner = query.learner.take();
                 let plan = query.plan.clone();
                 let statement = plan.statements.get(query.index);
@@ -72,9 +75,8 @@ impl Session {
                 }
                 query.answered = true;
                 if let Some(statement) = statement {
-                    let taught = learner.as_ref().map_or(&[][..], |l| l.written());
                     let guards = query.guards.get_mut(query.index - 1).and_then(Option::take);
-                    let done = Done { tag, seq: query.seq, taught, returned: query.returned.take(), guards };
+                    let done = Done { tag, seq: query.seq, learner: learner.as_ref(), guards };
                     self.complete(statement, query.write.take(), &done);
                 }
                 Fate::Forward
@@ -146,10 +148,6 @@ impl Session {
     ) -> Fate {
         let portal = execute.portal.clone();
         match tag {
-            back::DATA_ROW if portal.prepared.hidden_result => {
-                portal.returned.set(returned_version(body, portal.format(0)));
-                Fate::Gone
-            }
             back::DATA_ROW => {
                 if execute.learner.is_none() {
                     execute.learner = Some(portal_learner(self, &portal));
@@ -169,6 +167,9 @@ impl Session {
                 Fate::Forward
             }
             back::COMMAND_COMPLETE => {
+                if execute.learner.is_none() && portal.writes() {
+                    execute.learner = Some(portal_learner(self, &portal));
+                }
                 let tag = read_command_complete(body).unwrap_or_default();
                 let mut write = portal.write.borrow_mut();
                 if rows_of_tag(tag) == Some(0)
@@ -178,10 +179,8 @@ impl Session {
                     return Fate::Gone;
                 }
                 if let Some(statement) = portal.prepared.statement() {
-                    let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
                     let guards = portal.guards.borrow_mut().take();
-                    let done =
-                        Done { tag, seq: execute.seq, taught, returned: portal.returned.take(), guards };
+                    let done = Done { tag, seq: execute.seq, learner: execute.learner.as_ref(), guards };
                     self.complete(statement, write.take(), &done);
                 }
                 Fate::Forward
@@ -191,10 +190,9 @@ impl Session {
                 // A write may never be fetched further.
                 if let Some(statement) = portal.prepared.statement().filter(|s| s.writes()) {
                     let write = portal.write.borrow_mut().take();
-                    let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
-                    let taught = single.map_or(&[][..], |l| l.written());
+                    let learner = execute.learner.as_ref().filter(|_| statement.point.is_some());
                     let guards = portal.guards.borrow_mut().take();
-                    let done = Done { tag: b"UPDATE 1", seq: execute.seq, taught, returned: None, guards };
+                    let done = Done { tag: b"UPDATE 1", seq: execute.seq, learner, guards };
                     self.complete(statement, write, &done);
                 }
                 Fate::Forward
@@ -209,6 +207,15 @@ impl Session {
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
             _ => Fate::Forward,
+        }
+    }
+
+    /// Makes ready for the rows of a hidden result.
+    fn hidden_learner(&self, query: &mut QueryDetail) {
+        let Some(statement) = query.plan.statements.get(query.index) else { return };
+        let guards = query.guards.get(query.index).and_then(Option::as_ref);
+        if query.learner.is_none() {
+            query.learner = super::server::hidden_learner(self, statement, guards, query.write.as_ref());
         }
     }
 
@@ -230,11 +237,20 @@ impl Session {
                 observations.read_from_cursor(taught.row, taught.version, taught.shown, opened, now);
             }
             (ResultKind::Read, None) => observations.read(taught.row, taught.version, taught.shown, now),
-            (ResultKind::Written, None) => {
-                observations.returned(taught.row, taught.version, taught.shown, now)
+            (ResultKind::Written, None) => match &learner.basis {
+                Some(basis) => basis.written(taught, observations, now),
+                None => observations.returned(taught.row, taught.version, taught.shown, now),
+            },
+            (ResultKind::Deleted, _) => {
+                if let Some(basis) = &learner.basis {
+                    basis.deleted(&taught.row, taught.version);
+                }
+                observations.deleted(&taught.row, now);
             }
-            (ResultKind::Deleted, _) => observations.deleted(&taught.row, now),
         });
+        if learner.swallows {
+            return Fate::Gone;
+        }
         if learner.hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, learner.hidden) {
             Fate::Gone
         } else {
@@ -244,14 +260,15 @@ impl Session {
 
     /// A statement has completed with this tag.
     fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, done: &Done<'_>) {
-        let Done { tag, seq, taught, .. } = *done;
+        let Done { tag, seq, learner, .. } = *done;
+        let taught = done.taught();
         let guarded = write.as_ref().is_none_or(Write::is_guarded);
         let prepares = matches!(statement.effect, Effect::Prepare(_));
         let rows = rows_of_tag(tag).unwrap_or(0);
         if let Some(write) = write.filter(|w| !w.is_guarded()) {
             self.settle(&write, rows, done);
         } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded && !prepares) {
-            self.settle_guards(statement, guards, tag, taught);
+            self.settle_guards(statement, guards, tag, learner);
             self.unchecked(&statement.unchecked, taught);
             return self.effect(statement, tag, seq);
         } else if let Some(point) = &statement.point {
@@ -313,19 +330,35 @@ impl Session {
         let metrics = self.shared.metrics.clone();
         let entity: &str = &point.table.entity;
         let now = self.now();
+        let shown = done.taught().contains(&point.table.root_oid);
+        if let (Some(row), 1..) = (write.observed(), rows) {
+            let basis = done.learner.and_then(|l| l.basis.as_ref());
+            // Of a row that matches a version in the statement's own condition that is the version it had.
+            let compared = basis.is_some_and(|b| b.compared() > 0) || row.source == Source::Predicate;
+            let table = point.table.clone();
+            self.observed(&table, basis, compared, |_| Some(row));
+        }
         let outcome = match (&write.stance, rows) {
             (Stance::Checked { expected, .. }, 1..) => {
                 match &write.row {
                     Some(row) if point.verb == Verb::Delete => self.observations.deleted(row, now),
-                    Some(row) if !point.moves_key && !point.table.version_triggers => {
+                    Some(row) if !point.moves_key && !point.table.moves_versions() => {
                         self.observations.wrote_checked(row, *expected, &point.sets, now);
                     }
+                    // It has shown what triggers have left.
+                    Some(_) if shown && !point.moves_key => {}
                     Some(row) => self.observations.wrote_unchecked(row, now),
                     None => {}
                 }
                 WriteOutcome::Checked
             }
             (_, 0) => WriteOutcome::PassedZero,
+            (Stance::Observed { .. }, _) => {
+                if let Some(row) = write.row.as_ref().filter(|_| point.verb == Verb::Delete) {
+                    self.observations.deleted(row, now);
+                }
+                WriteOutcome::Observed
+            }
             (Stance::Blind(cause), _) => {
                 metrics.blind_write(&point.table.root_name, cause.label());
                 WriteOutcome::Blind
@@ -339,12 +372,12 @@ impl Session {
             }
         };
         metrics.write(entity, outcome);
-        if let (Stance::SelfRelative, Some(version), Some(row)) = (&write.stance, done.returned, &write.row) {
-            // Moves what was known of the row just before, leaves what was known of an older state.
-            return self.observations.returned(row.clone(), version, &ColumnSet::new(), now);
-        }
-        let shown = done.taught.contains(&point.table.root_oid);
-        if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
+        let settled = match write.stance {
+            Stance::Checked { .. } => true,
+            Stance::Observed { .. } => point.verb == Verb::Delete,
+            _ => false,
+        };
+        if rows > 0 && !shown && !settled {
             match &write.row {
                 Some(row) => self.observations.wrote_unchecked(row, now),
                 None => self.observations.forget_table(point.table.root_oid),
@@ -437,24 +470,24 @@ struct Done<'a> {
     tag: &'a [u8],
     /// Order of sending.
     seq: u64,
-    /// Root OIDs of tables whose written rows its own result has shown.
-    taught: &'a [u32],
-    /// The version that its hidden result has shown.
-    returned: Option<i64>,
+    /// Of its rows.
+    learner: Option<&'a Learner>,
     /// What its guards were.
     guards: Option<Guards>,
+}
+
+impl Done<'_> {
+    /// Root OIDs of tables whose written rows its result has shown.
+    fn taught(&self) -> &[u32] {
+        self.learner.map_or(&[], Learner::written)
+    }
 }
 
 impl QueryDetail {
     /// The present statement's result is the proxy's own.
     fn hides_result(&self) -> bool {
-        self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result)
+        self.hidden_results.get(self.index).copied().unwrap_or_default()
     }
-}
-
-/// The one column of a hidden result.
-fn returned_version(body: &[u8], format: i16) -> Option<i64> {
-    int_param(0, format, read_data_row(body)?.fields().next()??)
 }
 
 /// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or

@@ -10,6 +10,10 @@ use super::own::Exchange;
 use super::prepared::{Portal, Prepared};
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
+use super::guards::Guards;
+use super::writes::Write;
+use super::written::Basis;
+use crate::rewrite::plan::{ResultKind, StatementPlan};
 use crate::rewrite::render::Rendered;
 use crate::sql::lexer::{LexOptions, lex};
 use crate::telemetry::metrics::ErrorSource;
@@ -472,6 +476,12 @@ impl Session {
 /// Makes a learner for the rows of an Execute, from the layout and the formats bound.
 pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
     let prepared = &portal.prepared;
+    let (guards, write) = (portal.guards.borrow(), portal.write.borrow());
+    if let Some(statement) = prepared.statement().filter(|_| prepared.hidden_result)
+        && let Some(learner) = hidden_learner(session, statement, guards.as_ref(), write.as_ref())
+    {
+        return learner;
+    }
     let layout = prepared.layout.borrow().clone();
     let empty: Rc<[Field]> = Rc::from(Vec::new());
     let fields = layout.unwrap_or(empty);
@@ -480,7 +490,23 @@ pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
         _ => Learner::default(),
     };
     learner.hidden = prepared.hidden;
+    if let Some(statement) = prepared.statement().filter(|s| s.result != ResultKind::Read) {
+        learner.basis = Basis::new(statement, guards.as_ref(), write.as_ref());
+    }
     learner
+}
+
+/// Makes a learner for the rows of a hidden result.
+pub(super) fn hidden_learner(
+    session: &Session,
+    statement: &StatementPlan,
+    guards: Option<&Guards>,
+    write: Option<&Write>,
+) -> Option<Learner> {
+    let hidden = statement.hidden_result.as_ref()?;
+    let mut learner = Learner::of_hidden(hidden, session.view.as_ref().map(|seen| &*seen.view));
+    learner.basis = Basis::new(statement, guards, write);
+    Some(learner)
 }
 
 fn set_layout(prepared: &Prepared, body: &[u8]) {

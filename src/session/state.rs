@@ -115,8 +115,8 @@ pub(crate) struct QueryDetail {
     pub write: Option<Write>,
     /// The guards of its statements.
     pub guards: Vec<Option<Guards>>,
-    /// The version that a hidden result has shown.
-    pub returned: Option<i64>,
+    /// Which statements were sent with their hidden result.
+    pub hidden_results: Vec<bool>,
     /// It is a checked write: its ReadyForQuery asks for the verdict.
     pub guarded: bool,
     /// Something of this Query's reply has reached the client.

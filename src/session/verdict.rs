@@ -6,16 +6,17 @@
 
 use bytes::Bytes;
 
+use super::observed::Expectation;
 use super::own::{Exchange, Own, OwnStatement, Value};
 use super::put;
 use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
-use crate::conflict::{self, ConflictReport, Probed, ZeroRows};
+use crate::conflict::{self, Probed, ZeroRows};
 use crate::rewrite::plan::{Rest, Verb};
 use crate::sql::ident::quote_ident;
 use crate::sql::keys::KeyType;
-use crate::telemetry::metrics::WriteOutcome;
+use crate::telemetry::metrics::{Observed, WriteOutcome};
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
 use crate::wire::tag::back;
@@ -133,10 +134,18 @@ impl Session {
         match decision {
             conflict::Verdict::Pass(reason) => {
                 self.shared.metrics.zero_row_probe(reason.label());
+                if verdict.write.observed().is_some() {
+                    self.shared.metrics.observed(&point.table.entity, Observed::Pass);
+                }
                 self.pass_zero(client);
             }
             conflict::Verdict::Conflict { actual } => {
                 self.shared.metrics.zero_row_probe("conflict");
+                if let Some(row) = verdict.write.observed() {
+                    let table = point.table.clone();
+                    self.would_conflict(&table, &row, actual);
+                    return self.pass_zero(client);
+                }
                 if verdict.write.reports_only() {
                     self.shared.metrics.conflict(&point.table.entity);
                     return self.pass_zero(client);
@@ -200,20 +209,9 @@ impl Session {
         let Some(verdict) = self.verdict.take() else { return };
         let Some(point) = verdict.write.point() else { return };
         let Stance::Checked { expected, source, seen_ago } = verdict.write.stance else { return };
-        let report = ConflictReport {
-            entity: point.table.entity.to_string(),
-            entity_id: verdict.write.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
-            schema: point.table.schema.to_string(),
-            table: point.table.name.to_string(),
-            version_column: point.table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
-            expected,
-            actual: verdict.actual,
-            current_state: state,
-            scope: "connection",
-            seen_ago,
-            source,
-            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
-        };
+        let row = Expectation { key: verdict.write.key.clone(), expected, source, seen_ago };
+        let mut report = self.report(&point.table, &row, verdict.actual);
+        report.current_state = state;
         self.tell(&report, client);
         put(build::ready(client.as_bytes_mut(), self.status));
         let now = self.now();

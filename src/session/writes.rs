@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::catalog::Mode;
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, VersionSource};
@@ -11,6 +12,7 @@ use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
 use crate::wire::read::Bind;
 
+use super::observed::Expectation;
 use super::prepared::Prepared;
 
 /// Parameter values of a Bind that the probe needs again.
@@ -25,6 +27,8 @@ pub(crate) struct BoundValues {
 pub(crate) enum Stance {
     /// With the predicate; zero rows ask for a verdict.
     Checked { expected: i64, source: Source, seen_ago: Option<Duration> },
+    /// Mode `observe`: without the predicate; zero rows, and the version that the row had, are only reported on.
+    Observed { expected: i64, source: Source, seen_ago: Option<Duration> },
     /// Nobody knows what it is based on.
     Blind(Cause),
     /// It cannot overwrite anyone's change.
@@ -127,7 +131,12 @@ pub(crate) fn decide(
         Some((row, key)) => (Some(row), key),
         None => (None, Vec::new()),
     };
-    let stance = stance(point, row.as_ref(), values, allowed, observations, now);
+    let stance = match stance(point, row.as_ref(), values, allowed, observations, now) {
+        Stance::Checked { expected, source, seen_ago } if point.table.settings.mode == Mode::Observe => {
+            Stance::Observed { expected, source, seen_ago }
+        }
+        stance => stance,
+    };
     Some(Write { plan: plan.clone(), row, key, stance, prepared: None, values: None })
 }
 
@@ -184,8 +193,26 @@ impl Write {
     /// The version that zero rows are judged by.
     pub fn expected(&self) -> Option<i64> {
         match self.stance {
-            Stance::Checked { expected, .. } => Some(expected),
+            Stance::Checked { expected, .. } | Stance::Observed { expected, .. } => Some(expected),
             Stance::Explicit { expected } => expected,
+            _ => None,
+        }
+    }
+
+    /// The version that the row had if the write has landed; in mode `observe`, that it should have had.
+    pub fn basis(&self) -> Option<i64> {
+        match self.stance {
+            Stance::Checked { expected, .. } | Stance::Observed { expected, .. } => Some(expected),
+            _ => None,
+        }
+    }
+
+    /// What it would have been checked against, in mode `observe`.
+    pub fn observed(&self) -> Option<Expectation> {
+        match self.stance {
+            Stance::Observed { expected, source, seen_ago } => {
+                Some(Expectation { key: self.key.clone(), expected, source, seen_ago })
+            }
             _ => None,
         }
     }
@@ -206,6 +233,6 @@ impl Write {
 
     /// A conflict is counted, and the server's own reply passes.
     pub fn reports_only(&self) -> bool {
-        matches!(self.stance, Stance::Explicit { .. })
+        matches!(self.stance, Stance::Explicit { .. } | Stance::Observed { .. })
     }
 }
