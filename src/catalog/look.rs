@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Column, Table, TableSettings, VersionType, View};
+use super::{Column, Mode, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
 
@@ -42,6 +42,9 @@ pub enum Unprotected {
     /// Column may be null or has another default.
     #[error("column \"{0}\" is not NOT NULL DEFAULT 1, left alone (`adopt = true` protects it all the same)")]
     NotOurs(String),
+    /// Its settings say so.
+    #[error("its mode is off")]
+    Off,
     /// `migrate down` has marked the column.
     #[error("column \"{0}\" is retired by `staleguard migrate down`")]
     Retired(String),
@@ -54,6 +57,8 @@ pub struct TableStatus {
     pub table: String,
     /// `None` if protected.
     pub unprotected: Option<Unprotected>,
+    /// Its mode.
+    pub mode: Mode,
     /// Protected, with this to say about it.
     pub note: Option<&'static str>,
 }
@@ -174,7 +179,12 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                 }
             }
         }
-        statuses.push(TableStatus { table: format!("{}.{}", table.schema, table.name), unprotected, note });
+        statuses.push(TableStatus {
+            table: format!("{}.{}", table.schema, table.name),
+            unprotected,
+            mode: table.mode,
+            note,
+        });
     }
     for (schema, name, root) in views {
         if let Some(root_name) = root_names.get(&root) {
@@ -199,7 +209,8 @@ fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T, LookError> {
 /// The configured names count also where they are not protected: a statement prepared now may name a table that
 /// comes under protection later.
 fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
-    let mut words: Vec<String> = settings.iter().map(|t| t.name.clone()).collect();
+    let on = settings.iter().filter(|t| t.mode != Mode::Off);
+    let mut words: Vec<String> = on.map(|t| t.name.clone()).collect();
     words.extend(view.tables.iter().map(|t| t.name.to_string()));
     words.extend(view.views.iter().map(|(_, name, _)| name.to_string()));
     words.sort();
@@ -209,6 +220,9 @@ fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
 
 fn judge(root: Option<&TableRow>, table: &TableSettings) -> Option<Unprotected> {
     let column = || table.version_column.clone();
+    if table.mode == Mode::Off {
+        return Some(Unprotected::Off);
+    }
     let Some(root) = root else { return Some(Unprotected::Missing) };
     if !matches!(root.kind.as_str(), "r" | "p") {
         return Some(Unprotected::Kind(root.kind.clone()));

@@ -103,6 +103,13 @@ pub const KEYS: &[Key] = &[
         set: |s, raw| value::duration(raw, 10 * MILLISECOND, HOUR).map(|v| s.probe_interval = v),
     },
     Key {
+        name: "mode",
+        default: "enforce",
+        allowed: value::MODES,
+        meaning: "What is done with the statements of protected tables: check and bump; bump and report; or nothing, as if they were not configured",
+        set: |s, raw| value::mode(raw).map(|v| s.mode = v),
+    },
+    Key {
         name: "observations.max_rows_per_connection",
         default: "10000",
         allowed: "an integer from 1 to 100000000",

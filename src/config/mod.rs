@@ -17,7 +17,9 @@ use std::time::Duration;
 
 pub use load::{Loaded, load};
 pub use origin::{ConfigError, Origin};
+use tables::TableDefaults;
 
+pub use crate::catalog::Mode;
 use crate::catalog::TableSettings;
 
 /// Everything that can be configured, defaults applied and checked.
@@ -41,6 +43,8 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// Bounds of what is remembered.
     pub observations: ObservationSettings,
+    /// What is done with the statements of the tables whose entries do not say.
+    pub mode: Mode,
     /// The conflict error.
     pub conflict: ConflictSettings,
     /// The log.
@@ -125,6 +129,11 @@ impl std::fmt::Display for HostPort {
 }
 
 impl Settings {
+    /// What the entries of tables inherit.
+    pub fn table_defaults(&self) -> TableDefaults {
+        TableDefaults { mode: self.mode }
+    }
+
     /// The upstream, or the error that says how to name it.
     pub fn upstream(&self) -> Result<&HostPort, ConfigError> {
         self.upstream.as_ref().ok_or(ConfigError::Missing {
@@ -153,13 +162,14 @@ impl Default for Settings {
                 ttl: Duration::from_secs(3600),
                 conflict_hold: Duration::from_secs(60),
             },
+            mode: Mode::default(),
             conflict: ConflictSettings { sqlstate: "40001".to_owned() },
             log: LogSettings {
                 format: LogFormat::Json,
                 level: LogLevel { all: tracing::level_filters::LevelFilter::INFO, targets: Vec::new() },
             },
             catalog: CatalogSettings { max_age: Duration::from_secs(5) },
-            tables: tables::built_in().into_iter().map(Arc::new).collect(),
+            tables: tables::built_in(TableDefaults::default()),
         }
     }
 }

@@ -77,16 +77,9 @@ pub const TABLE_KEYS: &[TableKey] = &[
     TableKey {
         name: "mode",
         default: "enforce",
-        allowed: "enforce or observe",
-        meaning: "What is done with its statements",
-        set: |t, raw| {
-            t.mode = match value::text(raw)?.as_str() {
-                "enforce" => Mode::Enforce,
-                "observe" => Mode::Observe,
-                _ => return None,
-            };
-            Some(())
-        },
+        allowed: value::MODES,
+        meaning: "What is done with its statements; the global `mode` where it does not say",
+        set: |t, raw| value::mode(raw).map(|v| t.mode = v),
     },
     TableKey {
         name: "on_deleted",
@@ -153,13 +146,21 @@ fn version_type(raw: &Raw) -> Option<VersionType> {
     }
 }
 
+/// What a table's entry inherits from the global settings of the same names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableDefaults {
+    /// `mode`.
+    pub mode: Mode,
+}
+
 /// The built-in tables.
-pub fn built_in() -> Vec<TableSettings> {
-    BUILT_IN.iter().map(|(name, _)| defaults("public".to_owned(), (*name).to_owned())).collect()
+pub fn built_in(inherited: TableDefaults) -> Vec<Arc<TableSettings>> {
+    let entry = |name: &str| Arc::new(defaults("public".to_owned(), name.to_owned(), inherited));
+    BUILT_IN.iter().map(|(name, _)| entry(name)).collect()
 }
 
 /// A table's entry with nothing set.
-pub fn defaults(schema: String, name: String) -> TableSettings {
+pub fn defaults(schema: String, name: String, inherited: TableDefaults) -> TableSettings {
     TableSettings {
         entity: singular(&name),
         schema,
@@ -167,7 +168,7 @@ pub fn defaults(schema: String, name: String) -> TableSettings {
         version_column: "version".to_owned(),
         version_type: VersionType::Int4,
         adopt: false,
-        mode: Mode::default(),
+        mode: inherited.mode,
         on_deleted: OnDeleted::default(),
         explicit_predicate: ExplicitPredicate::default(),
         current_state: CurrentState::default(),
@@ -189,12 +190,16 @@ fn singular(name: &str) -> String {
 
 /// Reads the whole `tables` setting. `origin` gives the place of a line of the file; flags and variables have no
 /// lines and ignore it.
-pub fn read(node: &Node, origin: &dyn Fn(usize) -> Origin) -> Result<Vec<Arc<TableSettings>>, ConfigError> {
+pub fn read(
+    node: &Node,
+    origin: &dyn Fn(usize) -> Origin,
+    inherited: TableDefaults,
+) -> Result<Vec<Arc<TableSettings>>, ConfigError> {
     let mut tables: Vec<Arc<TableSettings>> = Vec::new();
     for (name, line, entry) in entries(node, origin)? {
         let (schema, table) =
             split_name(&name).ok_or_else(|| invalid("tables", &Raw::Text(name.clone()), origin(line)))?;
-        let mut settings = defaults(schema, table);
+        let mut settings = defaults(schema, table, inherited);
         for (key, value) in entry {
             apply(&mut settings, &name, key, value, origin)?;
         }

@@ -69,6 +69,7 @@ const OTHER: &[(&str, &str)] = &[
     ("connect_timeout", "250ms"),
     ("own_message_timeout", "1m 30s"),
     ("probe_interval", "1s"),
+    ("mode", "off"),
     ("observations.max_rows_per_connection", "7"),
     ("observations.max_bytes_per_connection", "1GiB"),
     ("observations.ttl", "12h"),
@@ -117,7 +118,7 @@ fn defaults_are_what_the_table_of_settings_says() {
         assert_eq!(settings, Settings::default(), "{}", key.name);
     }
     assert_eq!(settings.tables.len(), 13);
-    let mut table = tables::defaults("public".to_owned(), "projects".to_owned());
+    let mut table = tables::defaults("public".to_owned(), "projects".to_owned(), TableDefaults::default());
     for key in TABLE_KEYS.iter().filter(|key| !key.default.starts_with(['(', '['])) {
         (key.set)(&mut table, &Raw::Text(key.default.to_owned())).expect(key.name);
         assert_eq!(table, *settings.tables[2], "{}", key.name);
@@ -139,6 +140,7 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("connect_timeout", &["5", "0s", "-1s", "2h", "5 parsecs", ""]),
         ("own_message_timeout", &["0s", "soon"]),
         ("probe_interval", &["0s", "2"]),
+        ("mode", &["", "on", "Enforce", "none"]),
         ("observations.max_rows_per_connection", &["0", "x", "100000001"]),
         ("observations.max_bytes_per_connection", &["1023", "1KB", "MiB", "65GiB", "99999999999999999999"]),
         ("observations.ttl", &["0s", "25h"]),
@@ -266,7 +268,7 @@ fn tables_can_be_named_in_every_form() {
 
 #[test]
 fn every_option_of_a_table() {
-    let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\n\
+    let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\n\
                 on_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
     let settings = file(text).unwrap();
     assert_eq!(
@@ -278,7 +280,7 @@ fn every_option_of_a_table() {
             version_column: "rev".to_owned(),
             version_type: VersionType::Int8,
             adopt: true,
-            mode: Mode::default(),
+            mode: Mode::Off,
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,
@@ -290,6 +292,18 @@ fn every_option_of_a_table() {
         let settings = file(&format!("[tables.t]\nversion_type = '{name}'")).unwrap();
         assert_eq!(settings.tables[0].version_type.sql_name(), is);
     }
+}
+
+#[test]
+fn tables_inherit_what_their_entries_do_not_say() {
+    let text = "mode = 'off'\n[tables.a]\n[tables.b]\nmode = 'enforce'\n";
+    let tables = file(text).unwrap().tables;
+    assert_eq!(tables.iter().map(|t| t.mode).collect::<Vec<_>>(), [Mode::Off, Mode::Enforce]);
+    let built_in = load_from(&[("mode", "off")], &[], None).unwrap().settings.tables;
+    assert_eq!(built_in.len(), 13);
+    assert!(built_in.iter().all(|t| t.mode == Mode::Off));
+    let observed = file("mode = 'observe'\n[tables.t]\n[tables.u]\nmode = 'enforce'").unwrap().tables;
+    assert_eq!(observed.iter().map(|t| t.mode).collect::<Vec<_>>(), [Mode::Observe, Mode::Enforce]);
 }
 
 #[test]
@@ -306,7 +320,10 @@ fn entity_types_are_singular() {
         ("ties", "tie"),
     ];
     for (name, entity) in table {
-        assert_eq!(tables::defaults("public".to_owned(), name.to_owned()).entity, entity);
+        assert_eq!(
+            tables::defaults("public".to_owned(), name.to_owned(), TableDefaults::default()).entity,
+            entity
+        );
     }
 }
 

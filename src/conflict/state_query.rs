@@ -107,7 +107,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::catalog::{CurrentState, ExplicitPredicate, Mode, OnDeleted, TableSettings, VersionType};
+    use crate::catalog::{CurrentState, ExplicitPredicate, OnDeleted, TableSettings, VersionType};
     use crate::config::tables::REDACTED;
 
     /// A table of the given columns (name, type OID); the first `key` of them are its key, the last its version.
@@ -150,7 +150,7 @@ pub(super) mod tests {
                 version_column: "version".into(),
                 version_type: VersionType::Int4,
                 adopt: false,
-                mode: Mode::default(),
+                mode: Default::default(),
                 on_deleted: OnDeleted::default(),
                 explicit_predicate: ExplicitPredicate::default(),
                 current_state: CurrentState::default(),

@@ -160,14 +160,7 @@ impl Observations {
 
     /// An own checked write of `sets` landed on `expected` and left the row at `version`, as its RETURNING shows: not
     /// one more where a trigger moves versions too.
-    pub fn wrote_to(
-        &mut self,
-        key: &RowKey,
-        expected: i64,
-        version: i64,
-        sets: &ColumnSet,
-        now: Instant,
-    ) {
+    pub fn wrote_to(&mut self, key: &RowKey, expected: i64, version: i64, sets: &ColumnSet, now: Instant) {
         let own = self.own_write(key, now);
         self.store.change(key, now, |entry| {
             entry.own = own;

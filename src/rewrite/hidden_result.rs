@@ -73,7 +73,10 @@ mod tests {
             ("UPDATE projects SET name = v.n FROM v WHERE projects.id = v.id§", ID),
             ("UPDATE projects SET budget = budget + 1 WHERE id = 1§", ID),
             ("UPDATE projects SET name = 'x' WHERE CURRENT OF c§", ID),
-            ("WITH v AS (SELECT 1 AS id) UPDATE projects SET name = 'x' FROM v WHERE projects.id = v.id§", ID),
+            (
+                "WITH v AS (SELECT 1 AS id) UPDATE projects SET name = 'x' FROM v WHERE projects.id = v.id§",
+                ID,
+            ),
             ("INSERT INTO projects (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'§", ID),
             (
                 "UPDATE ONLY public.projects AS \"P\" SET name = o.name FROM projects o WHERE \"P\".id = o.id + 1§",

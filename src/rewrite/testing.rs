@@ -10,7 +10,7 @@ use super::plan::{Plan, StatementPlan};
 use super::render::{Checks, HiddenParams, render_parse, render_query};
 use super::{Context, plan};
 use crate::catalog::{
-    Column, CurrentState, ExplicitPredicate, Mode, OnDeleted, Table, TableSettings, VersionType, View,
+    Column, CurrentState, ExplicitPredicate, OnDeleted, Table, TableSettings, VersionType, View,
 };
 use crate::sql::lexer::LexOptions;
 
@@ -66,7 +66,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             version_column: "version".into(),
             version_type: VersionType::Int4,
             adopt: false,
-            mode: Mode::default(),
+            mode: Default::default(),
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),
@@ -182,15 +182,24 @@ pub fn returned(text: &str) -> String {
     let plan = plan_of(text);
     let checks = vec![Checks { hidden_result: true, ..Checks::default() }; plan.statements.len()];
     let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
-    let bumps = [", version = projects.version + 1", ", version = \"P\".version + 1", ", version = user_roles.version + 1", ", version = users.version + 1"];
+    let bumps = [
+        ", version = projects.version + 1",
+        ", version = \"P\".version + 1",
+        ", version = user_roles.version + 1",
+        ", version = users.version + 1",
+    ];
     let text = rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap());
     bumps.iter().fold(text, |text, bump| text.replace(bump, ""))
 }
 
 /// The text as a Query whose first statement expects version 5.
 pub fn checked(text: &str) -> String {
-    let rendered =
-        render_query(&plan_of(text), text.as_bytes(), &[Checks { version: Some(5), ..Checks::default() }], NONCE);
+    let rendered = render_query(
+        &plan_of(text),
+        text.as_bytes(),
+        &[Checks { version: Some(5), ..Checks::default() }],
+        NONCE,
+    );
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 

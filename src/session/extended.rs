@@ -80,7 +80,8 @@ impl Session {
             generation: self.generation(),
             params: if rendered.is_some() { params } else { HiddenParams::default() },
             hidden: if rendered.is_some() { hidden } else { 0 },
-            hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result.is_some()),
+            hidden_result: rendered.is_some()
+                && plan.statements.first().is_some_and(|s| s.hidden_result.is_some()),
             rendered,
             plan,
             layout: RefCell::new(None),

@@ -362,7 +362,9 @@ impl Session {
         let is_statement = |site: &GuardSite| {
             statement.sites.len() == 1
                 && !matches!(site.reason, Reason::Cte | Reason::Nested)
-                && [&b"UPDATE "[..], b"DELETE ", b"INSERT ", b"MERGE "].iter().any(|word| tag.starts_with(word))
+                && [&b"UPDATE "[..], b"DELETE ", b"INSERT ", b"MERGE "]
+                    .iter()
+                    .any(|word| tag.starts_with(word))
         };
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
             let table = &site.table;

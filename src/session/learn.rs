@@ -2,9 +2,9 @@
 
 use smallvec::SmallVec;
 
+use super::written::Basis;
 use crate::catalog::{Table, VersionType, View};
 use crate::observe::RowKey;
-use super::written::Basis;
 use crate::rewrite::plan::{HiddenResult, ResultKind, StatementPlan, Teach};
 use crate::sql::columns::ColumnSet;
 use crate::sql::encoding::Encoding;

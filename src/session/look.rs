@@ -3,7 +3,7 @@
 use super::own::{Exchange, Own, OwnStatement};
 use super::state::{Detail, Session, Wait};
 use crate::catalog::View;
-use crate::catalog::look::{self, Look};
+use crate::catalog::look::{self, Look, Unprotected};
 use crate::catalog::views::Seen;
 use crate::sql::prefilter::first_word;
 use crate::telemetry::metrics::CatalogLook;
@@ -180,13 +180,16 @@ impl Session {
         self.view_outdated = false;
         if !in_transaction && shared.views.is_news(look.database.as_bytes(), &look.tables) {
             for table in &look.tables {
+                let mode = table.mode.name();
                 match (&table.unprotected, table.note) {
                     (None, None) => tracing::info!(target: targets::CATALOG, database = %look.database,
-                        table = %table.table, "protected"),
+                        table = %table.table, mode, "protected"),
                     (None, Some(note)) => tracing::warn!(target: targets::CATALOG, database = %look.database,
-                        table = %table.table, note, "protected"),
+                        table = %table.table, mode, note, "protected"),
+                    (Some(reason @ Unprotected::Off), _) => tracing::info!(target: targets::CATALOG,
+                        database = %look.database, table = %table.table, mode, %reason, "not protected"),
                     (Some(reason), _) => tracing::warn!(target: targets::CATALOG, database = %look.database,
-                        table = %table.table, %reason, "not protected"),
+                        table = %table.table, mode, %reason, "not protected"),
                 }
             }
         }

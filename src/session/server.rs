@@ -5,12 +5,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::guards::Guards;
 use super::learn::Learner;
 use super::own::Exchange;
 use super::prepared::{Portal, Prepared};
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
-use super::guards::Guards;
 use super::writes::Write;
 use super::written::Basis;
 use crate::rewrite::plan::{ResultKind, StatementPlan};

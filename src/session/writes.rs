@@ -175,6 +175,9 @@ fn stance(
         let expected = observations.written_back(row, n, &point.sets, now).expected();
         return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
     }
+    if let VersionSource::Hint(expected) = point.source {
+        return Stance::Checked { expected, source: Source::Hint, seen_ago: None };
+    }
     match observations.expected(row, &point.sets, now) {
         Lookup::Known { version, seen_at, .. } => {
             let seen_ago = Some(now.saturating_duration_since(seen_at));

@@ -64,7 +64,8 @@ impl Session {
                 s.sites.iter().map(|_| Some(known.clone())).collect()
             })
             .collect();
-        let checks: Vec<Checks<'_>> = guards.iter().map(|guards| Checks { guards, ..Checks::default() }).collect();
+        let checks: Vec<Checks<'_>> =
+            guards.iter().map(|guards| Checks { guards, ..Checks::default() }).collect();
         let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
         rendered.map_or_else(|| text.to_owned(), |r| String::from_utf8(r.text).unwrap())
     }
