@@ -261,10 +261,14 @@ impl Session {
             own_writes: !self.subtransaction && prepared.params.own_writes,
             now: self.now(),
         };
-        match prepared.statement() {
-            Some(statement) => guards::decide(statement, &scene, &self.in_flight, &mut self.observations),
-            None => (Guards::default(), false),
+        let Some(statement) = prepared.statement() else { return (Guards::default(), false) };
+        let (mut guards, unsettled) =
+            guards::decide(statement, &scene, &self.in_flight, &mut self.observations);
+        if statement.takes_guard() && prepared.params.known == 0 {
+            // The text has no room for one.
+            guards.only_bump();
         }
+        (guards, unsettled)
     }
 
     pub(super) fn on_describe(&mut self, body: &[u8], out: &mut Out) -> Lane {

@@ -268,6 +268,14 @@ impl Guards {
         self.0.iter().any(|site| !site.rows.is_empty())
     }
 
+    /// Nothing travels after all.
+    pub fn only_bump(&mut self) {
+        for site in &mut self.0 {
+            site.known = None;
+            site.rows.clear();
+        }
+    }
+
     /// What travels, by site.
     pub fn known(&self) -> Vec<Option<Known>> {
         self.0.iter().map(|site| site.known.clone()).collect()

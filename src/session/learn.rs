@@ -1,7 +1,13 @@
 //! What result rows teach, and how hidden columns leave them.
 
+use std::rc::Rc;
+
 use smallvec::SmallVec;
 
+use super::guards::Guards;
+use super::prepared::Portal;
+use super::state::Session;
+use super::writes::Write;
 use super::written::Basis;
 use crate::catalog::{Table, VersionType, View};
 use crate::observe::RowKey;
@@ -181,4 +187,40 @@ fn source(
         return None;
     }
     Some(Source { root_oid: table.root_oid, key, version: (at, table.version_type, format(at)), shown })
+}
+
+/// Makes a learner for the rows of an Execute, from the layout and the formats bound.
+pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
+    let prepared = &portal.prepared;
+    let (guards, write) = (portal.guards.borrow(), portal.write.borrow());
+    if let Some(statement) = prepared.statement().filter(|_| prepared.hidden_result)
+        && let Some(learner) = hidden_learner(session, statement, guards.as_ref(), write.as_ref())
+    {
+        return learner;
+    }
+    let layout = prepared.layout.borrow().clone();
+    let empty: Rc<[Field]> = Rc::from(Vec::new());
+    let fields = layout.unwrap_or(empty);
+    let mut learner = match (prepared.statement(), session.view.as_ref()) {
+        (Some(statement), Some(seen)) => Learner::new(statement, &seen.view, &fields, |i| portal.format(i)),
+        _ => Learner::default(),
+    };
+    learner.hidden = prepared.hidden;
+    if let Some(statement) = prepared.statement().filter(|s| s.result != ResultKind::Read) {
+        learner.basis = Basis::new(statement, guards.as_ref(), write.as_ref());
+    }
+    learner
+}
+
+/// Makes a learner for the rows of a hidden result.
+pub(super) fn hidden_learner(
+    session: &Session,
+    statement: &StatementPlan,
+    guards: Option<&Guards>,
+    write: Option<&Write>,
+) -> Option<Learner> {
+    let hidden = statement.hidden_result.as_ref()?;
+    let mut learner = Learner::of_hidden(hidden, session.view.as_ref().map(|seen| &*seen.view));
+    learner.basis = Basis::new(statement, guards, write);
+    Some(learner)
 }

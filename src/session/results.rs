@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::guards::Guards;
-use super::learn::Learner;
+use super::learn::{Learner, hidden_learner, portal_learner};
 use super::prepared::Undo;
 use super::put;
 use super::queue::Kind;
-use super::server::{Fate, portal_learner, strip_description};
+use super::server::{Fate, strip_description};
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
@@ -215,7 +215,7 @@ impl Session {
         let Some(statement) = query.plan.statements.get(query.index) else { return };
         let guards = query.guards.get(query.index).and_then(Option::as_ref);
         if query.learner.is_none() {
-            query.learner = super::server::hidden_learner(self, statement, guards, query.write.as_ref());
+            query.learner = hidden_learner(self, statement, guards, query.write.as_ref());
         }
     }
 

@@ -5,15 +5,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::guards::Guards;
 use super::learn::Learner;
 use super::own::Exchange;
-use super::prepared::{Portal, Prepared};
+use super::prepared::Prepared;
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
-use super::writes::Write;
-use super::written::Basis;
-use crate::rewrite::plan::{ResultKind, StatementPlan};
 use crate::rewrite::render::Rendered;
 use crate::sql::lexer::{LexOptions, lex};
 use crate::telemetry::metrics::ErrorSource;
@@ -22,7 +18,7 @@ use crate::wire::buffer::Out;
 use crate::wire::edit;
 use crate::wire::frame::{Scan, scan};
 use crate::wire::read::{
-    Field, read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
+    read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
     read_row_description,
 };
 use crate::wire::tag::back;
@@ -471,42 +467,6 @@ impl Session {
         self.closing = true;
         self.wait = None;
     }
-}
-
-/// Makes a learner for the rows of an Execute, from the layout and the formats bound.
-pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
-    let prepared = &portal.prepared;
-    let (guards, write) = (portal.guards.borrow(), portal.write.borrow());
-    if let Some(statement) = prepared.statement().filter(|_| prepared.hidden_result)
-        && let Some(learner) = hidden_learner(session, statement, guards.as_ref(), write.as_ref())
-    {
-        return learner;
-    }
-    let layout = prepared.layout.borrow().clone();
-    let empty: Rc<[Field]> = Rc::from(Vec::new());
-    let fields = layout.unwrap_or(empty);
-    let mut learner = match (prepared.statement(), session.view.as_ref()) {
-        (Some(statement), Some(seen)) => Learner::new(statement, &seen.view, &fields, |i| portal.format(i)),
-        _ => Learner::default(),
-    };
-    learner.hidden = prepared.hidden;
-    if let Some(statement) = prepared.statement().filter(|s| s.result != ResultKind::Read) {
-        learner.basis = Basis::new(statement, guards.as_ref(), write.as_ref());
-    }
-    learner
-}
-
-/// Makes a learner for the rows of a hidden result.
-pub(super) fn hidden_learner(
-    session: &Session,
-    statement: &StatementPlan,
-    guards: Option<&Guards>,
-    write: Option<&Write>,
-) -> Option<Learner> {
-    let hidden = statement.hidden_result.as_ref()?;
-    let mut learner = Learner::of_hidden(hidden, session.view.as_ref().map(|seen| &*seen.view));
-    learner.basis = Basis::new(statement, guards, write);
-    Some(learner)
 }
 
 fn set_layout(prepared: &Prepared, body: &[u8]) {

@@ -461,7 +461,8 @@ impl Script {
             return;
         }
         // See ACCEPTED: a write without RETURNING that has got one.
-        let once = sql.columns == Some(0) && sql.text.to_uppercase().contains("UPDATE");
+        let text = sql.text.to_uppercase();
+        let once = sql.columns.is_none_or(|n| n == 0) && text.contains("UPDATE") && text.contains("SET");
         if once || self.rng.chance(80) {
             messages.push(Msg::Execute(portal.clone(), 0));
         } else {
