@@ -154,7 +154,9 @@ fn check(statement: &StatementPlan, seen: i64) -> Option<i64> {
 
 fn expected(source: &VersionSource, seen: i64) -> Option<i64> {
     match source {
-        VersionSource::Observed | VersionSource::WrittenBack(Operand::Param(_)) => Some(seen),
+        VersionSource::Observed | VersionSource::WrittenBack(Operand::Param(_) | Operand::Elements(_)) => {
+            Some(seen)
+        }
         VersionSource::WrittenBack(Operand::Literal(n)) => n.parse().ok(),
         VersionSource::Hint(n) => Some(*n),
         VersionSource::InPredicate(_) => None,
@@ -171,7 +173,7 @@ fn known(statement: &StatementPlan, site: &GuardSite, seen: i64) -> Option<Known
     for key in &site.keys {
         let parts = key.iter().map(|part| match part {
             Operand::Literal(text) => Some(&**text),
-            Operand::Param(_) => None,
+            Operand::Param(_) | Operand::Elements(_) => None,
         });
         if let Some(parts) = parts.collect::<Option<Vec<_>>>() {
             known.expect(&parts, expected);
@@ -282,6 +284,7 @@ fn site_sentence(site: &GuardSite) -> String {
         Reason::Nested => "it stands inside EXPLAIN ANALYZE",
         Reason::Delete => "it is a DELETE of rows that are not named one by one",
         Reason::StatementTrigger => "the table has a statement trigger, which runs even for zero rows",
+        Reason::UnknownKey => "the value of its key has no certain form",
         reason => return reason_sentence(reason).to_owned(),
     };
     let bumped = if site.verb == Verb::Delete { "" } else { "bumped, and " };
@@ -322,6 +325,7 @@ fn reason_sentence(reason: Reason) -> &'static str {
         Reason::View => "sent as it is: it goes through a view.",
         Reason::Copy => "sent as it is: COPY is not seen row by row.",
         Reason::Encoding => "sent as it is: its encoding cannot be read safely.",
+        Reason::GuardOverflow => "bumped, not checked: more rows are known than travel with one statement.",
         Reason::Parameters => "bumped, not checked: it has as many parameters as there may be.",
     }
 }

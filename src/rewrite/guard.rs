@@ -45,8 +45,8 @@ pub(super) fn guard(site: &GuardSite, json: Json<'_>, own_writes: bool, marker: 
         .table
         .key_columns()
         .map(|c| {
-            let text = format!("{}.{}::pg_catalog.text", site.reference, quote_ident(&c.name));
-            Some((text, KeyType::from_oid(c.type_oid)?))
+            let ty = KeyType::from_oid(c.type_oid)?;
+            Some((ty.sql_text(&format!("{}.{}", site.reference, quote_ident(&c.name))), ty))
         })
         .collect::<Option<_>>()?;
     let known = match json {
@@ -78,7 +78,7 @@ pub(super) fn guard(site: &GuardSite, json: Json<'_>, own_writes: bool, marker: 
         raise.push_str(" OPERATOR(pg_catalog.||) ");
         match key {
             KeyType::Int2 | KeyType::Int4 | KeyType::Int8 | KeyType::Uuid => raise.push_str(text),
-            KeyType::Text | KeyType::Varchar => {
+            _ => {
                 let hex = format!("pg_catalog.encode(pg_catalog.convert_to({text}, 'UTF8'), 'hex')");
                 raise.push_str(&format!("'x' OPERATOR(pg_catalog.||) {hex}"));
             }
@@ -141,7 +141,7 @@ pub fn parse_raise(message: &str, nonce: &str) -> Option<Raised> {
     })
 }
 
-/// An integer or uuid as it is, a text in hexadecimal behind an `x`.
+/// An integer or uuid as it is, anything else in hexadecimal behind an `x`.
 fn key_part(part: &str) -> Option<String> {
     let Some(hex) = part.strip_prefix('x') else {
         return (!part.is_empty()).then(|| part.to_owned());

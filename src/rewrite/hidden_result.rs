@@ -47,7 +47,7 @@ pub fn is_needed(site: &GuardSite) -> bool {
     let observed = site.table.settings.mode == Mode::Observe;
     site.verb == Verb::Upsert
         || site.self_relative
-        || site.keys.len() != 1
+        || !site.names_one_row()
         || site.table.version_triggers
         || observed
 }

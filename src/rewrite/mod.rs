@@ -6,6 +6,7 @@
 //! byte offsets; [`render`] puts the pieces in, with or without an expected version.
 
 pub mod cache;
+mod choice;
 pub mod guard;
 pub mod known;
 pub mod plan;

@@ -92,7 +92,7 @@ fn proposed_keys(code: Code<'_>, ctx: &Context<'_>, insert: &Insert, table: &Tab
         .key_columns()
         .map(|key| {
             let at = columns.iter().position(|c| c.len() == 1 && code.is_name(c.start, &key.name))?;
-            Some((at, KeyType::from_oid(key.type_oid)?))
+            Some((at, KeyType::from_oid(key.type_oid).filter(|ty| ty.is_stored_as_given())?))
         })
         .collect();
     let Some(positions) = positions.filter(|p| !p.is_empty()) else { return Vec::new() };

@@ -197,6 +197,9 @@ pub enum Operand {
     Literal(Box<str>),
     /// `$n`, one-based.
     Param(u16),
+    /// Any element of the array `$n`. Only among the keys of a [`GuardSite`] or an [`UncheckedWrite`], where one
+    /// entry then stands for as many rows.
+    Elements(u16),
 }
 
 /// Where the expected version comes from, as far as the text tells (DESIGN.md section 3).
@@ -328,6 +331,8 @@ pub enum Reason {
     Encoding,
     /// More than 65,535 parameters.
     Parameters,
+    /// More rows are known than travel with one statement: those beyond went unchecked.
+    GuardOverflow,
 }
 
 impl Reason {
@@ -353,6 +358,7 @@ impl Reason {
             Self::Copy => "copy",
             Self::Encoding => "encoding",
             Self::Parameters => "parameters",
+            Self::GuardOverflow => "guard_overflow",
         }
     }
 }

@@ -60,6 +60,12 @@ impl GuardSite {
     pub fn is_compared(&self) -> bool {
         self.guardable && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
     }
+
+    /// The text names one row by its key.
+    pub fn names_one_row(&self) -> bool {
+        let [key] = self.keys.as_slice() else { return false };
+        !key.iter().any(|part| matches!(part, Operand::Elements(_)))
+    }
 }
 
 /// Every key column is of a type whose text the server prints as [`crate::sql::keys`] does, and the role may read

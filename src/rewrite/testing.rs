@@ -19,6 +19,7 @@ const TEXT: u32 = 25;
 const UUID: u32 = 2950;
 const NUMERIC: u32 = 1700;
 const TIMESTAMP: u32 = 1114;
+const FLOAT8: u32 = 701;
 const BOOL: u32 = 16;
 
 /// OID of `projects` in [`view`].
@@ -77,7 +78,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
 
 /// The catalog of the tests: `projects` (int key, `updated_at` ignored), `users` (uuid key), `user_roles` (composite key), `"Odd Name"`
 /// (mixed case), `archive.rates` (not in the search_path), `events` and its partition `events_2024`, tables with
-/// a smallint version, a numeric key, a statement trigger, and without privileges.
+/// a smallint version, a float key, a statement trigger, and without privileges.
 pub fn view() -> View {
     let mut projects = table(
         PROJECTS,
@@ -130,7 +131,7 @@ pub fn view() -> View {
     let mut small = table(1008, "public", "small", &["id"], &[("id", INT4), ("name", TEXT), ("version", 21)]);
     small.version_type = VersionType::Int2;
     let amounts =
-        table(1009, "public", "amounts", &["id"], &[("id", NUMERIC), ("name", TEXT), ("version", INT4)]);
+        table(1009, "public", "amounts", &["id"], &[("id", FLOAT8), ("name", TEXT), ("version", INT4)]);
     let mut triggered =
         table(1010, "public", "triggered", &["id"], &[("id", INT4), ("name", TEXT), ("version", INT4)]);
     triggered.statement_triggers = true;
@@ -210,7 +211,7 @@ pub fn guarded(text: &str) -> String {
     let known = |site: &super::plan::GuardSite| {
         let literal = |part: &Operand| match part {
             Operand::Literal(text) => Some(text.clone()),
-            Operand::Param(_) => None,
+            Operand::Param(_) | Operand::Elements(_) => None,
         };
         let mut known = Known::new();
         for key in site.keys.iter().filter_map(|k| k.iter().map(literal).collect::<Option<Vec<_>>>()) {

@@ -4,8 +4,11 @@
 //! server itself fails. What is known of the rows goes along as one JSON text; the error it raises is recognised by
 //! the session's nonce and put into the client's words.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
 
 use super::learn::Learner;
 use super::observed::Expectation;
@@ -21,7 +24,7 @@ use crate::rewrite::guard::parse_raise;
 use crate::rewrite::known::{self, Known};
 use crate::rewrite::plan::{Effect, GuardSite, Operand, Plan, Reason, StatementPlan, Verb, VersionSource};
 use crate::sql::encoding::Encoding;
-use crate::sql::keys::{KeyType, join_key};
+use crate::sql::keys::{KeyType, MAX_KEYS, join_key};
 use crate::telemetry::metrics::WriteOutcome;
 use crate::wire::buffer::Out;
 use crate::wire::build;
@@ -49,10 +52,14 @@ pub(crate) struct SiteGuard {
     pub rows: Vec<GuardedRow>,
     /// Rows that the text names, in canonical form; `None` where it does not name them all.
     pub named: Option<Vec<RowKey>>,
-    /// Why nothing is known of the one row that is named.
+    /// Why nothing is known of a row that is named.
     pub blind: Option<Cause>,
     /// Mode `observe`: earlier writes of rows that are known are in flight, so that their versions do not tell.
     pub unsure: bool,
+    /// The text names its rows, but not in a form that is certain.
+    pub uncertain: bool,
+    /// More rows are known than travel.
+    pub overflows: bool,
 }
 
 /// The guards of one statement, by site.
@@ -143,28 +150,37 @@ pub(crate) fn decide(
 ) -> (Guards, bool) {
     let mut unsettled = false;
     let sites = statement.sites.iter().map(|site| {
-        let mut guard = SiteGuard { named: named(site, &scene.values), ..SiteGuard::default() };
+        let named = named(site, &scene.values);
+        let mut guard = SiteGuard::default();
+        if named.is_none() && !site.keys.is_empty() && !site.moves_key {
+            guard.uncertain = true;
+        }
         // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
         if !site.is_compared() || site.reason == Reason::CurrentOf {
+            guard.named = named;
             return guard;
         }
-        let rows = match (&guard.named, site.keys.is_empty()) {
-            (Some(rows), _) => rows.clone(),
-            // A row that is named, though not in a form that is certain, may be any.
-            (None, false) => return guard,
-            (None, true) => observations.known_rows(site.table.root_oid, MAX_ROWS),
+        let rows: Cow<'_, [RowKey]> = match &named {
+            Some(rows) => rows.into(),
+            // Rows that are not named, or not in a form that is certain, may be any. The guard is evaluated for rows
+            // that the statement finds, and compares their keys in the server: more than those do no harm in it.
+            None => observations.known_rows(site.table.root_oid, MAX_ROWS + 1).into(),
         };
         let mut known = Known::new();
-        for row in rows {
-            let (expected, source, seen_ago) = match lookup(site, &row, scene, observations) {
+        for row in rows.iter() {
+            let (expected, source, seen_ago) = match lookup(site, row, scene, observations) {
                 Ok(found) => found,
                 Err(cause) => {
                     guard.blind = Some(cause);
                     continue;
                 }
             };
-            let Some(key) = split_key(&row, site) else { continue };
-            match in_flight.earlier(Some(&row), site.table.root_oid, scene.place) {
+            if guard.rows.len() == MAX_ROWS {
+                guard.overflows = true;
+                break;
+            }
+            let Some(key) = split_key(row, site) else { continue };
+            match in_flight.earlier(Some(row), site.table.root_oid, scene.place) {
                 Earlier::None => {}
                 _ if !site.takes_guard() => {
                     guard.unsure = true;
@@ -186,9 +202,11 @@ pub(crate) fn decide(
             if site.takes_guard() {
                 known.expect(&key, expected);
             }
-            guard.rows.push(GuardedRow { row, key, expected, source, seen_ago });
+            guard.rows.push(GuardedRow { row: row.clone(), key, expected, source, seen_ago });
         }
+        drop(rows);
         guard.known = (!known.is_empty()).then_some(known);
+        guard.named = named;
         guard
     });
     let guards = Guards(sites.collect());
@@ -226,19 +244,42 @@ fn named(site: &GuardSite, values: &Values<'_>) -> Option<Vec<RowKey>> {
     if site.keys.is_empty() || site.moves_key {
         return None;
     }
-    let row = |key: &Vec<Operand>| {
-        let parts = site
-            .table
-            .key_columns()
-            .zip(key)
-            .map(|(column, operand)| values.key(KeyType::from_oid(column.type_oid)?, operand))
-            .collect::<Option<Vec<_>>>()?;
-        (parts.len() == site.table.key.len()).then(|| RowKey::new(site.table.root_oid, join_key(&parts)))
-    };
-    let mut rows = site.keys.iter().map(row).collect::<Option<Vec<_>>>()?;
+    let mut rows = Vec::with_capacity(site.keys.len());
+    for key in &site.keys {
+        expand(site, values, key, &mut rows)?;
+    }
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     rows.dedup();
     Some(rows)
+}
+
+/// The rows of one key: one, or as many as its arrays name together.
+fn expand(site: &GuardSite, values: &Values<'_>, key: &[Operand], rows: &mut Vec<RowKey>) -> Option<()> {
+    let mut keys: Vec<SmallVec<[Box<str>; 2]>> = vec![SmallVec::new()];
+    for (column, operand) in site.table.key_columns().zip(key) {
+        let ty = KeyType::from_oid(column.type_oid)?;
+        let Operand::Elements(n) = operand else {
+            let value = values.key(ty, operand)?;
+            keys.iter_mut().for_each(|key| key.push(value.clone()));
+            continue;
+        };
+        let elements = values.elements(ty, *n)?;
+        if keys.len().saturating_mul(elements.len()) > MAX_KEYS {
+            return None;
+        }
+        let beside = |key: &SmallVec<[Box<str>; 2]>| {
+            let key = key.clone();
+            elements.iter().map(move |element| key.iter().chain([element]).cloned().collect())
+        };
+        keys = keys.iter().flat_map(beside).collect();
+    }
+    if rows.len().saturating_add(keys.len()) > MAX_KEYS
+        || keys.iter().any(|key| key.is_empty() || key.len() != site.table.key.len())
+    {
+        return None;
+    }
+    rows.extend(keys.iter().map(|key| RowKey::new(site.table.root_oid, join_key(key))));
+    Some(())
 }
 
 /// The parts of a row's key. A key of several columns is taken apart as [`join_key`] has put it together.
@@ -399,10 +440,14 @@ impl Session {
                 }
                 (None, None) if site.self_relative => WriteOutcome::SelfRelative,
                 (None, None) => {
-                    metrics.unchecked_write(&table.root_name, site.reason);
+                    let reason = if guard.uncertain { Reason::UnknownKey } else { site.reason };
+                    metrics.unchecked_write(&table.root_name, reason);
                     WriteOutcome::Unchecked
                 }
             };
+            if guard.overflows {
+                metrics.unchecked_write(&table.root_name, Reason::GuardOverflow);
+            }
             metrics.write(&table.entity, outcome);
             let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
             if taught && !site.moves_key {
@@ -415,8 +460,9 @@ impl Session {
             // All rows that it names were written: each is at one more than the scope knew.
             let all =
                 site.verb == Verb::Update && rows == Some(named.len() as u64) && !table.moves_versions();
+            let checked: HashSet<&RowKey> = guard.rows.iter().map(|r| &r.row).collect();
             for row in named {
-                let expected = guard.rows.iter().any(|r| r.row == *row);
+                let expected = checked.contains(row);
                 match self.observations.expected(row, &site.sets, now) {
                     Lookup::Known { version, .. } if all && expected => {
                         self.observations.wrote_checked(row, version, &site.sets, now);

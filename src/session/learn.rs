@@ -129,8 +129,9 @@ impl Source {
     ) -> Option<(RowKey, i64)> {
         let (index, ty, format) = self.version;
         let version = keys::int_param(ty.oid(), format, value(index)?)?;
-        let canonical =
-            |i: usize, ty: KeyType, format: i16| keys::canonical_param(ty, 0, format, encoding, value(i)?);
+        let canonical = |i: usize, ty: KeyType, format: i16| {
+            keys::canonical_param(ty, ty.oid(), format, encoding, value(i)?)
+        };
         let key = match self.key.as_slice() {
             [(i, ty, format)] => canonical(*i, *ty, *format)?,
             several => {

@@ -316,7 +316,7 @@ impl Session {
                 .iter()
                 .map(|part| match part {
                     Operand::Literal(text) => Some(&**text),
-                    Operand::Param(_) => None,
+                    Operand::Param(_) | Operand::Elements(_) => None,
                 })
                 .collect();
             Some(RowKey::new(write.root_oid, join_key(&parts?)))

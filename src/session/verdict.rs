@@ -283,6 +283,11 @@ fn key_type_name(oid: u32) -> Option<&'static str> {
         KeyType::Int8 => "int8",
         KeyType::Uuid => "uuid",
         KeyType::Text | KeyType::Varchar => "text",
+        KeyType::Bpchar => "bpchar",
+        KeyType::Numeric => "numeric",
+        KeyType::Bool => "bool",
+        KeyType::Date => "date",
+        KeyType::Timestamp => "timestamp",
     })
 }
 

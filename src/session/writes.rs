@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::catalog::Mode;
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
-use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, VersionSource};
+use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Verb, VersionSource};
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
 use crate::wire::read::Bind;
@@ -88,7 +88,17 @@ impl Values<'_> {
                     value,
                 )
             }
+            Operand::Elements(_) => None,
         }
+    }
+
+    /// The keys in an array parameter; none if it is NULL.
+    pub fn elements(&self, ty: KeyType, n: u16) -> Option<Vec<Box<str>>> {
+        let i = usize::from(n).checked_sub(1)?;
+        let bind = self.bind?;
+        let Some(value) = bind.param(i)? else { return Some(Vec::new()) };
+        let declared = self.oids.get(i).copied().unwrap_or(0);
+        keys::canonical_elements(ty, declared, bind.param_format(i), self.encoding, value)
     }
 
     pub fn int(&self, operand: &Operand) -> Option<i64> {
@@ -100,6 +110,7 @@ impl Values<'_> {
                 let value = bind.param(i)??;
                 keys::int_param(self.oids.get(i).copied().unwrap_or(0), bind.param_format(i), value)
             }
+            Operand::Elements(_) => None,
         }
     }
 }
@@ -165,7 +176,11 @@ fn stance(
     if allowed.is_err() {
         return Stance::Guarded;
     }
-    let Some(row) = row else { return Stance::Unchecked(Reason::UnknownKey) };
+    let Some(row) = row else {
+        // Its guard compares keys in the server, whatever form they have here.
+        let guarded = point.verb == Verb::Update;
+        return if guarded { Stance::Guarded } else { Stance::Unchecked(Reason::UnknownKey) };
+    };
     if !point.predicate_allowed {
         return Stance::Unchecked(Reason::StatementTrigger);
     }

@@ -33,6 +33,14 @@ fn explain_shows_the_statement_as_it_is_sent_and_says_why() {
             &["checked row by row in the guard form, since it does not name its rows by primary key"],
         ),
         (
+            "update projects set name = 'x' where id = 3 + 4",
+            &["checked row by row in the guard form, since the value of its key has no certain form"],
+        ),
+        (
+            "update projects set name = 'x' where id = any ('{7,8}')",
+            &["since it names several rows", "\"7\":", "\"8\":"],
+        ),
+        (
             "delete from projects where id = 7",
             &["delete from projects where (id = 7) AND projects.version = 5"],
         ),

@@ -10,6 +10,8 @@ mod differential;
 mod explain;
 mod guard;
 mod hidden_columns;
+mod key_lists;
+mod key_types;
 mod keys;
 mod lifecycle;
 mod migration;
