@@ -2,7 +2,7 @@
 //!
 //! A text is tokenised once ([`crate::sql::lexer`]), split into statements, and each statement is read by its
 //! verb: what it writes ([`update`], [`on_conflict`], [`merge`], [`delete`], [`nested`]), what its result may
-//! teach ([`teach`], [`hidden_columns`]) and what its completion does to the session ([`effect`]). The plan names
+//! teach ([`teach`], [`hidden_columns`], [`hidden_result`]) and what its completion does to the session ([`effect`]). The plan names
 //! byte offsets; [`render`] puts the pieces in, with or without an expected version.
 
 pub mod cache;
