@@ -76,6 +76,8 @@ pub struct Look {
     pub role: String,
     /// A temporary table of the session has a protected relation's name: names mean this to nobody else.
     pub shadowed: bool,
+    /// The settings of role and database that decide how names resolve in a session that begins now.
+    pub defaults: String,
     /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
     pub frozen: bool,
 }
@@ -118,6 +120,7 @@ struct SessionRow {
     role: String,
     isolation: String,
     shadowed: bool,
+    defaults: Option<String>,
 }
 
 /// The three array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
@@ -198,6 +201,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        defaults: session.defaults.unwrap_or_default(),
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
     })
 }

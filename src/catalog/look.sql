@@ -55,4 +55,8 @@ UNION ALL
 SELECT 'session', pg_catalog.json_build_object('shadowed', EXISTS (
     SELECT FROM rel JOIN pg_catalog.pg_class c ON c.oid = rel.oid JOIN pg_catalog.pg_class t ON t.relname = c.relname
     WHERE t.relnamespace = pg_catalog.pg_my_temp_schema() AND t.oid <> c.oid),
+  'defaults', (SELECT pg_catalog.string_agg(s.setdatabase || ' ' || s.setrole || ' ' || c, ', ' ORDER BY s.setdatabase, s.setrole, c)
+    FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c
+    WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
+      AND s.setrole IN (0, (SELECT a.oid FROM pg_catalog.pg_roles a WHERE a.rolname = session_user)) AND (pg_catalog.starts_with(c, 'search_path=') OR pg_catalog.starts_with(c, 'role='))),
   'database', pg_catalog.current_database(), 'role', current_user, 'isolation', pg_catalog.current_setting('transaction_isolation'))::pg_catalog.text

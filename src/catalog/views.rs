@@ -36,10 +36,21 @@ impl Seen {
     }
 }
 
+/// The settings of role and database that sessions of a key begin with.
+#[derive(Debug)]
+struct Defaults {
+    text: Box<str>,
+    /// When the look that found them was sent.
+    at: Instant,
+    /// When they were first found changed: sessions that are older may have begun with others.
+    changed: Option<Instant>,
+}
+
 /// Views by key, and what was last said of each database's tables.
 #[derive(Debug, Default)]
 pub struct Views {
     seen: DashMap<ViewKey, Seen>,
+    defaults: DashMap<ViewKey, Defaults>,
     told: DashMap<Box<[u8]>, Vec<TableStatus>>,
     generation: AtomicU64,
 }
@@ -74,6 +85,30 @@ impl Views {
                 seen
             }
         }
+    }
+
+    /// Remembers what a look sent at `at` has found sessions of this key to begin with. Where that has changed, what was
+    /// shared was made for other sessions.
+    pub fn begin_with(&self, key: &ViewKey, defaults: &str, at: Instant, now: Instant) {
+        let mut held = self.defaults.entry(key.clone()).or_insert_with(|| Defaults {
+            text: defaults.into(),
+            at,
+            changed: None,
+        });
+        if at < held.at {
+            return;
+        }
+        held.at = at;
+        if *held.text != *defaults {
+            held.text = defaults.into();
+            held.changed = Some(now);
+            self.seen.remove(key);
+        }
+    }
+
+    /// A session that began at `begun` may resolve names otherwise than those of its key that begin now.
+    pub fn is_of_old_defaults(&self, key: &ViewKey, begun: Instant) -> bool {
+        self.defaults.get(key).is_some_and(|d| d.changed.is_some_and(|changed| begun <= changed))
     }
 
     /// Gives a view that is not shared a generation of its own, or `held` back where it is the same.

@@ -167,7 +167,8 @@ impl<'a> Statement<'a> {
             let kind = if column == table.version { 'v' } else { 'k' };
             let number = self.out.hidden.len() + 1;
             insert.push_str(&format!(", {reference}.{name} AS __sg_{kind}{number}"));
-            self.out.hidden.push(HiddenColumn { table_oid: table.oid, column });
+            let type_oid = table.columns.get(column).map_or(0, |c| c.type_oid);
+            self.out.hidden.push(HiddenColumn { table_oid: table.oid, column, type_oid });
         }
     }
 

@@ -126,6 +126,11 @@ impl StatementPlan {
             || !self.unchecked.is_empty()
     }
 
+    /// Types of the hidden columns, in order.
+    pub fn hidden_types(&self) -> impl Iterator<Item = u32> + '_ {
+        self.hidden.iter().map(|h| h.type_oid)
+    }
+
     /// What is known of rows may be added to it, for the guard form.
     pub fn takes_guard(&self) -> bool {
         self.sites.iter().any(GuardSite::takes_guard)
@@ -164,6 +169,8 @@ pub struct HiddenColumn {
     pub table_oid: u32,
     /// Index into the table's `columns`.
     pub column: usize,
+    /// Its type, as [`crate::catalog::Column`] has it.
+    pub type_oid: u32,
 }
 
 /// A RETURNING of key and version, in this order.

@@ -14,7 +14,7 @@ use super::put;
 use super::queue::Kind;
 use super::state::{Detail, ExecuteDetail, Hold, Session};
 use super::writes::{self, BoundValues, Values};
-use crate::rewrite::plan::{Plan, PointWrite, Reason};
+use crate::rewrite::plan::{Plan, PointWrite, Reason, StatementPlan};
 use crate::rewrite::render::{HiddenParams, render_parse};
 use crate::wire::buffer::Out;
 use crate::wire::edit::AddedParam;
@@ -107,13 +107,19 @@ impl Session {
     }
 
     /// Brings a statement whose plan is out of date up to the present view: the server gets a new text only
-    /// where that differs, and never where the client would find a result of another shape (a `*` that has grown:
+    /// where that differs (or hidden columns have become of another type, which would fail the client's statement), and
+    /// never where the client would find a result of another shape (a `*` that has grown:
     /// the server itself says so, 0A000).
     fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Rc<Prepared> {
         let (text, oids) = (old.text.clone(), old.oids.clone());
         let plan = self.lasting_plan(&text).unwrap_or_default();
         let new = self.prepare(&old.name, text, oids, plan);
-        if new.server_text() == old.server_text() {
+        let same_types = |new: &StatementPlan, old: &StatementPlan| new.hidden_types().eq(old.hidden_types());
+        let same_hidden = match (new.statement(), old.statement()) {
+            (Some(new), Some(old)) => same_types(new, old),
+            _ => true,
+        };
+        if new.server_text() == old.server_text() && same_hidden {
             *new.layout.borrow_mut() = old.layout.borrow().clone();
             *new.param_types.borrow_mut() = old.param_types.borrow().clone();
             self.names.replan(&old.name, new.clone());
@@ -231,6 +237,11 @@ impl Session {
         let handled = write.as_ref().is_none_or(|w| w.is_guarded());
         let guards =
             (handled && !prepared.plan.statements.is_empty()).then(|| self.decide_guards(&prepared, bind).0);
+        let needs_known = prepared.statement().is_some_and(StatementPlan::takes_guard);
+        let guards = match guards {
+            Some(guards) if needs_known && prepared.params.known == 0 => Some(guards.without_parameter()),
+            guards => guards,
+        };
         let json = guards.as_ref().filter(|_| prepared.params.known > 0).and_then(Guards::parameter);
         let jsonb = json.as_ref().map(|text| [&[1], text.as_bytes()].concat());
         let known = AddedParam { text: json.as_ref().map(|t| t.as_bytes()), binary: jsonb.as_deref() };

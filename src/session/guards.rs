@@ -60,6 +60,8 @@ pub(crate) struct SiteGuard {
     pub uncertain: bool,
     /// More rows are known than travel.
     pub overflows: bool,
+    /// Nothing can travel: the statement has as many parameters as there may be.
+    pub no_parameter: bool,
 }
 
 /// The guards of one statement, by site.
@@ -322,6 +324,15 @@ impl Guards {
         self.0.iter().map(|site| site.known.clone()).collect()
     }
 
+    /// There is no room for the parameter that they need: nothing travels.
+    pub fn without_parameter(mut self) -> Self {
+        for site in &mut self.0 {
+            (site.known, site.no_parameter) = (None, true);
+            site.rows.clear();
+        }
+        self
+    }
+
     /// The text of the added parameter; `None` is NULL.
     pub fn parameter(&self) -> Option<String> {
         known::parameter(&self.known())
@@ -432,6 +443,10 @@ impl Session {
                 continue;
             }
             let outcome = match (&guard.known, guard.blind) {
+                _ if guard.no_parameter => {
+                    metrics.unchecked_write(&table.root_name, Reason::Parameters);
+                    WriteOutcome::Unchecked
+                }
                 (Some(_), _) => WriteOutcome::Checked,
                 (None, _) if guard.is_observed(site) => WriteOutcome::Observed,
                 (None, Some(cause)) => {

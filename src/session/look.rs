@@ -30,7 +30,7 @@ pub(crate) enum Viewed {
 impl Session {
     /// Takes the shared view in, where a newer one is there and this session has not gone its own way.
     fn adopt_shared(&mut self) {
-        if self.diverged || self.view_outdated || self.view_private {
+        if self.diverged || self.view_outdated || self.view_private || self.is_of_old_defaults() {
             return;
         }
         if let Some(shared) = self.shared.views.get(&self.facts.view_key)
@@ -38,6 +38,11 @@ impl Session {
         {
             self.take_view(shared);
         }
+    }
+
+    /// Role or database have got another search_path since this session began: it keeps the one that it has.
+    fn is_of_old_defaults(&self) -> bool {
+        self.shared.views.is_of_old_defaults(&self.facts.view_key, self.facts.begun)
     }
 
     /// Plans with this view from now on. Versions of a column that is gone, or was made anew, compare with none.
@@ -169,7 +174,10 @@ impl Session {
         self.diverged |= look.shadowed;
         // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
         self.view_private |= in_transaction;
-        let seen = if self.diverged || in_transaction {
+        if !self.diverged && !in_transaction {
+            shared.views.begin_with(&self.facts.view_key, &look.defaults, at, self.now());
+        }
+        let seen = if self.diverged || in_transaction || self.is_of_old_defaults() {
             Seen { view: shared.views.private(self.view.as_ref().map(|v| &v.view), look.view), at }
         } else {
             shared.views.publish(&self.facts.view_key, look.view, at)

@@ -49,6 +49,8 @@ pub(crate) struct Facts {
     pub database: String,
     pub application_name: String,
     pub view_key: ViewKey,
+    /// When its start-up packet was read: the server reads its defaults later.
+    pub begun: Instant,
 }
 
 /// What the session keeps with an outstanding request.

@@ -4,10 +4,13 @@
 //! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod client_statements;
 mod clients;
 mod common;
+mod coverage;
 mod differential;
 mod explain;
+mod failure_modes;
 mod guard;
 mod hidden_columns;
 mod key_lists;
@@ -15,6 +18,7 @@ mod key_types;
 mod keys;
 mod lifecycle;
 mod migration;
+mod names;
 mod observations;
 mod observe;
 mod positions;

@@ -227,18 +227,3 @@ fn other_sessions_do_not_share_what_one_has_seen() {
         assert_eq!(commands(&stage.session().say(protocol, WRITE, &["mine", id])), ["UPDATE 1"]);
     }
 }
-
-#[test]
-fn a_hint_is_what_a_write_is_based_on() {
-    let stage = stage();
-    for (protocol, id) in BOTH {
-        let mut mine = stage.session();
-        let hinted = |version| format!("/* expected_version={version} */ {WRITE}");
-        assert_eq!(commands(&mine.say(protocol, &hinted(1), &["a", id])), ["UPDATE 1"]);
-        on_project(id, 1, Some(2)).check(&mine.say(protocol, &hinted(1), &["b", id]), 'I');
-        // It counts before what was seen.
-        mine.say(protocol, READ, &[id]);
-        on_project(id, 7, Some(2)).check(&mine.say(protocol, &hinted(7), &["c", id]), 'I');
-        assert_eq!(commands(&mine.say(protocol, &hinted(2), &["d", id])), ["UPDATE 1"]);
-    }
-}

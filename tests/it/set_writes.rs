@@ -453,3 +453,28 @@ fn memory_stays_flat_under_a_hundred_thousand_rows() {
     assert!(grown < 4, "{grown} MB");
     still_protected(&stage, &mut mine, Protocol::Simple, "1", "many rows");
 }
+
+#[test]
+fn where_only_the_server_knows_the_rows_all_of_the_table_are_forgotten() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        for sql in [
+            "merge into projects p using (values ($1::int)) v(id) on p.id = v.id when matched then update set status = 'm'",
+            "with w as (update projects set status = 'w' where id >= $1::int and id < $1::int + 1 returning id) select id from w",
+            "explain (analyze, costs off, timing off, summary off) update projects set status = 'e' where id >= $1::int and id < $1::int + 1",
+            "delete from projects where id between 900 + $1::int and 901 + $1::int",
+        ] {
+            let mut mine = stage.session();
+            mine.say(protocol, READ, &[id]);
+            mine.ok("select * from users where id = 1");
+            let reply = mine.say(protocol, sql, &[id]);
+            assert!(error(&reply).is_none(), "{sql}: {reply:?}");
+            let before = blind(&stage);
+            assert_eq!(commands(&mine.say(protocol, WRITE, &["mine", id])), ["UPDATE 1"], "{sql}");
+            assert_eq!(blind(&stage), before + 1.0, "{sql}");
+            // Another table's rows stay known.
+            assert_eq!(mine.ok("update users set email = 'mine' where id = 1"), "UPDATE 1");
+            assert_eq!(blind(&stage), before + 1.0, "{sql}");
+        }
+    }
+}
