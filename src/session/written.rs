@@ -46,10 +46,13 @@ impl Basis {
         for guarded in guards.and_then(|g| g.0.first()).map_or(&[][..], |site| &site.rows) {
             expected.insert(guarded.row.key.clone(), guarded.expected);
         }
+        // A key that is set stays as it is (`id = EXCLUDED.id`), and no read shows it.
+        let mut sets = site.sets.clone();
+        sets.subtract(&site.table.key_columns().map(|c| c.slot).collect());
         Some(Self {
             table: site.table.clone(),
             verb: site.verb,
-            sets: site.sets.clone(),
+            sets,
             expected,
             stale: RefCell::new(None),
             compared: Cell::new(0),
