@@ -144,3 +144,31 @@ impl Views {
         Arc::new(view)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn sessions_of_other_defaults_share_nothing() {
+        let views = Views::default();
+        let key = ViewKey { database: [][..].into(), user: [][..].into(), options: [][..].into() };
+        let start = Instant::now();
+        let at = |s: u64| start + Duration::from_secs(s);
+        views.begin_with(&key, "", at(1), at(1));
+        views.publish(&key, View::default(), at(1));
+        views.begin_with(&key, "", at(2), at(2));
+        assert!(views.get(&key).is_some() && !views.is_of_old_defaults(&key, at(0)));
+        // Found by the look sent at 10 and answered at 11.
+        views.begin_with(&key, "search_path=other", at(10), at(11));
+        assert!(views.get(&key).is_none());
+        assert!(views.is_of_old_defaults(&key, at(0)) && views.is_of_old_defaults(&key, at(11)));
+        assert!(!views.is_of_old_defaults(&key, at(12)));
+        // A look sent before says nothing of what is now.
+        views.publish(&key, View::default(), at(12));
+        views.begin_with(&key, "", at(9), at(13));
+        assert!(views.get(&key).is_some() && !views.is_of_old_defaults(&key, at(12)));
+    }
+}

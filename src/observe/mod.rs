@@ -66,6 +66,8 @@ pub enum Cause {
     Evicted,
     /// Forgotten on purpose: the scope wrote it unchecked or deleted it, so nobody can tell its version.
     Forgotten,
+    /// Seen last through a cursor that did not show the version, so that nobody can tell in which state.
+    Cursor,
 }
 
 impl Cause {
@@ -76,6 +78,7 @@ impl Cause {
             Self::Expired => "expired",
             Self::Evicted => "evicted",
             Self::Forgotten => "forgotten",
+            Self::Cursor => "cursor",
         }
     }
 }

@@ -24,8 +24,11 @@ struct Seen {
 #[derive(Debug, Clone)]
 pub(super) struct Observation {
     seen: SmallVec<[Seen; 1]>,
-    /// Version of the newest read: what a column that was never shown counts as seen under.
-    newest_read: i64,
+    /// Columns last seen in a state whose version was not shown. None of them is in `seen`.
+    undated: ColumnSet,
+    /// Version of the newest read: what a column that was never shown counts as seen under. `None` if that read
+    /// did not show the version.
+    newest_read: Option<i64>,
     /// The version that the row has now as far as the scope can tell, by a read or by its own write.
     present: i64,
     /// This scope alone moved the row from here to `present`.
@@ -78,7 +81,8 @@ impl Observation {
     ) -> Self {
         let mut row = Self {
             seen: SmallVec::new(),
-            newest_read: version,
+            undated: ColumnSet::new(),
+            newest_read: Some(version),
             present: version,
             own_since,
             touched: now,
@@ -95,7 +99,7 @@ impl Observation {
             self.own_since = None;
             self.present = version;
         }
-        self.newest_read = version;
+        self.newest_read = Some(version);
         self.touch_by_read(now);
         self.show(version, shown, now);
     }
@@ -107,7 +111,7 @@ impl Observation {
             self.own_since = None;
             self.present = version;
         }
-        self.newest_read = self.newest_read.max(version);
+        self.newest_read = self.newest_read.max(Some(version));
         self.touch_by_read(now);
         self.show(version, shown, now);
     }
@@ -124,9 +128,26 @@ impl Observation {
         for s in self.seen.iter().filter(|s| s.version >= version) {
             older.subtract(&s.columns);
         }
-        self.newest_read = self.newest_read.max(version);
+        self.newest_read = self.newest_read.max(Some(version));
         self.touch_by_read(now);
         self.show(version, &older, now);
+    }
+
+    /// A cursor showed `shown` and not the version: under which one is no longer known. `not_newer`: the state
+    /// shown cannot be newer than `present`, so that columns known as they are there stay known.
+    pub(super) fn saw_undated(&mut self, shown: &ColumnSet, not_newer: bool) {
+        let mut lost = shown.clone();
+        for s in self.seen.iter().filter(|s| not_newer && s.version == self.present) {
+            lost.subtract(&s.columns);
+        }
+        for s in &mut self.seen {
+            s.columns.subtract(&lost);
+        }
+        self.seen.retain(|s| !s.columns.is_empty());
+        self.undated.union_with(&lost);
+        if !not_newer || self.newest_read != Some(self.present) {
+            self.newest_read = None;
+        }
     }
 
     /// An own checked write of the columns `sets` landed: the row went from `expected` to `expected` + 1.
@@ -159,7 +180,7 @@ impl Observation {
         }
         self.own_move(version.saturating_sub(1), version, now);
         if !shown.is_empty() {
-            self.newest_read = version;
+            self.newest_read = Some(version);
             self.show(version, shown, now);
         }
     }
@@ -169,7 +190,7 @@ impl Observation {
     /// that it was at as far as was known.
     pub(super) fn moved(&mut self, version: i64, now: Instant) -> Result<(), i64> {
         let (from, before) = (version.saturating_sub(1), self.present);
-        let moves = self.newest_read == from || self.seen.iter().any(|s| s.version == from);
+        let moves = self.newest_read == Some(from) || self.seen.iter().any(|s| s.version == from);
         self.returned(version, &ColumnSet::new(), now);
         if moves { Ok(()) } else { Err(before) }
     }
@@ -182,8 +203,8 @@ impl Observation {
             }
             self.present = next;
         }
-        if self.newest_read == from {
-            self.newest_read = next;
+        if self.newest_read == Some(from) {
+            self.newest_read = Some(next);
         }
         for s in self.seen.iter_mut().filter(|s| s.version == from) {
             s.version = next;
@@ -202,13 +223,15 @@ impl Observation {
         }
     }
 
-    /// The expected version of a write of `sets`, and when the row was seen at it.
+    /// The expected version of a write of `sets`, and when the row was seen at it. `None` if of none of them is known
+    /// under which version it was seen.
     ///
     /// The lowest version among the columns counts; a column never shown counts as the newest read. A version
     /// above the present one belongs to an earlier life of the row (its version went back): it counts before
     /// all others, for it is certainly not the present state.
-    pub(super) fn expected(&self, sets: &ColumnSet) -> (i64, Instant) {
+    pub(super) fn expected(&self, sets: &ColumnSet) -> Option<(i64, Instant)> {
         let mut never_shown = sets.clone();
+        never_shown.subtract(&self.undated);
         let mut lowest: Option<(bool, i64, Instant)> = None;
         let mut take = |version: i64, at: Instant| {
             let this = (version <= self.present, version, at);
@@ -220,20 +243,19 @@ impl Observation {
             never_shown.subtract(&s.columns);
             take(s.version, s.at);
         }
-        if !never_shown.is_empty() {
-            take(self.newest_read, self.touched);
+        if let Some(newest) = self.newest_read.filter(|_| sets.is_empty() || !never_shown.is_empty()) {
+            take(newest, self.touched);
         }
-        match lowest {
-            Some((_, version, at)) => (version, at),
-            None => (self.newest_read, self.touched),
-        }
+        lowest.map(|(_, version, at)| (version, at))
     }
 
     /// How to understand `SET version = n` of a write that also sets `sets`.
     pub(super) fn written_back(&self, n: i64, sets: &ColumnSet) -> WrittenBack {
         match self.own_since {
             Some(since) if since <= n && n < self.present => WrittenBack::SavedAgain(self.present),
-            _ if n == self.present.saturating_add(1) => WrittenBack::OwnIncrement(self.expected(sets).0),
+            _ if n == self.present.saturating_add(1) => {
+                WrittenBack::OwnIncrement(self.expected(sets).map_or(self.present, |(version, _)| version))
+            }
             _ => WrittenBack::BasedOn(n),
         }
     }
@@ -251,7 +273,7 @@ impl Observation {
     /// Heap bytes it holds.
     pub(super) fn heap_bytes(&self) -> usize {
         let list = if self.seen.spilled() { self.seen.capacity() * size_of::<Seen>() } else { 0 };
-        list + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
+        list + self.undated.heap_bytes() + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
     }
 
     fn touch_by_read(&mut self, now: Instant) {
@@ -265,6 +287,7 @@ impl Observation {
         if columns.is_empty() {
             return;
         }
+        self.undated.subtract(columns);
         for s in self.seen.iter_mut().filter(|s| s.version != version) {
             s.columns.subtract(columns);
         }

@@ -111,6 +111,27 @@ impl Observations {
         }
     }
 
+    /// A cursor opened at `opened` showed `shown` of a row and not its version: in which state the client has seen
+    /// these columns is unknown from now on. What an own write has taught stays where the cursor can show nothing
+    /// newer: opened before it, or the row is still locked by it.
+    pub fn saw_undated(&mut self, key: &RowKey, shown: &ColumnSet, opened: Sequence, now: Instant) {
+        if shown.is_empty() {
+            return;
+        }
+        let not_newer = match self.store.peek(key, now) {
+            Some(Entry { known: Known::Seen(_), own }) => *own > opened.0 || self.undo.wrote(key, *own),
+            // What the scope did to the row itself is the better reason for not knowing it.
+            Some(_) => return,
+            None => return self.store.note_gone(key, Cause::Cursor),
+        };
+        self.store.change(key, now, |entry| {
+            if let Known::Seen(o) = &mut entry.known {
+                o.saw_undated(shown, not_newer);
+            }
+        });
+        self.trim(now);
+    }
+
     /// The present point in the order of own writes, to keep with a cursor or portal when it is opened.
     pub fn sequence(&self) -> Sequence {
         Sequence(self.own)
@@ -120,10 +141,10 @@ impl Observations {
     /// seen. A column never shown counts as seen with the row's newest read.
     pub fn expected(&mut self, key: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
         let found = self.store.change(key, now, |entry| match &entry.known {
-            Known::Seen(o) => {
-                let (version, seen_at) = o.expected(sets);
-                Lookup::Known { version, seen_at, origin: o.origin() }
-            }
+            Known::Seen(o) => match o.expected(sets) {
+                Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: o.origin() },
+                None => Lookup::Unknown(Cause::Cursor),
+            },
             Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
         });
         found.unwrap_or_else(|| Lookup::Unknown(self.store.cause(key)))

@@ -218,7 +218,8 @@ impl Store {
         }
     }
 
-    fn note_gone(&mut self, key: &RowKey, cause: Cause) {
+    /// Nothing is held of the row, for this reason.
+    pub(super) fn note_gone(&mut self, key: &RowKey, cause: Cause) {
         self.gone.insert(self.rows.hasher().hash_one(key), cause);
         if self.gone.len() > GONE {
             self.gone.pop_front();

@@ -37,6 +37,10 @@ impl Bench {
         self.seen.read_from_cursor(self.row.clone(), version, &cols(shown), opened, self.now);
     }
 
+    fn undated(&mut self, shown: &[usize], opened: Sequence) {
+        self.seen.saw_undated(&self.row, &cols(shown), opened, self.now);
+    }
+
     fn wrote(&mut self, expected: i64, sets: &[usize]) {
         self.seen.wrote_checked(&self.row, expected, &cols(sets), self.now);
     }
@@ -265,6 +269,64 @@ fn a_cursor_opened_before_an_unchecked_write_teaches_nothing() {
         b.cursor(6, &[NAME], opened);
         assert_eq!(b.expected(&[NAME]), Some(6), "{how}, opened after");
     }
+}
+
+#[test]
+fn what_a_cursor_shows_without_the_version_is_no_longer_known() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME, STATUS]);
+    b.undated(&[NAME], b.seen.sequence());
+    assert_eq!((b.expected(&[NAME]), b.cause()), (None, Some(Cause::Cursor)));
+    assert_eq!((b.expected(&[STATUS]), b.expected(&[NAME, STATUS])), (Some(5), Some(5)));
+    // Of a column never shown, and of a DELETE, the newest read counts, whose version is unknown.
+    assert_eq!((b.expected(&[BUDGET]), b.expected(&[])), (None, None));
+    b.undated(&[], b.seen.sequence());
+    assert_eq!(b.expected(&[STATUS]), Some(5));
+    b.read(6, &[NAME]);
+    assert_eq!(
+        (b.expected(&[NAME]), b.expected(&[BUDGET]), b.expected(&[STATUS])),
+        (Some(6), Some(6), Some(5))
+    );
+    // An own write teaches what it sets, and takes the rest along.
+    b.undated(&[NAME, STATUS], b.seen.sequence());
+    b.wrote(7, &[NAME]);
+    assert_eq!((b.expected(&[NAME]), b.expected(&[STATUS])), (Some(8), None));
+    assert_eq!(b.back(9, &[STATUS]), WrittenBack::OwnIncrement(8));
+    b.seen.assert_counts();
+}
+
+#[test]
+fn a_cursor_without_the_version_lowers_nothing_that_an_own_write_taught() {
+    for locked in [true, false] {
+        let mut b = Bench::new();
+        let before = b.seen.sequence();
+        b.read(4, &[BUDGET]);
+        b.read(5, &[NAME, STATUS]);
+        b.wrote(5, &[NAME]);
+        let opened = if locked { b.seen.sequence() } else { before };
+        if !locked {
+            b.seen.commit();
+        }
+        b.undated(&[NAME, BUDGET], opened);
+        let known = (b.expected(&[NAME]), b.expected(&[STATUS]), b.expected(&[BUDGET]));
+        assert_eq!(known, (Some(6), Some(6), None), "{locked}");
+        assert_eq!(b.expected(&[]), Some(6));
+        // Another may have written since.
+        b.seen.commit();
+        b.undated(&[NAME], b.seen.sequence());
+        assert_eq!((b.expected(&[NAME]), b.expected(&[STATUS])), (None, Some(6)), "{locked}");
+    }
+}
+
+#[test]
+fn a_row_seen_without_the_version_alone_has_a_cause_of_its_own() {
+    let mut b = Bench::new();
+    b.undated(&[NAME], b.seen.sequence());
+    assert_eq!((b.cause(), b.seen.rows()), (Some(Cause::Cursor), 0));
+    // What the scope did itself is the better reason.
+    b.seen.wrote_unchecked(&b.row, b.now);
+    b.undated(&[NAME], b.seen.sequence());
+    assert_eq!(b.cause(), Some(Cause::Forgotten));
 }
 
 #[test]

@@ -179,6 +179,14 @@ impl Undo {
         self.savepoints.iter().flat_map(|l| l.before.keys()).chain(self.base.keys())
     }
 
+    /// The open transaction has written the row, whose last own write was number `own`, and that is not undone.
+    pub(super) fn wrote(&self, key: &RowKey, own: u64) -> bool {
+        match self.overflowed_since() {
+            Some(began) => own > began,
+            None => self.base.contains_key(key) || self.savepoints.iter().any(|l| l.before.contains_key(key)),
+        }
+    }
+
     /// Number of the last own write before the transaction, if the log has outgrown its bounds.
     pub(super) fn overflowed_since(&self) -> Option<u64> {
         self.overflow.then_some(self.began)

@@ -63,6 +63,7 @@ impl Statement<'_> {
             verb: Verb::Delete,
             slot: Slot::Nothing,
             guardable: false,
+            cursor: None,
         };
         if let (true, Some(condition), Some(range)) =
             (alone && place == Place::Main, &condition, delete.condition)

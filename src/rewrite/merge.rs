@@ -72,6 +72,7 @@ fn merged(table: &Arc<Table>, written: &Written<'_>, list: SetList, place: Optio
         verb: Verb::Merge,
         slot: list.slot,
         guardable: comparable_key(table),
+        cursor: None,
     }
 }
 

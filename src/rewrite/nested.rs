@@ -114,7 +114,8 @@ fn declare(statement: &mut Statement<'_>) {
     let cursor = (name + 1..range.end).find(|i| code.word(*i, "cursor"));
     let query = cursor.and_then(|c| (c + 1..range.end).find(|i| code.word(*i, "for")));
     statement.out.is_query = true;
-    statement.set_effect(Effect::Declare(code.name(name).unwrap_or_default().into()));
+    let hold = cursor.is_some_and(|c| code.words(c + 1, &["with", "hold"]));
+    statement.set_effect(Effect::Declare { name: code.name(name).unwrap_or_default().into(), hold });
     let Some(query) = query else { return };
     let Range { start: mut i, end } = code.strip_parens(query + 1..range.end);
     if code.word(i, "with") {

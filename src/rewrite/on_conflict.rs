@@ -69,6 +69,7 @@ impl Statement<'_> {
                         verb: Verb::Upsert,
                         slot: list.slot,
                         guardable: comparable_key(table),
+                        cursor: None,
                     };
                     if insert.returning.is_none() {
                         self.hidden_result(place, &site, end);

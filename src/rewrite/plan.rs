@@ -78,8 +78,9 @@ impl Plan {
                     | Effect::Release(_)
                     | Effect::Names
                     | Effect::Catalog
-                    | Effect::Declare(_)
-                    | Effect::Fetch(_)
+                    | Effect::Declare { .. }
+                    | Effect::Fetch { .. }
+                    | Effect::Close(_)
                     | Effect::Prepare(_)
             );
             by_effect || s.writes()
@@ -424,10 +425,22 @@ pub enum Effect {
     Catalog,
     /// TRUNCATE: root OIDs of protected tables emptied.
     Truncate(Vec<u32>),
-    /// DECLARE name CURSOR.
-    Declare(Box<str>),
+    /// DECLARE name CURSOR: the statement's own plan tells what a FETCH from it teaches.
+    Declare {
+        /// The cursor.
+        name: Box<str>,
+        /// WITH HOLD: it outlives its transaction, if that commits.
+        hold: bool,
+    },
     /// FETCH, MOVE from a cursor.
-    Fetch(Box<str>),
+    Fetch {
+        /// The cursor.
+        name: Box<str>,
+        /// MOVE: no rows are shown.
+        moves: bool,
+    },
+    /// CLOSE name, or ALL (`None`).
+    Close(Option<Box<str>>),
     /// PREPARE name: the statement's own plan tells what an EXECUTE of it does.
     Prepare(Box<str>),
     /// EXECUTE name, also under EXPLAIN ANALYZE and CREATE TABLE AS.

@@ -47,6 +47,8 @@ pub struct GuardSite {
     pub slot: Slot,
     /// The rows' keys can be compared in the statement. If not, it only bumps.
     pub guardable: bool,
+    /// `WHERE CURRENT OF` this cursor: the row is the one that it stands on.
+    pub cursor: Option<Box<str>>,
 }
 
 impl GuardSite {

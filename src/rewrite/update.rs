@@ -37,7 +37,8 @@ impl<'a> Statement<'a> {
         {
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, Vec::new()));
         }
-        let current_of = update.condition.as_ref().is_some_and(|c| code.words(c.start, &["current", "of"]));
+        let current_of = update.condition.as_ref().filter(|c| code.words(c.start, &["current", "of"]));
+        let cursor = current_of.map(|c| code.name(c.start + 2).unwrap_or_default().into());
         let condition = update.condition.clone().map(|c| predicate::read(code, self.ctx, &written, c));
         let guarded = condition.as_ref().is_some_and(|c| c.version.is_some());
         let rows = condition.as_ref().map_or(Rows::Unnamed(Reason::SetWrite), |c| c.rows.clone());
@@ -57,7 +58,7 @@ impl<'a> Statement<'a> {
         }
         let reason = match (self.reason(place), &rows) {
             (Some(reason), _) => reason,
-            _ if current_of => Reason::CurrentOf,
+            _ if cursor.is_some() => Reason::CurrentOf,
             _ if update.from.is_some() => Reason::UpdateFrom,
             _ if table.statement_triggers => Reason::StatementTrigger,
             (None, Rows::Several(_)) => Reason::SeveralRows,
@@ -82,6 +83,7 @@ impl<'a> Statement<'a> {
             verb: Verb::Update,
             slot: list.slot,
             guardable: comparable_key(table),
+            cursor,
         };
         let needed = hidden_result::is_needed(&site);
         if place == Place::Main {

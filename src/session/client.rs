@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cursors::OpenCursors;
 use super::guards::{self, Guards, Place, Scene};
 use super::look::Viewed;
 use super::prepared::{Prepared, Undo};
@@ -188,7 +189,10 @@ impl Session {
                             self.names.statement(target.name).is_some()
                                 || self.names.is_uncertain(target.name, self.cycle.number)
                         }
-                        _ => self.names.portal(target.name).is_some(),
+                        _ => {
+                            self.names.portal(target.name).is_some()
+                                || self.cursors.named(target.name).is_some()
+                        }
                     };
                     if known {
                         return false;
@@ -198,7 +202,8 @@ impl Session {
             }
             front::EXECUTE => {
                 if let Some(execute) = read_execute(body)
-                    && self.names.portal(execute.portal).is_some()
+                    && (self.names.portal(execute.portal).is_some()
+                        || self.cursors.named(execute.portal).is_some())
                 {
                     return false;
                 }
@@ -207,6 +212,10 @@ impl Session {
             front::CLOSE => {
                 let undo = match read_close(body) {
                     Some(target) if target.kind == b'S' => self.set_statement(target.name, None),
+                    Some(target) if self.cursors.named(target.name).is_some() => {
+                        self.expect(Kind::Close, Detail::CloseCursor(target.name.into()));
+                        return true;
+                    }
                     Some(target) => self.names.set_portal(target.name, None),
                     None => Undo::None,
                 };
@@ -413,6 +422,7 @@ impl Session {
             .map(|(guards, hidden_result)| Checks { guards, hidden_result: *hidden_result, ..checks })
             .collect();
         let rendered = render_query(&plan, text, &all, &self.nonce);
+        let portals = self.portals_fetched(&plan);
         self.drop_unnamed();
         let sent = match &rendered {
             Some(rendered) => edit::query_with_text(out.as_bytes_mut(), &rendered.text),
@@ -432,6 +442,8 @@ impl Session {
             guards,
             hidden_results: if rendered.is_some() { hidden_results } else { Vec::new() },
             rendered,
+            portals,
+            cursor: None,
             guarded,
             answered: false,
             refused: None,
@@ -472,6 +484,12 @@ impl Session {
                 let place = Place { part: self.cycle.part, ..place };
                 let scene = Scene {
                     values: Values { bind: None, oids: &[], encoding: self.lex.encoding },
+                    open: OpenCursors {
+                        names: &self.names,
+                        cursors: &self.cursors,
+                        before: plan.statements.get(..n).unwrap_or_default(),
+                        in_flight: !self.queue.is_empty(),
+                    },
                     place,
                     own_writes: !self.subtransaction,
                     now: self.now(),

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::client::{Lane, undo_detail};
+use super::cursors::{Cursor, OpenCursors, Shows};
 use super::guards::{self, Guards, Scene};
 use super::look::Viewed;
 use super::prepared::{Portal, Prepared};
 use super::put;
 use super::queue::Kind;
-use super::state::{Detail, ExecuteDetail, Hold, Session};
+use super::state::{CursorDetail, Detail, ExecuteDetail, Hold, Session};
 use super::writes::{self, BoundValues, Values};
-use crate::rewrite::plan::{Plan, PointWrite, Reason, StatementPlan};
+use crate::rewrite::plan::{Effect, Plan, PointWrite, Reason, StatementPlan};
 use crate::rewrite::render::{HiddenParams, render_parse};
 use crate::wire::buffer::Out;
 use crate::wire::edit::AddedParam;
@@ -80,6 +81,11 @@ impl Session {
             generation: self.generation(),
             params: if rendered.is_some() { params } else { HiddenParams::default() },
             hidden: if rendered.is_some() { hidden } else { 0 },
+            fetched_hidden: plan
+                .statements
+                .first()
+                .and_then(|s| self.portal_fetched(s))
+                .map_or(0, |portal| portal.prepared.hidden),
             hidden_result: rendered.is_some()
                 && plan.statements.first().is_some_and(|s| s.hidden_result.is_some()),
             rendered,
@@ -170,14 +176,20 @@ impl Session {
         if prepared.is_rewritten() {
             self.keep_cycle(Some(&prepared));
         }
+        let fetched = prepared.statement().and_then(|s| self.portal_fetched(s)).map(Cursor::Portal);
+        let hidden = fetched.as_ref().map_or(prepared.hidden, Cursor::hidden);
         let portal = Rc::new(Portal {
             result_formats: prepared.result_formats(&bind).iter().collect(),
             cycle: self.cycle.number,
-            surplus: prepared.surplus(&bind),
+            surplus: prepared.surplus(&bind, hidden),
             opened: Cell::new(None),
             suspended: Cell::new(false),
             write: RefCell::new(None),
             guards: RefCell::new(None),
+            shows: Shows::default(),
+            named: !bind.portal.is_empty(),
+            fetched: RefCell::new(fetched),
+            described: Cell::new(false),
             prepared,
         });
         if portal.prepared.is_held() {
@@ -254,7 +266,8 @@ impl Session {
         }
         *portal.guards.borrow_mut() = guards;
         let visible = portal.result_formats.len();
-        let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
+        let hidden = portal.hidden();
+        let columns = (hidden > 0).then_some((visible, hidden));
         let bytes = out.as_bytes_mut();
         // More formats than a frame can name are the client's mistake, which the server has words for.
         put(edit::bind_with(bytes, bind, &params, columns) || edit::bind_with(bytes, bind, &params, None));
@@ -268,6 +281,12 @@ impl Session {
     pub(super) fn decide_guards(&mut self, prepared: &Prepared, bind: &Bind<'_>) -> (Guards, bool) {
         let scene = Scene {
             values: Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding },
+            open: OpenCursors {
+                names: &self.names,
+                cursors: &self.cursors,
+                before: &[],
+                in_flight: !self.queue.is_empty(),
+            },
             place: self.place(),
             own_writes: !self.subtransaction && prepared.params.own_writes,
             now: self.now(),
@@ -295,8 +314,13 @@ impl Session {
             prepared.described_in.set(self.cycle.number);
             self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
         } else {
+            if let Some(cursor) = self.cursors.named(target.name).cloned() {
+                self.expect(Kind::DescribePortal, Detail::DescribeCursor(cursor));
+                return Lane::Raw;
+            }
             let Some(portal) = self.names.portal(target.name).cloned() else { return Lane::Raw };
             portal.prepared.described_in.set(self.cycle.number);
+            portal.described.set(true);
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal, false));
         }
         Lane::Raw
@@ -304,15 +328,44 @@ impl Session {
 
     pub(super) fn on_execute(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(execute) = read_execute(body) else { return Lane::Raw };
+        if let Some(cursor) = self.cursors.named(execute.portal).cloned() {
+            let detail = CursorDetail { cursor: cursor.clone(), learner: None };
+            if Cursor::Declared(cursor.clone()).layout().is_none() {
+                put(build::describe(out.as_bytes_mut(), b'P', execute.portal));
+                self.expect(Kind::DescribePortal, Detail::OwnDescribeCursor(cursor));
+            }
+            self.expect(Kind::Execute, Detail::ExecuteCursor(Box::new(detail)));
+            return Lane::Raw;
+        }
         let Some(portal) = self.names.portal(execute.portal).cloned() else { return Lane::Raw };
         self.execute_portal(&portal, execute.portal, out)
+    }
+
+    /// The columns of what a FETCH will show are not known, and may matter.
+    fn fetches_undescribed(&self, portal: &Portal) -> bool {
+        let Some(name) = portal.fetches().filter(|_| !portal.described.get()) else { return false };
+        let known = self.cursors.get(name).cloned().map(Cursor::Declared);
+        match known.or_else(|| portal.fetched.borrow().clone()) {
+            Some(cursor) => cursor.layout().is_none(),
+            None => self.may_declare(),
+        }
     }
 
     /// Queues an Execute, with a Describe of our own before it where its rows could not be read otherwise.
     pub(super) fn execute_portal(&mut self, portal: &Rc<Portal>, name: &[u8], out: &mut Out) -> Lane {
         let prepared = &portal.prepared;
-        let teaches = prepared.statement().is_some_and(|s| !s.teaches.is_empty());
-        if teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number {
+        // What a DECLARE teaches its FETCH does.
+        let teaches = prepared
+            .statement()
+            .is_some_and(|s| !s.teaches.is_empty() && !matches!(s.effect, Effect::Declare { .. }));
+        if self.fetches_undescribed(portal) {
+            portal.described.set(true);
+            put(build::describe(out.as_bytes_mut(), b'P', name));
+            self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
+        } else if teaches
+            && prepared.layout.borrow().is_none()
+            && prepared.described_in.get() != self.cycle.number
+        {
             prepared.described_in.set(self.cycle.number);
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));

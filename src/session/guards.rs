@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::cursors::{OpenCursors, Standing};
 use super::learn::Learner;
 use super::observed::Expectation;
 use super::prepared::Portal;
@@ -62,6 +63,8 @@ pub(crate) struct SiteGuard {
     pub overflows: bool,
     /// Nothing can travel: the statement has as many parameters as there may be.
     pub no_parameter: bool,
+    /// It stands on a cursor whose rows are known by what it has shown.
+    pub by_cursor: bool,
 }
 
 /// The guards of one statement, by site.
@@ -136,6 +139,8 @@ impl InFlight {
 /// What a write's guards depend on beside its text.
 pub(crate) struct Scene<'a> {
     pub values: Values<'a>,
+    /// For WHERE CURRENT OF.
+    pub open: OpenCursors<'a>,
     pub place: Place,
     /// Versions that this very transaction left may be told by xmin (not behind a savepoint).
     pub own_writes: bool,
@@ -157,16 +162,24 @@ pub(crate) fn decide(
         if named.is_none() && !site.keys.is_empty() && !site.moves_key {
             guard.uncertain = true;
         }
-        // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
-        if !site.is_compared() || site.reason == Reason::CurrentOf {
+        if !site.is_compared() {
             guard.named = named;
             return guard;
         }
-        let rows: Cow<'_, [RowKey]> = match &named {
-            Some(rows) => rows.into(),
+        match scene.open.standing(site) {
+            Standing::Known => guard.by_cursor = site.cursor.is_some(),
+            Standing::Unknown => return guard,
+            Standing::Unsettled => {
+                unsettled = true;
+                return guard;
+            }
+        }
+        let rows: Cow<'_, [RowKey]> = match (&named, scene.open.position(site)) {
+            (Some(rows), _) => rows.into(),
+            (None, Some(row)) => vec![row].into(),
             // Rows that are not named, or not in a form that is certain, may be any. The guard is evaluated for rows
             // that the statement finds, and compares their keys in the server: more than those do no harm in it.
-            None => observations.known_rows(site.table.root_oid, MAX_ROWS + 1).into(),
+            (None, None) => observations.known_rows(site.table.root_oid, MAX_ROWS + 1).into(),
         };
         let mut known = Known::new();
         for row in rows.iter() {
@@ -327,7 +340,7 @@ impl Guards {
     /// There is no room for the parameter that they need: nothing travels.
     pub fn without_parameter(mut self) -> Self {
         for site in &mut self.0 {
-            (site.known, site.no_parameter) = (None, true);
+            (site.known, site.overflows, site.no_parameter) = (None, false, true);
             site.rows.clear();
         }
         self
@@ -438,12 +451,17 @@ impl Session {
                     guard.rows.iter().find(|r| r.row == *row).map(GuardedRow::expectation)
                 });
             }
+            let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
+            if let Some(cursor) = &site.cursor {
+                self.settle_current_of(site, cursor, guard, rows, taught);
+                continue;
+            }
             if rows == Some(0) {
                 metrics.write(&table.entity, WriteOutcome::PassedZero);
                 continue;
             }
             let outcome = match (&guard.known, guard.blind) {
-                _ if guard.no_parameter => {
+                _ if guard.no_parameter && !site.self_relative => {
                     metrics.unchecked_write(&table.root_name, Reason::Parameters);
                     WriteOutcome::Unchecked
                 }
@@ -483,7 +501,10 @@ impl Session {
                         self.observations.wrote_checked(row, version, &site.sets, now);
                     }
                     Lookup::Known { .. } if site.verb == Verb::Delete => self.observations.deleted(row, now),
-                    Lookup::Known { .. } => self.observations.wrote_unchecked(row, now),
+                    // Of the latter other columns may be known under a version that the row has left.
+                    Lookup::Known { .. } | Lookup::Unknown(Cause::Cursor) => {
+                        self.observations.wrote_unchecked(row, now);
+                    }
                     Lookup::Unknown(_) => {}
                 }
             }

@@ -16,7 +16,9 @@ use crate::wire::build;
 
 mod again;
 mod client;
+mod cursors;
 mod extended;
+mod fetch;
 mod guards;
 mod hold;
 mod learn;

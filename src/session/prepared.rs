@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::cursors::{Cursor, Shows, fetched};
 use super::guards::Guards;
 use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
@@ -39,6 +40,8 @@ pub(crate) struct Prepared {
     pub params: HiddenParams,
     /// How many hidden columns its result ends with.
     pub hidden: usize,
+    /// It is a FETCH from a portal whose rows end with this many hidden columns.
+    pub fetched_hidden: usize,
     /// Its whole result is the proxy's own: the client knows it as a statement without one.
     pub hidden_result: bool,
     /// The result's columns as the server described them (hidden ones included, formats of a statement).
@@ -94,8 +97,8 @@ impl Prepared {
         if self.hidden_result { I16List::default() } else { bind.result_formats }
     }
 
-    /// What [`Portal::surplus`] is for this Bind.
-    pub fn surplus(&self, bind: &Bind<'_>) -> (usize, usize) {
+    /// What [`Portal::surplus`] is for this Bind, with so many hidden columns in its result.
+    pub fn surplus(&self, bind: &Bind<'_>, hidden: usize) -> (usize, usize) {
         let (formats, count) = (bind.param_formats.len(), bind.param_count());
         if (formats > 1 && formats != count) || count != self.own_params() {
             let added = self.added_params();
@@ -103,8 +106,8 @@ impl Prepared {
         } else {
             let codes = bind.result_formats.len();
             // More codes than a frame can hold are sent as they came.
-            let grown = codes > 1 && codes + self.hidden <= usize::from(u16::MAX);
-            (if grown { self.hidden } else { 0 }, self.hidden)
+            let grown = codes > 1 && codes + hidden <= usize::from(u16::MAX);
+            (if grown { hidden } else { 0 }, hidden)
         }
     }
 }
@@ -129,12 +132,30 @@ pub(crate) struct Portal {
     pub write: RefCell<Option<super::writes::Write>>,
     /// The guards that it was bound with.
     pub guards: RefCell<Option<Guards>>,
+    /// What its rows have shown.
+    pub shows: Shows,
+    /// It has a name, by which `WHERE CURRENT OF` can tell it.
+    pub named: bool,
+    /// It is a FETCH: from this cursor.
+    pub fetched: RefCell<Option<Cursor>>,
+    /// It is a FETCH, and a Describe of it has been sent.
+    pub described: Cell<bool>,
 }
 
 impl Portal {
     /// It writes rows of a protected table.
     pub fn writes(&self) -> bool {
         self.prepared.statement().is_some_and(StatementPlan::writes)
+    }
+
+    /// How many columns at the end of its rows are not the client's.
+    pub fn hidden(&self) -> usize {
+        self.fetched.borrow().as_ref().map_or(self.prepared.hidden, Cursor::hidden)
+    }
+
+    /// The cursor that it fetches from.
+    pub fn fetches(&self) -> Option<&str> {
+        self.prepared.statement().and_then(fetched)
     }
 
     /// Format of result column `i` (hidden columns count behind the visible ones).
@@ -195,6 +216,10 @@ impl Names {
 
     pub fn portal(&self, name: &[u8]) -> Option<&Rc<Portal>> {
         if self.portals.is_empty() { None } else { self.portals.get(name) }
+    }
+
+    pub fn has_portals(&self) -> bool {
+        !self.portals.is_empty()
     }
 
     /// Puts a statement in the place of one of its name, or takes that away (`None`), by a message of this cycle.

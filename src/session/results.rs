@@ -1,10 +1,13 @@
 //! Results of statements with a plan: rows, completion, zero rows.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
+use super::cursors::{Cursor, Shows, fetched};
 use super::guards::Guards;
-use super::learn::{Learner, hidden_learner, portal_learner};
-use super::prepared::Undo;
+use super::learn::{Learner, Taught, hidden_learner, portal_learner};
+use super::prepared::{Portal, Undo};
 use super::put;
 use super::queue::Kind;
 use super::server::{Fate, strip_description};
@@ -39,6 +42,12 @@ impl Session {
                 }
                 query.answered = true;
                 let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
+                let portal = query.portals.get(query.index).cloned().flatten();
+                if fetched(statement).is_some() || portal.is_some() {
+                    let declared = fetched(statement).and_then(|name| self.cursor(name, None));
+                    let cursor = declared.or_else(|| portal.map(Cursor::Portal));
+                    return self.fetch_begins(query, cursor, body, client);
+                }
                 let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
                 // The view may be gone since the text was sent (DISCARD ALL before it).
                 let mut learner = match (read_row_description(body), self.view.as_ref()) {
@@ -53,15 +62,20 @@ impl Session {
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)
             }
-            back::DATA_ROW => match &query.learner {
-                Some(learner) => self.row(learner, None, body, client),
-                None => Fate::Forward,
+            back::DATA_ROW => match (&query.learner, &query.cursor) {
+                (Some(learner), Some(cursor)) => {
+                    self.learn_from_cursor(cursor, learner, body);
+                    strip_row(body, learner.hidden, client)
+                }
+                (Some(learner), None) => self.row(learner, None, None, body, client),
+                (None, _) => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
                 if query.hides_result() {
                     self.hidden_learner(query);
                 }
                 let learner = query.learner.take();
+                query.cursor = None;
                 let plan = query.plan.clone();
                 let statement = plan.statements.get(query.index);
                 query.index += 1;
@@ -76,7 +90,8 @@ impl Session {
                 query.answered = true;
                 if let Some(statement) = statement {
                     let guards = query.guards.get_mut(query.index - 1).and_then(Option::take);
-                    let done = Done { tag, seq: query.seq, learner: learner.as_ref(), guards };
+                    let portal = query.portals.get_mut(query.index - 1).and_then(Option::take);
+                    let done = Done { tag, seq: query.seq, learner: learner.as_ref(), guards, portal };
                     self.complete(statement, query.write.take(), &done);
                 }
                 Fate::Forward
@@ -85,6 +100,11 @@ impl Session {
             back::ERROR => {
                 let plan = query.plan.clone();
                 if let Some(fate) = self.raised(body, &plan, &query.guards, client) {
+                    return fate;
+                }
+                if let Some(portal) = query.portals.get(query.index).cloned().flatten()
+                    && let Some(fate) = self.portal_raised(&portal, body, client)
+                {
                     return fate;
                 }
                 let refused =
@@ -148,6 +168,16 @@ impl Session {
     ) -> Fate {
         let portal = execute.portal.clone();
         match tag {
+            back::DATA_ROW if portal.fetches().is_some() || portal.fetched.borrow().is_some() => {
+                if execute.learner.is_none() {
+                    execute.learner = Some(self.fetch_learner(&portal));
+                }
+                let Some(learner) = &execute.learner else { return Fate::Forward };
+                if let Some(cursor) = &*portal.fetched.borrow() {
+                    self.learn_from_cursor(cursor, learner, body);
+                }
+                strip_row(body, learner.hidden, client)
+            }
             back::DATA_ROW => {
                 if execute.learner.is_none() {
                     execute.learner = Some(portal_learner(self, &portal));
@@ -157,10 +187,9 @@ impl Session {
                     portal.suspended.get() || !portal.writes() && *opened != self.observations.sequence()
                 };
                 let opened = portal.opened.get().filter(behind);
-                match &execute.learner {
-                    Some(learner) => self.row(learner, opened, body, client),
-                    None => Fate::Forward,
-                }
+                let Some(learner) = &execute.learner else { return Fate::Forward };
+                let shows = Some(&portal.shows).filter(|_| portal.named);
+                self.row(learner, opened, shows, body, client)
             }
             // A write has run in full before its first row: it was taken note of then.
             back::COMMAND_COMPLETE | back::PORTAL_SUSPENDED if portal.suspended.get() && portal.writes() => {
@@ -180,26 +209,40 @@ impl Session {
                 }
                 if let Some(statement) = portal.prepared.statement() {
                     let guards = portal.guards.borrow_mut().take();
-                    let done = Done { tag, seq: execute.seq, learner: execute.learner.as_ref(), guards };
+                    let portal_fetched = match &*portal.fetched.borrow() {
+                        Some(Cursor::Portal(portal)) => Some(portal.clone()),
+                        _ => None,
+                    };
+                    let learner = execute.learner.as_ref();
+                    let done = Done { tag, seq: execute.seq, learner, guards, portal: portal_fetched };
                     self.complete(statement, write.take(), &done);
                 }
                 Fate::Forward
             }
             back::PORTAL_SUSPENDED => {
                 portal.suspended.set(true);
+                if let Some(cursor) = &*portal.fetched.borrow() {
+                    // It stands on the last row of the FETCH, not on the last one that was shown.
+                    cursor.shows().next_row();
+                }
                 // A write may never be fetched further.
                 if let Some(statement) = portal.prepared.statement().filter(|s| s.writes()) {
                     let write = portal.write.borrow_mut().take();
                     let learner = execute.learner.as_ref().filter(|_| statement.point.is_some());
                     let guards = portal.guards.borrow_mut().take();
-                    let done = Done { tag: b"UPDATE 1", seq: execute.seq, learner, guards };
+                    let (tag, seq) = (b"UPDATE 1", execute.seq);
+                    let done = Done { tag, seq, learner, guards, portal: None };
                     self.complete(statement, write, &done);
                 }
                 Fate::Forward
             }
             back::ERROR => {
-                let guards = [portal.guards.borrow_mut().take()];
-                if let Some(fate) = self.raised(body, &portal.prepared.plan, &guards, client) {
+                if let Some(fate) = self.portal_raised(&portal, body, client) {
+                    return fate;
+                }
+                if let Some(Cursor::Portal(fetched)) = &*portal.fetched.borrow()
+                    && let Some(fate) = self.portal_raised(fetched, body, client)
+                {
                     return fate;
                 }
                 self.errored = true;
@@ -228,34 +271,50 @@ impl Session {
         self.verdict = Some(Box::new(Verdict::new(write, &frame)));
     }
 
-    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since.
-    fn row(&mut self, learner: &Learner, opened: Option<Sequence>, body: &[u8], client: &mut Out) -> Fate {
+    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since. `shows`:
+    /// of one whose place counts.
+    fn row(
+        &mut self,
+        learner: &Learner,
+        opened: Option<Sequence>,
+        shows: Option<&Shows>,
+        body: &[u8],
+        client: &mut Out,
+    ) -> Fate {
         let now = self.now();
         let observations = &mut self.observations;
-        learner.row(body, self.lex.encoding, |taught| match (learner.kind, opened) {
-            (ResultKind::Read | ResultKind::Written, Some(opened)) => {
-                observations.read_from_cursor(taught.row, taught.version, taught.shown, opened, now);
+        if let Some(shows) = shows {
+            shows.next_row();
+        }
+        learner.row(body, self.lex.encoding, |taught| {
+            if let Some(shows) = shows {
+                shows.stands_on(&taught.row);
             }
-            (ResultKind::Read, None) => observations.read(taught.row, taught.version, taught.shown, now),
-            (ResultKind::Written, None) => match &learner.basis {
-                Some(basis) => basis.written(taught, observations, now),
-                None => observations.returned(taught.row, taught.version, taught.shown, now),
-            },
-            (ResultKind::Deleted, _) => {
-                if let Some(basis) = &learner.basis {
-                    basis.deleted(&taught.row, taught.version);
+            let Taught { row, version, shown } = taught;
+            let basis = learner.basis.as_ref();
+            match (learner.kind, opened, version) {
+                (ResultKind::Deleted, _, version) => {
+                    if let (Some(basis), Some(version)) = (basis, version) {
+                        basis.deleted(&row, version);
+                    }
+                    observations.deleted(&row, now);
                 }
-                observations.deleted(&taught.row, now);
+                (ResultKind::Read | ResultKind::Written, Some(opened), Some(version)) => {
+                    observations.read_from_cursor(row, version, shown, opened, now);
+                }
+                (ResultKind::Read, None, Some(version)) => observations.read(row, version, shown, now),
+                (ResultKind::Written, None, Some(version)) => match basis {
+                    Some(basis) => basis.written(row, version, shown, observations, now),
+                    None => observations.returned(row, version, shown, now),
+                },
+                // Only a cursor's rows are read without it.
+                (_, _, None) => {}
             }
         });
         if learner.swallows {
             return Fate::Gone;
         }
-        if learner.hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, learner.hidden) {
-            Fate::Gone
-        } else {
-            Fate::Forward
-        }
+        strip_row(body, learner.hidden, client)
     }
 
     /// A statement has completed with this tag.
@@ -265,6 +324,9 @@ impl Session {
         let guarded = write.as_ref().is_none_or(Write::is_guarded);
         let prepares = matches!(statement.effect, Effect::Prepare(_));
         let rows = rows_of_tag(tag).unwrap_or(0);
+        if let Effect::Fetch { name, moves } = &statement.effect {
+            self.cursor_moved(name, done.portal.as_ref(), *moves || rows == 0);
+        }
         if let Some(write) = write.filter(|w| !w.is_guarded()) {
             self.settle(&write, rows, done);
         } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded && !prepares) {
@@ -393,33 +455,51 @@ impl Session {
     fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
         let now = self.now();
         match &statement.effect {
-            Effect::None
-            | Effect::Begin
-            | Effect::Declare(_)
-            | Effect::Fetch(_)
-            | Effect::Prepare(_)
-            | Effect::Execute(_) => {}
+            Effect::None | Effect::Begin | Effect::Fetch { .. } | Effect::Prepare(_) | Effect::Execute(_) => {
+            }
+            Effect::Declare { name, hold } => {
+                let opened = self.observations.sequence();
+                self.cursors.declare(name, statement, *hold, opened);
+            }
+            Effect::Close(Some(name)) => self.cursors.close(name),
+            Effect::Close(None) => self.cursors.clear(),
             Effect::Commit { .. } | Effect::Rollback { .. } => {
                 if tag == b"COMMIT" {
                     self.observations.commit();
                 } else {
                     self.observations.rollback(now);
                 }
+                self.cursors.transaction_over(tag == b"COMMIT");
                 self.errored = false;
                 // With AND CHAIN the next transaction has begun.
                 self.view_outdated |= std::mem::take(&mut self.view_private);
             }
-            Effect::Savepoint(name) => self.observations.savepoint(name),
+            Effect::Savepoint(name) => {
+                self.observations.savepoint(name);
+                self.cursors.savepoint(name);
+            }
             Effect::RollbackTo(name) => {
+                self.cursors.rollback_to(name);
                 self.observations.rollback_to(name, now);
                 // What the transaction has done to names and tables may be undone.
                 self.view_outdated |= self.view_private;
             }
-            Effect::Release(name) => self.observations.release(name),
-            // Of a failed transaction it answers ROLLBACK.
-            Effect::PrepareTransaction if tag == b"ROLLBACK" => self.observations.rollback(now),
-            Effect::PrepareTransaction => self.observations.forget_written(now),
+            Effect::Release(name) => {
+                self.observations.release(name);
+                self.cursors.release(name);
+            }
+            Effect::PrepareTransaction => {
+                // Of a failed transaction it answers ROLLBACK.
+                let failed = tag == b"ROLLBACK";
+                if failed {
+                    self.observations.rollback(now);
+                } else {
+                    self.observations.forget_written(now);
+                }
+                self.cursors.transaction_over(!failed);
+            }
             Effect::DiscardAll => {
+                self.cursors.clear();
                 self.names.deallocate_all(seq);
                 self.observations.clear();
                 self.sql_prepared.clear();
@@ -474,6 +554,8 @@ struct Done<'a> {
     learner: Option<&'a Learner>,
     /// What its guards were.
     guards: Option<Guards>,
+    /// The portal that it fetched from.
+    portal: Option<Rc<Portal>>,
 }
 
 impl Done<'_> {
@@ -487,6 +569,15 @@ impl QueryDetail {
     /// The present statement's result is the proxy's own.
     fn hides_result(&self) -> bool {
         self.hidden_results.get(self.index).copied().unwrap_or_default()
+    }
+}
+
+/// Sends a row without its hidden columns.
+pub(super) fn strip_row(body: &[u8], hidden: usize, client: &mut Out) -> Fate {
+    if hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, hidden) {
+        Fate::Gone
+    } else {
+        Fate::Forward
     }
 }
 

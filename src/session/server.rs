@@ -5,6 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::cursors::Cursor;
+use super::fetch::{set_cursor_layout, set_portal_layout};
 use super::learn::Learner;
 use super::own::Exchange;
 use super::prepared::Prepared;
@@ -87,6 +89,7 @@ impl Session {
                     Detail::Query(q) => {
                         tag == back::COPY_DATA || q.learner.as_ref().is_some_and(Learner::passes)
                     }
+                    Detail::ExecuteCursor(e) => e.learner.as_ref().is_some_and(Learner::passes),
                     Detail::Execute(e) => {
                         tag == back::COPY_DATA || e.learner.as_ref().is_some_and(Learner::passes)
                     }
@@ -214,11 +217,18 @@ impl Session {
 
     /// A reply to the proxy's own message: kept, never forwarded.
     fn own_frame(&mut self, tag: u8, body: &[u8]) -> Fate {
-        if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head())
-            && let Detail::DescribePortal(portal, true) = &head.detail
-        {
-            set_layout(&portal.prepared, body);
-            return Fate::Gone;
+        if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head()) {
+            match &head.detail {
+                Detail::DescribePortal(portal, true) => {
+                    set_portal_layout(portal, body);
+                    return Fate::Gone;
+                }
+                Detail::OwnDescribeCursor(cursor) => {
+                    set_cursor_layout(cursor, body);
+                    return Fate::Gone;
+                }
+                _ => {}
+            }
         }
         if tag == back::ERROR {
             // An error of a Describe or Parse put in before the client's own message is that message's error.
@@ -298,6 +308,19 @@ impl Session {
                 self.put_back(Detail::Execute(execute));
                 fate
             }
+            Detail::DescribeCursor(cursor) => {
+                if tag == back::ROW_DESCRIPTION {
+                    set_cursor_layout(&cursor, body);
+                }
+                self.errored |= tag == back::ERROR;
+                self.put_back(Detail::DescribeCursor(cursor));
+                Fate::Forward
+            }
+            Detail::ExecuteCursor(mut execute) => {
+                self.cursor_frame(&mut execute, tag, body);
+                self.put_back(Detail::ExecuteCursor(execute));
+                Fate::Forward
+            }
             detail => {
                 let fate = self.described_frame(&detail, tag, body, client);
                 self.put_back(detail);
@@ -326,6 +349,9 @@ impl Session {
                 self.again = None;
                 if let Detail::Bind(portal, _) = detail {
                     portal.opened.set(Some(self.observations.sequence()));
+                    if let Some(cursor) = portal.fetches().and_then(|name| self.cursors.get(name)) {
+                        *portal.fetched.borrow_mut() = Some(Cursor::Declared(cursor.clone()));
+                    }
                 }
                 Fate::Forward
             }
@@ -359,8 +385,17 @@ impl Session {
                     super::frame_out(client, back::NO_DATA, &[]);
                     return Fate::Gone;
                 }
-                set_layout(prepared, body);
-                strip_description(body, prepared.hidden, client)
+                let hidden = match detail {
+                    Detail::DescribePortal(portal, _) => {
+                        set_portal_layout(portal, body);
+                        portal.hidden()
+                    }
+                    _ => {
+                        set_layout(prepared, body);
+                        prepared.hidden.max(prepared.fetched_hidden)
+                    }
+                };
+                strip_description(body, hidden, client)
             }
             _ => Fate::Forward,
         }
@@ -371,6 +406,11 @@ impl Session {
         match entry.detail {
             Detail::OwnEnd => self.own_done(client, server),
             Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) => self.names.settle(undo),
+            Detail::CloseCursor(name) => {
+                if let Ok(name) = std::str::from_utf8(&name) {
+                    self.cursors.close(name);
+                }
+            }
             _ => {}
         }
     }
@@ -469,7 +509,7 @@ impl Session {
     }
 }
 
-fn set_layout(prepared: &Prepared, body: &[u8]) {
+pub(super) fn set_layout(prepared: &Prepared, body: &[u8]) {
     if let Some(fields) = read_row_description(body) {
         *prepared.layout.borrow_mut() = Some(fields.into());
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::again::Again;
+use super::cursors::{Cursor, Cursors, Declared};
 use super::guards::{Guards, InFlight};
 use super::learn::Learner;
 use super::measure::Measured;
@@ -20,7 +21,7 @@ use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::observe::{Limits, Observations};
-use crate::rewrite::plan::{Plan, UncheckedWrite};
+use crate::rewrite::plan::{Effect, Plan, UncheckedWrite};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
 use crate::sql::encoding::Encoding;
@@ -85,12 +86,37 @@ pub(crate) enum Detail {
     Bind(Rc<Portal>, Undo),
     /// Execute of a portal with a plan.
     Execute(Box<ExecuteDetail>),
+    /// Describe of a cursor of DECLARE.
+    DescribeCursor(Rc<Declared>),
+    /// Likewise, but the client did not ask for it.
+    OwnDescribeCursor(Rc<Declared>),
+    /// Execute of a cursor of DECLARE.
+    ExecuteCursor(Box<CursorDetail>),
+    /// Close of a cursor of DECLARE.
+    CloseCursor(Box<[u8]>),
 }
 
 impl Detail {
     /// The client must not see the replies.
     pub fn is_own(&self) -> bool {
-        matches!(self, Self::Own | Self::OwnEnd | Self::OwnUndo(_) | Self::DescribePortal(_, true))
+        matches!(
+            self,
+            Self::Own
+                | Self::OwnEnd
+                | Self::OwnUndo(_)
+                | Self::DescribePortal(_, true)
+                | Self::OwnDescribeCursor(_)
+        )
+    }
+
+    /// It may open a cursor.
+    pub fn declares(&self) -> bool {
+        let plan = match self {
+            Self::Query(query) => &query.plan,
+            Self::Execute(execute) => &execute.portal.prepared.plan,
+            _ => return false,
+        };
+        plan.statements.iter().any(|s| matches!(s.effect, Effect::Declare { .. }))
     }
 
     /// Its reply may change what is known of rows otherwise than by a read.
@@ -119,6 +145,10 @@ pub(crate) struct QueryDetail {
     pub guards: Vec<Option<Guards>>,
     /// Which statements were sent with their hidden result.
     pub hidden_results: Vec<bool>,
+    /// The portals that its statements fetch from, if any do.
+    pub portals: Vec<Option<Rc<Portal>>>,
+    /// What the present statement fetches from.
+    pub cursor: Option<Cursor>,
     /// It is a checked write: its ReadyForQuery asks for the verdict.
     pub guarded: bool,
     /// Something of this Query's reply has reached the client.
@@ -133,6 +163,13 @@ pub(crate) struct QueryDetail {
 pub(crate) struct ExecuteDetail {
     pub seq: u64,
     pub portal: Rc<Portal>,
+    pub learner: Option<Learner>,
+}
+
+/// An Execute of a cursor in flight.
+#[derive(Debug)]
+pub(crate) struct CursorDetail {
+    pub cursor: Rc<Declared>,
     pub learner: Option<Learner>,
 }
 
@@ -197,6 +234,7 @@ pub(crate) struct Session {
     /// A statement without a protected word has passed under a view that was too old.
     pub look_after: bool,
     pub names: Names,
+    pub cursors: Cursors,
     pub observations: Observations,
     pub measured: Measured,
     pub cycle: Cycle,
@@ -265,6 +303,7 @@ impl Session {
             view_awaited: false,
             look_after: false,
             names: Names::default(),
+            cursors: Cursors::default(),
             observations,
             measured,
             cycle: Cycle::default(),

@@ -348,6 +348,7 @@ impl Session {
                 self.observations.commit();
             }
             self.names.transaction_over(self.cycle.answered);
+            self.cursors.transaction_over(!failed);
             self.subtransaction &= !self.queue.is_empty();
             if self.view_private {
                 self.view_private = false;

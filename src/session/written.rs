@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::guards::Guards;
-use super::learn::Taught;
 use super::writes::Write;
 use crate::catalog::{Mode, Table};
 use crate::observe::{Moved, Observations, RowKey};
@@ -86,8 +85,14 @@ impl Basis {
     }
 
     /// A write has returned a row as it left it.
-    pub fn written(&self, taught: Taught<'_>, observations: &mut Observations, now: std::time::Instant) {
-        let Taught { row, version, shown } = taught;
+    pub fn written(
+        &self,
+        row: RowKey,
+        version: i64,
+        shown: &ColumnSet,
+        observations: &mut Observations,
+        now: std::time::Instant,
+    ) {
         if self.table.late_triggers {
             // What it shows need not be what the row has now.
             return observations.wrote_unchecked(&row, now);

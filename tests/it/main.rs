@@ -8,6 +8,7 @@ mod client_statements;
 mod clients;
 mod common;
 mod coverage;
+mod cursors;
 mod differential;
 mod explain;
 mod failure_modes;
