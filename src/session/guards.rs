@@ -18,6 +18,7 @@ use super::put;
 use super::server::Fate;
 use super::state::Session;
 use super::writes::{Values, Write};
+use super::written::Basis;
 use crate::catalog::Mode;
 use crate::conflict::{ConflictEvent, ConflictReport, Connection, Source};
 use crate::observe::{Cause, Lookup, Observations, RowKey};
@@ -453,7 +454,8 @@ impl Session {
             }
             let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
             if let Some(cursor) = &site.cursor {
-                self.settle_current_of(site, cursor, guard, rows, taught);
+                let left = learner.and_then(|l| l.basis.as_ref()).is_some_and(Basis::left);
+                self.settle_current_of(site, cursor, guard, rows, taught && !left);
                 continue;
             }
             if rows == Some(0) {

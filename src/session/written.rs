@@ -17,6 +17,10 @@ pub(crate) struct Basis {
     table: Arc<Table>,
     verb: Verb,
     sets: ColumnSet,
+    /// It is the row that a cursor stands on.
+    by_cursor: bool,
+    /// That row was known under another version.
+    left: Cell<bool>,
     /// The expected version of each row that is checked, or in mode `observe` would be.
     expected: HashMap<Box<str>, i64>,
     /// Mode `observe`: the first row that had another version than expected.
@@ -52,6 +56,8 @@ impl Basis {
             table: site.table.clone(),
             verb: site.verb,
             sets,
+            by_cursor: site.cursor.is_some(),
+            left: Cell::new(false),
             expected,
             stale: RefCell::new(None),
             compared: Cell::new(0),
@@ -61,6 +67,11 @@ impl Basis {
     /// The row that `enforce` would have refused the write for.
     pub fn stale(&self) -> Option<StaleRow> {
         self.stale.borrow().clone()
+    }
+
+    /// A cursor's row was known under another version than the one before the write.
+    pub fn left(&self) -> bool {
+        self.left.get()
     }
 
     /// How many rows have been compared with what was expected of them.
@@ -111,6 +122,8 @@ impl Basis {
             // With earlier writes of this transaction in flight it may have had a higher version than was expected.
             Some(_) => observations.wrote_checked(&row, version.saturating_sub(1), &self.sets, now),
             None => match observations.moved(&row, version, now) {
+                // What the cursor has shown of its row is for it to say.
+                Moved::Left(_) if self.by_cursor => self.left.set(true),
                 // Whose doing that is cannot be told.
                 Moved::Left(_) if self.table.version_triggers => observations.wrote_unchecked(&row, now),
                 Moved::Left(known) if upsert && version <= known => observations.wrote_unchecked(&row, now),
