@@ -109,6 +109,8 @@ struct TableRow {
     bump: Option<Vec<String>>,
     generated: Option<Vec<String>>,
     before_triggers: Option<bool>,
+    late_triggers: bool,
+    rules: bool,
     row_security: bool,
     may_read: Option<bool>,
     may_read_all: bool,
@@ -193,7 +195,13 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
             let of_root = nested.iter().filter(|n| root.is_some_and(|r| r.oid == n.0));
             let nested = Nested::new(of_root.map(|n| (n.1, n.2)), &roots);
             for row in &members {
-                if let Some(made) = make_table(row, root, table, &nested) {
+                if let Some(mut made) = make_table(row, root, table, &nested) {
+                    if made.oid == made.root_oid {
+                        // A write of the root may go to any partition.
+                        made.version_triggers = members.iter().any(|m| m.version_triggers == Some(true));
+                        made.late_triggers = members.iter().any(|m| m.late_triggers);
+                        made.rules |= members.iter().any(|m| m.kind == "f");
+                    }
                     if made.key.is_empty() {
                         note = Some("no primary key: its writes are bumped, never checked");
                     } else if !made.settings.ignored_columns.iter().all(|name| may_ignore(&made, name)) {
@@ -350,6 +358,8 @@ fn make_table(
                 || row.generated.iter().flatten().any(|name| counted(name))),
         nested: nested.clone(),
         delete_rules: row.delete_rules,
+        late_triggers: row.late_triggers,
+        rules: row.rules,
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,

@@ -112,6 +112,9 @@ SELECT 'table', pg_catalog.json_build_object(
     OR (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '2'),
   'delete_rules', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '4'),
   'version_triggers', (SELECT pg_catalog.bool_or(g.version AND NOT g.ours) FROM trg g WHERE g.rel = c.oid AND (g.type & 17) = 17),
+  'late_triggers', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype::pg_catalog.int4 & 16) <> 0 AND (t.tgtype::pg_catalog.int4 & 3) <> 3 AND pg_catalog.strpos(pg_catalog.lower(p.prosrc), 'update') > 0
+      AND (pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower(rel.ver)) > 0 OR EXISTS (SELECT FROM pg_catalog.pg_trigger b JOIN pg_catalog.pg_proc f ON f.oid = b.tgfoid WHERE b.tgrelid = c.oid AND NOT b.tgisinternal AND b.tgenabled <> 'D' AND (b.tgtype::pg_catalog.int4 & 17) = 17 AND pg_catalog.strpos(pg_catalog.lower(f.prosrc), pg_catalog.lower(rel.ver)) > 0))),
+  'rules', (SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type IN ('2', '4')),
   'bump', (SELECT pg_catalog.to_json(pg_catalog.string_to_array(pg_catalog.encode(g.args, 'escape'), E'\\000')) FROM trg g WHERE g.rel = c.oid AND g.ours),
   'generated', (SELECT pg_catalog.json_agg(a.attname) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped),
   'before_triggers', (SELECT pg_catalog.bool_or(NOT g.ours) FROM trg g WHERE g.rel = c.oid AND (g.type & 19) = 19),

@@ -105,6 +105,11 @@ pub struct Table {
     pub ignored_may_bump: bool,
     /// What writes of it do to other tables, by triggers and foreign keys.
     pub nested: Arc<nested::Nested>,
+    /// A trigger that runs once the row is written may write it again: what a RETURNING shows of the version is not
+    /// what the statement leaves.
+    pub late_triggers: bool,
+    /// A rule rewrites its UPDATE or DELETE, or a partition is a foreign table: a RETURNING may fail what passes without one.
+    pub rules: bool,
     /// Row security applies to the role.
     pub row_security: bool,
     /// The role may SELECT key and version.
@@ -137,6 +142,11 @@ impl Table {
             true => (&self.settings.schema, &self.settings.name, &self.settings.version_column),
             false => (&self.schema, &self.name, version),
         }
+    }
+
+    /// Triggers may leave another version than the one that a write sets.
+    pub fn moves_versions(&self) -> bool {
+        self.version_triggers || self.late_triggers
     }
 
     /// Column by stored name.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{FAILURE, USAGE, fail};
 use crate::catalog::look::{self, LOOK_SQL, Look};
-use crate::catalog::{ExplicitPredicate, TableSettings};
+use crate::catalog::{ExplicitPredicate, Mode, TableSettings};
 use crate::config::load;
 use crate::config::load::Given;
 use crate::migrate::{self, ServerError};
@@ -106,7 +106,7 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
         .statements
         .iter()
         .zip(&guards)
-        .map(|(s, guards)| Checks { version: check(s, seen), guards, arguments: None })
+        .map(|(s, guards)| Checks { version: check(s, seen), guards, hidden_result: true, arguments: None })
         .collect();
     let text = |rendered: Option<crate::rewrite::render::Rendered>| {
         rendered.map_or_else(|| sql.to_owned(), |r| String::from_utf8_lossy(&r.text).into_owned())
@@ -213,6 +213,12 @@ fn sentences(statement: &StatementPlan, sql: &str, look: &Look) -> Vec<String> {
     if let Some(execute) = &statement.execute {
         out.push(format!("Runs what the session has prepared as \"{}\".", execute.name));
     }
+    if statement.hidden_result.is_some() {
+        out.push("A RETURNING that the client does not see tells which rows it has changed; in a simple query only where a row of the table has been seen.".into());
+    }
+    if statement.sites.iter().any(|s| s.table.settings.mode == Mode::Observe) {
+        out.push("Its table is in mode observe: nothing is refused, and what enforce would have done is logged and counted.".into());
+    }
     for write in &statement.unchecked {
         out.push(format!("A write of {}: {}", write.table, reason_sentence(write.reason)));
     }
@@ -252,7 +258,7 @@ fn point_sentence(point: &PointWrite) -> String {
     let table = &point.table.root_name;
     if point.self_relative {
         return format!(
-            "A write of one row of {table} that only counts up or down: bumped, not checked, as it cannot overwrite anyone's change. A RETURNING that the client does not see tells its outcome."
+            "A write of one row of {table} that only counts up or down: bumped, not checked, as it cannot overwrite anyone's change."
         );
     }
     let explicit = match point.table.settings.explicit_predicate {
@@ -305,7 +311,7 @@ fn site_sentence(site: &GuardSite) -> String {
     if matches!(site.source, VersionSource::InPredicate(_)) {
         return "left to the version that its own condition names.".into();
     }
-    if !site.takes_guard() {
+    if !site.is_compared() {
         return "bumped, not checked: its key is of a type that is not compared.".into();
     }
     let others = if site.is_strict() { "fail it too" } else { "pass" };

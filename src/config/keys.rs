@@ -106,7 +106,7 @@ pub const KEYS: &[Key] = &[
         name: "mode",
         default: "enforce",
         allowed: value::MODES,
-        meaning: "What is done with the statements of protected tables: check and bump; or nothing, as if they were not configured",
+        meaning: "What is done with the statements of protected tables: check and bump; bump and report; or nothing, as if they were not configured",
         set: |s, raw| value::mode(raw).map(|v| s.mode = v),
     },
     Key {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::keys::{KEYS, Key, TABLES};
 use super::origin::{ConfigError, Origin};
 use super::value::{Node, Raw};
-use super::{Mode, Settings, file, tables};
+use super::{Settings, file, tables};
 
 /// Variable that names the configuration file where `--config` does not.
 pub const CONFIG_VARIABLE: &str = "STALEGUARD_CONFIG";
@@ -69,7 +69,6 @@ pub fn load(
         Some((node, layer)) => tables::read(node, &|line| layer.origin(line), inherited)?,
         None => tables::built_in(inherited),
     };
-    refuse_observe(&settings)?;
     let given = values
         .into_iter()
         .map(|(name, (node, layer))| (name, (node.raw.to_string(), layer.origin(node.line))))
@@ -158,19 +157,6 @@ fn flatten(
             allowed: format!("a section with {}", inside.join(", ")),
         }),
         _ => Err(ConfigError::Unknown { key: name.to_owned(), origin, hint: suggestion(name) }),
-    }
-}
-
-/// `observe` is understood, and refused as long as nothing carries it out.
-fn refuse_observe(settings: &Settings) -> Result<(), ConfigError> {
-    let table = settings.tables.iter().find(|t| t.mode == Mode::Observe);
-    match table {
-        Some(table) => Err(ConfigError::NotYet {
-            key: "mode".to_owned(),
-            value: Mode::Observe.name().to_owned(),
-            place: format!("table {}.{}", table.schema, table.name),
-        }),
-        None => Ok(()),
     }
 }
 

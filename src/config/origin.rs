@@ -77,16 +77,6 @@ pub enum ConfigError {
         /// Where the second entry is.
         origin: Origin,
     },
-    /// A value that is understood, but not carried out by this version.
-    #[error("{key} = \"{value}\" ({place}): {value} is not there yet")]
-    NotYet {
-        /// The setting.
-        key: String,
-        /// The value.
-        value: String,
-        /// What it is said of.
-        place: String,
-    },
     /// The file cannot be read.
     #[error("the configuration file {} ({origin}) cannot be read: {reason}", path.display())]
     Unreadable {

@@ -11,7 +11,7 @@ use super::load::{Given, Loaded};
 use super::tables::{BUILT_IN, TABLE_KEYS};
 use super::value::Raw;
 use super::*;
-use crate::catalog::{CurrentState, ExplicitPredicate, OnDeleted, VersionType};
+use crate::catalog::{CurrentState, ExplicitPredicate, Mode, OnDeleted, VersionType};
 
 /// Loads from flags, variables and a file's text. The file's path in errors is written as `FILE`.
 fn load_from(
@@ -312,16 +312,8 @@ fn tables_inherit_what_their_entries_do_not_say() {
     let built_in = load_from(&[("mode", "off")], &[], None).unwrap().settings.tables;
     assert_eq!(built_in.len(), 13);
     assert!(built_in.iter().all(|t| t.mode == Mode::Off));
-}
-
-#[test]
-fn observe_is_not_there_yet() {
-    for (text, table) in [("mode = 'observe'", "portfolios"), ("[tables.t]\nmode = 'observe'", "t")] {
-        let expected = format!("mode = \"observe\" (table public.{table}): observe is not there yet");
-        assert_eq!(file(text).unwrap_err(), expected);
-    }
-    // Nothing would be observed.
-    assert!(file("mode = 'observe'\n[tables.t]\nmode = 'off'").is_ok());
+    let observed = file("mode = 'observe'\n[tables.t]\n[tables.u]\nmode = 'enforce'").unwrap().tables;
+    assert_eq!(observed.iter().map(|t| t.mode).collect::<Vec<_>>(), [Mode::Observe, Mode::Enforce]);
 }
 
 #[test]

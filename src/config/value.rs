@@ -175,7 +175,7 @@ pub fn sqlstate(raw: &Raw) -> Option<String> {
 }
 
 /// What [`mode`] allows.
-pub const MODES: &str = "enforce or off";
+pub const MODES: &str = "enforce, observe or off";
 
 /// `enforce`, `observe` or `off`.
 pub fn mode(raw: &Raw) -> Option<Mode> {

@@ -140,6 +140,8 @@ pub(super) mod tests {
             ignored_may_bump: false,
             nested: Default::default(),
             delete_rules: false,
+            late_triggers: false,
+            rules: false,
             row_security: false,
             may_read: true,
             may_read_all: true,

@@ -28,7 +28,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 pub use row::WrittenBack;
-pub use scope::{Observations, Sequence};
+pub use scope::{Moved, Observations, Sequence};
 
 /// A row of a protected table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -232,7 +232,11 @@ fn run(seed: u64) {
                         }
                         _ => {
                             let shown = random.columns();
-                            seen.returned(key, was + 1, &shown, now);
+                            if shown.is_empty() {
+                                seen.moved(&key, was + 1, now);
+                            } else {
+                                seen.returned(key, was + 1, &shown, now);
+                            }
                             reference.add(row, Event::Returned { version: was + 1, shown });
                         }
                     }

@@ -152,8 +152,17 @@ impl Observation {
 
     /// An own checked write of the columns `sets` landed: the row went from `expected` to `expected` + 1.
     pub(super) fn wrote_checked(&mut self, expected: i64, sets: &ColumnSet, now: Instant) {
-        let next = expected.saturating_add(1);
-        self.own_move(next, now);
+        self.wrote_to(expected, expected.saturating_add(1), sets, now);
+    }
+
+    /// An own write of the columns `sets` landed on `expected` and left the row at `next`, which need not be one more:
+    /// a trigger may have moved it too.
+    pub(super) fn wrote_to(&mut self, expected: i64, next: i64, sets: &ColumnSet, now: Instant) {
+        if next < self.present {
+            self.present = next;
+            self.own_since = None;
+        }
+        self.own_move(expected, next, now);
         // The writer knows what it has just written, even where its expectation came from outside (a hint).
         let mut written = sets.clone();
         for s in self.seen.iter().filter(|s| s.version >= next) {
@@ -169,16 +178,25 @@ impl Observation {
             self.present = version;
             self.own_since = None;
         }
-        self.own_move(version, now);
+        self.own_move(version.saturating_sub(1), version, now);
         if !shown.is_empty() {
             self.newest_read = Some(version);
             self.show(version, shown, now);
         }
     }
 
-    /// An own write took the row to `next`: columns known under `next` - 1 move with it, lower ones stay.
-    fn own_move(&mut self, next: i64, now: Instant) {
-        let from = next.saturating_sub(1);
+    /// An own write left the row at `version`, as a hidden RETURNING shows: columns known under the version before it
+    /// move with it. If there are none it stays as it is: somebody else has written it since. `Err` has the version
+    /// that it was at as far as was known.
+    pub(super) fn moved(&mut self, version: i64, now: Instant) -> Result<(), i64> {
+        let (from, before) = (version.saturating_sub(1), self.present);
+        let moves = self.newest_read == Some(from) || self.seen.iter().any(|s| s.version == from);
+        self.returned(version, &ColumnSet::new(), now);
+        if moves { Ok(()) } else { Err(before) }
+    }
+
+    /// An own write took the row to `next`: columns known under `from` move with it, others stay.
+    fn own_move(&mut self, from: i64, next: i64, now: Instant) {
         if self.present < next {
             if self.present != from || self.own_since.is_none() {
                 self.own_since = Some(from);

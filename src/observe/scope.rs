@@ -44,6 +44,25 @@ pub struct Observations {
     set_written: Vec<u32>,
     /// Tables that deferred triggers may change when the open transaction commits.
     deferred: Vec<u32>,
+    /// Tables of which the open transaction has written more unknown rows than are remembered singly: a row of them
+    /// that it meets for the first time may be its own work.
+    swept: Vec<u32>,
+    /// How many unknown rows of set writes the open transaction has remembered singly.
+    unknown_written: usize,
+}
+
+/// Unknown rows of set writes that a transaction remembers singly, for its rollback.
+const MAX_UNKNOWN: usize = 1_000;
+
+/// What a write that [`Observations::moved`] was told of means for its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// Nothing was known of the row, or no version.
+    Unknown,
+    /// What was known under the version before has moved with it.
+    Moved,
+    /// Known under other versions than the one before, this the newest of them: left as it is.
+    Left(i64),
 }
 
 impl Observations {
@@ -55,6 +74,8 @@ impl Observations {
             own: 0,
             set_written: Vec::new(),
             deferred: Vec::new(),
+            swept: Vec::new(),
+            unknown_written: 0,
         }
     }
 
@@ -159,6 +180,45 @@ impl Observations {
             self.store.put(key.clone(), Entry { known: Known::Seen(row), own });
         }
         self.trim(now);
+    }
+
+    /// An own checked write of `sets` landed on `expected` and left the row at `version`, as its RETURNING shows: not
+    /// one more where a trigger moves versions too.
+    pub fn wrote_to(&mut self, key: &RowKey, expected: i64, version: i64, sets: &ColumnSet, now: Instant) {
+        let own = self.own_write(key, now);
+        self.store.change(key, now, |entry| {
+            entry.own = own;
+            if let Known::Seen(o) = &mut entry.known {
+                o.wrote_to(expected, version, sets, now);
+            }
+        });
+        self.trim(now);
+    }
+
+    /// An own unchecked write left the row at `version`, as a hidden RETURNING shows: what was known under the version
+    /// before moves with it, an unknown row stays unknown. However many rows it is told of, it takes no more memory.
+    pub fn moved(&mut self, key: &RowKey, version: i64, now: Instant) -> Moved {
+        if self.store.peek(key, now).is_some() || self.unknown_written < MAX_UNKNOWN {
+            let own = self.own_write(key, now);
+            let moved = self.store.change(key, now, |entry| {
+                entry.own = own;
+                match &mut entry.known {
+                    Known::Seen(o) => o.moved(version, now).map_or_else(Moved::Left, |()| Moved::Moved),
+                    Known::Deleted | Known::Forgotten => Moved::Unknown,
+                }
+            });
+            if let Some(moved) = moved {
+                return moved;
+            }
+            self.unknown_written += 1;
+        } else {
+            self.own += 1;
+            if !self.swept.contains(&key.table) {
+                self.swept.push(key.table);
+            }
+        }
+        self.store.lose_own(self.own);
+        Moved::Unknown
     }
 
     /// An own write, checked or not, left the row at `version`, and its RETURNING showed the client `shown`.
@@ -280,10 +340,10 @@ impl Observations {
 
     /// The transaction, explicit or implicit, has committed.
     pub fn commit(&mut self) {
-        self.set_written.clear();
         for table in std::mem::take(&mut self.deferred) {
             self.drop_table(table, Cause::Trigger);
         }
+        self.end();
         self.undo.commit(self.own);
     }
 
@@ -296,6 +356,14 @@ impl Observations {
         for table in std::mem::take(&mut self.set_written) {
             self.drop_table(table, Cause::Forgotten);
         }
+        self.end();
+    }
+
+    /// No transaction is open any more.
+    fn end(&mut self) {
+        self.set_written.clear();
+        self.swept.clear();
+        self.unknown_written = 0;
     }
 
     /// Rows that the open transaction has written so far; one may come several times. Empty if the
@@ -311,6 +379,9 @@ impl Observations {
 
     /// PREPARE TRANSACTION: what it wrote is forgotten, since another session decides about it.
     pub fn forget_written(&mut self, now: Instant) {
+        for table in std::mem::take(&mut self.set_written) {
+            self.drop_table(table, Cause::Forgotten);
+        }
         if let Some(since) = self.undo.overflowed_since() {
             self.store.drop_if(Some(Cause::Forgotten), |_, entry| entry.own > since);
         }
@@ -319,6 +390,7 @@ impl Observations {
             self.store.put(key, Entry { known: Known::Forgotten, own: self.own });
         }
         self.undo.commit(self.own);
+        self.end();
         self.trim(now);
     }
 
@@ -355,6 +427,9 @@ impl Observations {
             other => *other = Known::Seen(Observation::first_read(version, shown, now)),
         });
         if known.is_none() {
+            if self.swept.contains(&key.table) {
+                self.undo.record(&key, None);
+            }
             // In a transaction too large to remember, a row met again may be one of its own.
             let own = if self.undo.overflowed_since().is_some() { self.own } else { 0 };
             let row = Observation::first_read(version, shown, now);

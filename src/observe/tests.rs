@@ -469,3 +469,61 @@ fn forgetting_a_table_is_not_undone() {
     b.seen.clear();
     assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now), Lookup::Unknown(Cause::NeverRead));
 }
+
+#[test]
+fn a_hidden_returning_moves_what_was_known_just_before_and_leaves_the_rest() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME]);
+    b.read(6, &[STATUS]);
+    assert_eq!(b.seen.moved(&b.row.clone(), 7, b.now), Moved::Moved);
+    assert_eq!((b.expected(&[NAME]), b.expected(&[STATUS])), (Some(5), Some(7)));
+    // Somebody else has written it between.
+    assert_eq!(b.seen.moved(&b.row.clone(), 9, b.now), Moved::Left(7));
+    assert_eq!((b.expected(&[NAME]), b.expected(&[STATUS])), (Some(5), Some(7)));
+    let other = RowKey::new(1, "8");
+    assert_eq!(b.seen.moved(&other, 9, b.now), Moved::Unknown);
+    assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now), Lookup::Unknown(Cause::NeverRead));
+}
+
+#[test]
+fn a_checked_write_whose_row_a_trigger_has_moved_too() {
+    let mut b = Bench::new();
+    b.read(4, &[BUDGET]);
+    b.read(5, &[NAME, STATUS]);
+    b.seen.wrote_to(&b.row.clone(), 5, 8, &cols(&[NAME]), b.now);
+    assert_eq!(
+        (b.expected(&[NAME]), b.expected(&[STATUS]), b.expected(&[BUDGET])),
+        (Some(8), Some(8), Some(4))
+    );
+    // A trigger that keeps the version as it was.
+    b.seen.wrote_to(&b.row.clone(), 8, 8, &cols(&[NAME]), b.now);
+    assert_eq!(b.expected(&[NAME]), Some(8));
+    b.seen.rollback(b.now);
+    assert_eq!(b.expected(&[NAME]), Some(5));
+}
+
+#[test]
+fn however_many_unknown_rows_are_written_memory_stays() {
+    let mut b = Bench::new();
+    b.read(1, &[NAME]);
+    let key = |n: usize| RowKey::new(1, n.to_string());
+    for n in 1_000..101_000 {
+        b.seen.moved(&key(n), 2, b.now);
+    }
+    assert_eq!(b.seen.moved(&b.row.clone(), 2, b.now), Moved::Moved);
+    assert!(b.seen.bytes() < 1 << 20, "{}", b.seen.bytes());
+    // What is met now may be own work, of whichever of the rows.
+    for n in [1_000, 100_999] {
+        b.seen.read(key(n), 2, &cols(&[NAME]), b.now);
+        assert_eq!(b.seen.expected(&key(n), &cols(&[NAME]), b.now).version(), Some(2));
+    }
+    b.seen.rollback(b.now);
+    assert_eq!(b.expected(&[NAME]), Some(1));
+    for n in [1_000, 100_999] {
+        assert_eq!(b.seen.expected(&key(n), &cols(&[NAME]), b.now).version(), None);
+    }
+    // The next transaction has written none.
+    b.seen.read(key(100_999), 1, &cols(&[NAME]), b.now);
+    b.seen.rollback(b.now);
+    assert_eq!(b.seen.expected(&key(100_999), &cols(&[NAME]), b.now).version(), Some(1));
+}

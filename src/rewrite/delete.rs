@@ -28,6 +28,7 @@ use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
+use crate::catalog::Mode;
 use crate::catalog::nested::Event;
 use crate::sql::clauses::{self, Delete};
 use crate::sql::columns::ColumnSet;
@@ -44,8 +45,9 @@ impl Statement<'_> {
             Target::Other => return,
         };
         self.touch(place, table, Event::Delete);
+        let observed = table.settings.mode == Mode::Observe;
         if place.returns() {
-            self.deleted(delete.returning.clone(), &delete.target, table);
+            self.deleted(delete.returning.clone(), &delete.target, table, observed);
         }
         let Some(written) = Written::new(code, self.ctx, &delete.target, table) else {
             return self.unchecked(place, unchecked(table, Reason::Encoding, Vec::new()));
@@ -97,6 +99,9 @@ impl Statement<'_> {
         }
         if self.out.point.is_none() && !site.guardable {
             return self.unchecked(place, unchecked(table, site.reason, site.keys));
+        }
+        if observed && delete.returning.is_none() {
+            self.hidden_result(place, &site, end);
         }
         self.write(place, site);
     }
@@ -289,7 +294,7 @@ mod tests {
         assert!(reasons(&only("EXPLAIN DELETE FROM projects")).is_empty());
         // Checked where it stands alone.
         let text = "DELETE FROM projects WHERE id = 1 RETURNING id";
-        assert!(only(text).point.is_some() && !only(text).hidden_result);
+        assert!(only(text).point.is_some() && only(text).hidden_result.is_none());
         let plan = plan_of(&format!("{text}; SELECT 1"));
         assert_eq!(reasons(&plan.statements[0]), [(Reason::Delete, 1)]);
     }

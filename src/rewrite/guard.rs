@@ -365,7 +365,7 @@ mod tests {
                 "0.0",
             ),
             (
-                "INSERT INTO projects AS p (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name§ WHERE p.name = 'y' RETURNING id",
+                "INSERT INTO projects AS p (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name§ WHERE p.name = 'y'",
                 "p",
                 &["id"],
                 &[("id", false)],

@@ -159,7 +159,7 @@ mod tests {
             ),
             (
                 "UPDATE projects SET name = $$WHERE$$ -- FROM\nRETURNING id AS where",
-                "UPDATE projects SET name = $$WHERE$$, version = projects.version + 1 -- FROM\nRETURNING id AS where",
+                "UPDATE projects SET name = $$WHERE$$, version = projects.version + 1 -- FROM\nRETURNING id AS where, projects.version AS __sg_v1",
             ),
             (
                 "WITH c AS (SELECT 1 AS n) UPDATE projects SET budget = n FROM c",

@@ -2,7 +2,7 @@
 //!
 //! A text is tokenised once ([`crate::sql::lexer`]), split into statements, and each statement is read by its
 //! verb: what it writes ([`update`], [`on_conflict`], [`merge`], [`delete`], [`nested`], [`prepare`]), what its result may
-//! teach ([`teach`], [`hidden_columns`]) and what its completion does to the session ([`effect`]). The plan names
+//! teach ([`teach`], [`hidden_columns`], [`hidden_result`]) and what its completion does to the session ([`effect`]). The plan names
 //! byte offsets; [`render`] puts the pieces in, with or without an expected version. What a setting does not let pass
 //! unchecked, [`refuse`] replaces by a statement that fails.
 
@@ -22,6 +22,7 @@ mod delete;
 mod effect;
 mod evaluable;
 mod hidden_columns;
+mod hidden_result;
 mod hint;
 mod increment;
 mod merge;
@@ -47,7 +48,7 @@ use crate::sql::lexer::{self, LexError, LexOptions};
 use crate::sql::operand;
 use crate::sql::split;
 use crate::sql::token::TokenKind;
-use plan::{Effect, Plan, Reason, StatementPlan, UncheckedWrite, Verb};
+use plan::{Effect, Plan, Reason, StatementPlan, UncheckedWrite};
 use teach::NameFilter;
 
 /// What a plan depends on beside the text.
@@ -83,12 +84,8 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
     if plan.statements.len() > 1 {
         for statement in &mut plan.statements {
             // A point write beside other statements: zero rows would be noticed when they have run.
-            let point = statement.point.take();
-            if statement.hidden_result && point.is_some_and(|p| p.verb == Verb::Update) {
-                // Its row would not be known when it is answered.
-                statement.hidden_result = false;
-                statement.edits.retain(|e| !e.insert.starts_with(" RETURNING "));
-            }
+            statement.point = None;
+            statement.hidden_result.take_if(|hidden| hidden.deleted);
         }
     }
     plan

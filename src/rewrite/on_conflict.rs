@@ -40,8 +40,10 @@ impl Statement<'_> {
             self.touch(place, table, Event::Update);
             self.touch(place, table, Event::KeyUpdate);
         }
+        // The rows that a plain INSERT returns are new: nothing that is known of a row moves with them.
+        let updates = insert.set.is_some();
         if place.returns() {
-            self.returning(insert.returning.clone(), &insert.target, table);
+            self.returning(insert.returning.clone(), &insert.target, table, updates);
         }
         let Some(set) = insert.set.clone() else { return };
         let reason = match Written::new(code, self.ctx, &insert.target, table) {
@@ -67,24 +69,25 @@ impl Statement<'_> {
                         }
                         _ => VersionSource::Observed,
                     };
-                    return self.write(
-                        place,
-                        GuardSite {
-                            table: table.clone(),
-                            reference: written.reference.clone(),
-                            keys,
-                            sets: list.sets,
-                            self_relative: list.self_relative,
-                            moves_key: !keys_stay,
-                            bare: false,
-                            source,
-                            reason: self.reason(place).unwrap_or(Reason::OnConflict),
-                            verb: Verb::Upsert,
-                            slot: list.slot,
-                            guardable: comparable_key(table),
-                            cursor: None,
-                        },
-                    );
+                    let site = GuardSite {
+                        table: table.clone(),
+                        reference: written.reference.clone(),
+                        keys,
+                        sets: list.sets,
+                        self_relative: list.self_relative,
+                        moves_key: !keys_stay,
+                        bare: false,
+                        source,
+                        reason: self.reason(place).unwrap_or(Reason::OnConflict),
+                        verb: Verb::Upsert,
+                        slot: list.slot,
+                        guardable: comparable_key(table),
+                        cursor: None,
+                    };
+                    if insert.returning.is_none() {
+                        self.hidden_result(place, &site, end);
+                    }
+                    return self.write(place, site);
                 }
                 None => Reason::Unparsed,
             },
@@ -154,7 +157,7 @@ mod tests {
         for (text, want) in [
             (
                 "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = EXCLUDED.version WHERE projects.name = 'y' RETURNING id",
-                "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = CASE WHEN TRUE THEN projects.version + 1 ELSE EXCLUDED.version END WHERE projects.name = 'y' RETURNING id",
+                "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = CASE WHEN TRUE THEN projects.version + 1 ELSE EXCLUDED.version END WHERE projects.name = 'y' RETURNING id, projects.version AS __sg_v1",
             ),
             (
                 "INSERT INTO public.projects AS p SELECT * FROM x WHERE a ON CONFLICT ON CONSTRAINT projects_pkey DO UPDATE SET (name, budget) = (EXCLUDED.name, 1)",

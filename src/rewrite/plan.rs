@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 pub use super::prepare::{Execute, Prepare};
 pub use super::site::{GuardSite, Slot, Verb};
-use crate::catalog::Table;
 pub use crate::catalog::nested::Touched;
+use crate::catalog::{Mode, Table};
 use crate::sql::columns::ColumnSet;
 pub use crate::sql::splice::Edit;
 
@@ -44,6 +44,11 @@ impl Plan {
         self.statements.first().and_then(|s| s.point.as_ref()).is_some_and(PointWrite::takes_check)
     }
 
+    /// What is known of the row that its first statement writes counts for it: no own write may be in flight.
+    pub fn compares_row(&self) -> bool {
+        self.statements.first().and_then(|s| s.point.as_ref()).is_some_and(PointWrite::is_compared)
+    }
+
     /// What is known of rows is to be added to its first statement, for the guard form.
     pub fn takes_guard(&self) -> bool {
         self.statements.first().is_some_and(StatementPlan::takes_guard)
@@ -55,7 +60,7 @@ impl Plan {
         for statement in &mut plan.statements {
             statement.edits.retain(|e| !e.insert.contains(HIDDEN_ALIAS));
             statement.hidden.clear();
-            statement.hidden_result = false;
+            statement.hidden_result = None;
         }
         plan
     }
@@ -95,9 +100,8 @@ pub struct StatementPlan {
     pub edits: Vec<Edit>,
     /// Hidden columns that `edits` appends to the statement's result, in order; they are its last columns.
     pub hidden: Vec<HiddenColumn>,
-    /// The statement may get a RETURNING that the client must not see at all, rows, description and all: of the
-    /// version (a self-relative write, whose outcome nothing else tells), or of a DELETE's guard (NULL in every row).
-    pub hidden_result: bool,
+    /// A RETURNING that the statement may get, and that the client must not see at all, rows, description and all.
+    pub hidden_result: Option<HiddenResult>,
     /// The result has a `*` in its output list: its shape changes when a table gains a column.
     pub has_wildcard: bool,
     /// Protected tables that triggers, rules and foreign keys may change when it writes.
@@ -175,6 +179,19 @@ pub struct HiddenColumn {
     pub type_oid: u32,
 }
 
+/// A RETURNING of key and version, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiddenResult {
+    /// Where it goes: behind the statement's last token.
+    pub at: usize,
+    /// ` RETURNING ..`.
+    pub returning: Box<str>,
+    /// The table written.
+    pub table: Arc<Table>,
+    /// Of a DELETE: the rows are gone.
+    pub deleted: bool,
+}
+
 /// A table named exactly once in a statement without data-modifying CTE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Teach {
@@ -182,6 +199,8 @@ pub struct Teach {
     pub table: Arc<Table>,
     /// Columns named in output expressions (`upper(name)`), beside those RowDescription names.
     pub shown: ColumnSet,
+    /// Rows of a write that also matter where nothing beyond the key is shown: they tell which rows it changed.
+    pub always: bool,
 }
 
 /// A constant of the text or a parameter.
@@ -259,6 +278,16 @@ impl PointWrite {
     /// True if an expected version is to be added to the condition: the application does not guard itself, and
     /// the write could overwrite another's change.
     pub fn takes_check(&self) -> bool {
+        self.is_compared() && self.table.settings.mode == Mode::Enforce
+    }
+
+    /// Mode `observe`: it would take a check.
+    pub fn is_observed(&self) -> bool {
+        self.is_compared() && self.table.settings.mode == Mode::Observe
+    }
+
+    /// Its row's version is compared with what is known: by the predicate, or in mode `observe` when it is returned.
+    pub fn is_compared(&self) -> bool {
         self.predicate_allowed
             && self.is_checked()
             && !self.self_relative

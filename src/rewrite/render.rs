@@ -13,6 +13,8 @@ pub struct Checks<'a> {
     pub version: Option<i64>,
     /// Guard form: what is known of the rows of each of its `sites`. Missing, `None` or empty: the site only bumps.
     pub guards: &'a [Option<Known>],
+    /// Its hidden result goes in, where it has one.
+    pub hidden_result: bool,
     /// Arguments that are added to its EXECUTE, and whether the server looks at those of the client.
     pub arguments: Option<Arguments<'a>>,
 }
@@ -68,6 +70,8 @@ pub fn render_query(plan: &Plan, text: &[u8], checks: &[Checks<'_>], nonce: &str
             });
             edits.extend(increment(site, guard.as_ref())?);
         }
+        // Behind whatever else goes to the statement's end.
+        edits.extend(hidden_result(statement).filter(|_| checks.hidden_result));
     }
     apply(text, edits)
 }
@@ -85,6 +89,7 @@ pub fn render_parse(plan: &Plan, text: &[u8], params: HiddenParams, nonce: &str)
         }));
         edits.extend(prepared(statement, nonce)?);
         edits.extend(by_parameter(statement, params, n, nonce)?);
+        edits.extend(hidden_result(statement));
     }
     apply(text, edits)
 }
@@ -138,6 +143,10 @@ fn predicate(
         .flatten()
 }
 
+fn hidden_result(statement: &StatementPlan) -> Option<Edit> {
+    statement.hidden_result.as_ref().map(|hidden| Edit::insert(hidden.at, hidden.returning.clone()))
+}
+
 fn increment(site: &GuardSite, guard: Option<&super::site::Guard>) -> Option<Vec<Edit>> {
     let bump = format!("{} + 1", guard::version_of(site)?);
     Some(site.slot.edits(&bump, site.table.version_type, guard))
@@ -167,7 +176,7 @@ mod tests {
     use super::super::testing::{NONCE, checked, plan_of};
     use super::*;
 
-    const FIVE: Checks<'_> = Checks { version: Some(5), guards: &[], arguments: None };
+    const FIVE: Checks<'_> = Checks { version: Some(5), guards: &[], hidden_result: false, arguments: None };
 
     #[test]
     fn nothing_to_change() {

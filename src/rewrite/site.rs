@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plan::{Operand, Reason, VersionSource};
-use crate::catalog::{Blind, Table, VersionType};
+use crate::catalog::{Blind, Mode, Table, VersionType};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::KeyType;
 use crate::sql::splice::Edit;
@@ -56,7 +56,8 @@ pub struct GuardSite {
 impl GuardSite {
     /// Rows that nobody has seen are refused: the guard lets only rows pass whose version goes with it.
     pub fn is_strict(&self) -> bool {
-        self.table.settings.blind == Blind::Reject && self.is_checked()
+        let settings = &self.table.settings;
+        settings.blind == Blind::Reject && settings.mode == Mode::Enforce && self.is_checked()
     }
 
     /// False for a DELETE from a table that does not have them checked.
@@ -67,6 +68,11 @@ impl GuardSite {
     /// True if a guard may be put in: the application does not guard itself, the write could overwrite another's
     /// change, and the rows' keys can be compared.
     pub fn takes_guard(&self) -> bool {
+        self.is_compared() && self.table.settings.mode == Mode::Enforce
+    }
+
+    /// The rows' versions are compared with what is known: by a guard, or in mode `observe` when they are returned.
+    pub fn is_compared(&self) -> bool {
         self.guardable
             && self.is_checked()
             && !self.self_relative

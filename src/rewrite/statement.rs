@@ -219,9 +219,15 @@ impl<'a> Statement<'a> {
         });
     }
 
-    /// The RETURNING of an INSERT or UPDATE that is the statement.
-    pub fn returning(&mut self, list: Option<Range<usize>>, target: &Relation, table: &'a Arc<Table>) {
-        self.written_rows(list, target, table, ResultKind::Written);
+    /// The RETURNING of an INSERT or UPDATE that is the statement. `always`: it must tell which rows were written.
+    pub fn returning(
+        &mut self,
+        list: Option<Range<usize>>,
+        target: &Relation,
+        table: &'a Arc<Table>,
+        always: bool,
+    ) {
+        self.written_rows(list, target, table, ResultKind::Written, always);
     }
 
     /// The RETURNING of an UPDATE of ignored columns alone: the row as somebody else has left it.
@@ -231,12 +237,18 @@ impl<'a> Statement<'a> {
         target: &Relation,
         table: &'a Arc<Table>,
     ) {
-        self.written_rows(list, target, table, ResultKind::Read);
+        self.written_rows(list, target, table, ResultKind::Read, false);
     }
 
-    /// The RETURNING of a DELETE that is the statement.
-    pub fn deleted(&mut self, list: Option<Range<usize>>, target: &Relation, table: &'a Arc<Table>) {
-        self.written_rows(list, target, table, ResultKind::Deleted);
+    /// The RETURNING of a DELETE that is the statement. `always`: it must tell which rows were deleted.
+    pub fn deleted(
+        &mut self,
+        list: Option<Range<usize>>,
+        target: &Relation,
+        table: &'a Arc<Table>,
+        always: bool,
+    ) {
+        self.written_rows(list, target, table, ResultKind::Deleted, always);
     }
 
     fn written_rows(
@@ -245,6 +257,7 @@ impl<'a> Statement<'a> {
         target: &Relation,
         table: &'a Arc<Table>,
         kind: ResultKind,
+        always: bool,
     ) {
         let Some(list) = list else { return };
         self.out.result = kind;
@@ -256,7 +269,8 @@ impl<'a> Statement<'a> {
             return;
         }
         let sources = [Source::new(table, target)];
-        self.show(list, &sources, self.hide && kind != ResultKind::Deleted, &[table]);
+        let hide = self.hide && (kind != ResultKind::Deleted || always);
+        self.show(list, &sources, hide, always, &[table]);
     }
 
     /// Effects that more than one rule may find; the first one stays.

@@ -57,6 +57,8 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         is_view: false,
         nested: Default::default(),
         delete_rules: false,
+        late_triggers: false,
+        rules: false,
         row_security: false,
         may_read: true,
         may_read_all: true,
@@ -162,7 +164,12 @@ pub fn view() -> View {
 
 /// The plan of a text under [`view`] and default settings.
 pub fn plan_of(text: &str) -> Plan {
-    plan(text.as_bytes(), &Context { view: &view(), lex: &LexOptions::default(), names_may_return: false })
+    plan_in(&view(), text)
+}
+
+/// The plan of a text under this view.
+pub fn plan_in(view: &View, text: &str) -> Plan {
+    plan(text.as_bytes(), &Context { view, lex: &LexOptions::default(), names_may_return: false })
 }
 
 /// The plan of the text's only statement.
@@ -178,12 +185,27 @@ pub fn bumped(text: &str) -> String {
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 
+/// The text as a Query without a known version, whose statements have their hidden results.
+pub fn returned(text: &str) -> String {
+    let plan = plan_of(text);
+    let checks = vec![Checks { hidden_result: true, ..Checks::default() }; plan.statements.len()];
+    let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
+    let bumps = [
+        ", version = projects.version + 1",
+        ", version = \"P\".version + 1",
+        ", version = user_roles.version + 1",
+        ", version = users.version + 1",
+    ];
+    let text = rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap());
+    bumps.iter().fold(text, |text, bump| text.replace(bump, ""))
+}
+
 /// The text as a Query whose first statement expects version 5.
 pub fn checked(text: &str) -> String {
     let rendered = render_query(
         &plan_of(text),
         text.as_bytes(),
-        &[Checks { version: Some(5), guards: &[], arguments: None }],
+        &[Checks { version: Some(5), ..Checks::default() }],
         NONCE,
     );
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
@@ -208,8 +230,7 @@ pub fn guarded(text: &str) -> String {
         Some(known)
     };
     let guards: Vec<Vec<_>> = plan.statements.iter().map(|s| s.sites.iter().map(known).collect()).collect();
-    let checks: Vec<_> =
-        guards.iter().map(|guards| Checks { version: None, guards, arguments: None }).collect();
+    let checks: Vec<_> = guards.iter().map(|guards| Checks { guards, ..Checks::default() }).collect();
     let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
     rendered.map_or(text.to_owned(), |r| readable(&String::from_utf8(r.text).unwrap()))
 }

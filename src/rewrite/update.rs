@@ -8,8 +8,9 @@
 //! The increment is part of every form; the brackets and the check, or the guard in the increment's place, are put in
 //! by [`super::render`] where the session knows expected versions.
 
+use super::hidden_result;
 use super::increment;
-use super::plan::{Edit, GuardSite, PointWrite, Reason, Touched, Verb, VersionSource};
+use super::plan::{GuardSite, Reason, Touched, Verb, VersionSource};
 use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
@@ -17,7 +18,6 @@ use super::target::{Target, Written, resolve, unchecked};
 use super::written_back::VersionSet;
 use crate::catalog::nested::Event;
 use crate::sql::clauses;
-use crate::sql::ident::quote_ident;
 
 impl<'a> Statement<'a> {
     /// Plans the UPDATE that begins at token `i`.
@@ -66,9 +66,6 @@ impl<'a> Statement<'a> {
         if !table.may_write {
             return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
         }
-        if place.returns() {
-            self.returning(update.returning.clone(), &update.target, table);
-        }
         let reason = match (self.reason(place), &rows) {
             (Some(reason), _) => reason,
             _ if cursor.is_some() => Reason::CurrentOf,
@@ -99,26 +96,18 @@ impl<'a> Statement<'a> {
             guardable: comparable_key(table),
             cursor,
         };
+        let needed = hidden_result::is_needed(&site);
+        if place.returns() {
+            self.returning(update.returning.clone(), &update.target, table, needed && !site.moves_key);
+        }
+        if needed && update.returning.is_none() {
+            self.hidden_result(place, &site, end);
+        }
         if let (Reason::Batch, Some(condition), Some(range)) = (reason, &condition, update.condition)
             && let Some(point) = self.point(&site, &update.target, &written, condition, range)
         {
-            if place == Place::Main && point.self_relative && update.returning.is_none() {
-                self.hidden_returning(&point);
-            }
             self.out.point = Some(point);
         }
         self.write(place, site);
-    }
-
-    /// A self-relative write is not checked, and its own count of rows does not tell which version it left: a
-    /// RETURNING does. Not under row security, where a RETURNING may fail what passes without one.
-    fn hidden_returning(&mut self, point: &PointWrite) {
-        let table = &point.table;
-        let Some(version) = table.version_column().filter(|_| table.may_read && !table.row_security) else {
-            return;
-        };
-        let returning = format!(" RETURNING {}.{} AS __sg_v1", point.reference, quote_ident(&version.name));
-        self.out.edits.push(Edit::insert(point.check_at, returning));
-        self.out.hidden_result = true;
     }
 }

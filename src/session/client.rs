@@ -11,9 +11,9 @@ use super::prepared::{Prepared, Undo};
 use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
-use super::writes::{self, Values};
+use super::writes::{self, Values, Write};
 use crate::rewrite::known::Known;
-use crate::rewrite::plan::{Plan, Reason};
+use crate::rewrite::plan::{Plan, Reason, StatementPlan};
 use crate::rewrite::render::{Checks, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
@@ -393,7 +393,7 @@ impl Session {
         if plan.as_ref().is_some_and(|plan| self.awaits_names(plan, out) || self.restates(plan, out)) {
             return Lane::Later;
         }
-        let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.takes_check());
+        let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.compares_row());
         if checked && self.cycle.executes == 0 && self.is_unsettled() {
             self.drain(out);
             return Lane::Later;
@@ -429,12 +429,13 @@ impl Session {
         }
         let known: Vec<Vec<Option<Known>>> =
             guards.iter().map(|g| g.as_ref().map_or_else(Vec::new, Guards::known)).collect();
-        let of_each = known.iter().zip(&arguments).enumerate();
+        let hidden_results = self.hidden_results(&plan, &guards, write.as_ref());
+        let of_each = known.iter().zip(&arguments).zip(&hidden_results).enumerate();
         let all: Vec<Checks<'_>> = of_each
-            .map(|(n, (guards, added))| {
+            .map(|(n, ((guards, added), hidden_result))| {
                 let prepared = executed.get(n).and_then(Option::as_ref);
                 let arguments = prepared.and_then(|p| p.arguments(added.as_deref()));
-                Checks { guards, arguments, ..checks }
+                Checks { guards, arguments, hidden_result: *hidden_result, ..checks }
             })
             .collect();
         let rendered = render_query(&plan, text, &all, &self.nonce);
@@ -453,13 +454,13 @@ impl Session {
             seq: self.next_seq(),
             text: Bytes::copy_from_slice(text),
             plan,
-            rendered,
             index: 0,
             learner: None,
             write,
             guards,
             executed,
-            returned: None,
+            hidden_results: if rendered.is_some() { hidden_results } else { Vec::new() },
+            rendered,
             portals,
             cursor: None,
             guarded,
@@ -471,6 +472,20 @@ impl Session {
             self.wait = Some(Wait::Verdict);
         }
         Lane::Done
+    }
+
+    /// Which statements of a Query are to return what they have written: where nothing is known of a table's rows
+    /// there is nothing that could move.
+    fn hidden_results(&self, plan: &Plan, guards: &[Option<Guards>], write: Option<&Write>) -> Vec<bool> {
+        let one = |(n, statement): (usize, &StatementPlan)| {
+            let Some(hidden) = &statement.hidden_result else { return false };
+            let expects = write.is_some_and(Write::is_checked)
+                || guards.get(n).and_then(Option::as_ref).is_some_and(Guards::has_rows);
+            // What comes before it may teach something yet.
+            let last = n > 0 || !self.queue.is_empty();
+            expects || last || !self.observations.known_rows(hidden.table.root_oid, 1).0.is_empty()
+        };
+        plan.statements.iter().enumerate().map(one).collect()
     }
 }
 

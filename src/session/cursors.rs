@@ -14,7 +14,7 @@ use super::guards::SiteGuard;
 use super::learn::{Learner, Taught};
 use super::prepared::{Names, Portal};
 use super::state::{Detail, Session};
-use crate::catalog::View;
+use crate::catalog::{Mode, View};
 use crate::observe::{Lookup, RowKey, Sequence};
 use crate::rewrite::plan::{Effect, GuardSite, Plan, Reason, StatementPlan, Verb};
 use crate::telemetry::metrics::WriteOutcome;
@@ -399,6 +399,7 @@ impl Session {
         let checked = row.as_ref().is_some_and(|row| guard.rows.iter().any(|r| r.row == *row));
         let outcome = match known {
             _ if site.self_relative => WriteOutcome::SelfRelative,
+            Some(_) if checked && table.settings.mode == Mode::Observe => WriteOutcome::Observed,
             Some(_) if checked => WriteOutcome::Checked,
             Some(Lookup::Unknown(cause)) if guard.by_cursor => {
                 metrics.blind_write(&table.root_name, cause.label());
@@ -419,7 +420,7 @@ impl Session {
                     && rows == Some(1)
                     && site.verb == Verb::Update
                     && !site.moves_key
-                    && !table.version_triggers =>
+                    && !table.moves_versions() =>
             {
                 self.observations.wrote_checked(&row, version, &site.sets, now);
             }

@@ -90,7 +90,8 @@ impl Session {
                 .first()
                 .and_then(|s| self.portal_fetched(s))
                 .map_or(0, |portal| portal.prepared.hidden),
-            hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
+            hidden_result: rendered.is_some()
+                && plan.statements.first().is_some_and(|s| s.hidden_result.is_some()),
             rendered,
             plan,
             from_sql: false,
@@ -190,7 +191,6 @@ impl Session {
             result_formats: prepared.result_formats(&bind).iter().collect(),
             cycle: self.cycle.number,
             surplus: prepared.surplus(&bind, hidden),
-            returned: Cell::new(None),
             opened: Cell::new(None),
             suspended: Cell::new(false),
             write: RefCell::new(None),
@@ -324,10 +324,14 @@ impl Session {
             max_rows: self.shared.settings.guard_max_rows,
             now: self.now(),
         };
-        match prepared.statement() {
-            Some(statement) => guards::decide(statement, &scene, &self.in_flight, &mut self.observations),
-            None => (Guards::default(), false),
+        let Some(statement) = prepared.statement() else { return (Guards::default(), false) };
+        let (mut guards, unsettled) =
+            guards::decide(statement, &scene, &self.in_flight, &mut self.observations);
+        if statement.takes_guard() && prepared.params.known == 0 {
+            // The text has no room for one.
+            guards.only_bump();
         }
+        (guards, unsettled)
     }
 
     pub(super) fn on_describe(&mut self, body: &[u8], out: &mut Out) -> Lane {

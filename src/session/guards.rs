@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::cursors::{OpenCursors, Standing};
+use super::learn::Learner;
+use super::observed::Expectation;
 use super::prepared::{Portal, Prepared};
 use super::put;
 use super::refuse::unseen;
 use super::server::Fate;
 use super::state::Session;
 use super::writes::{Values, Write};
+use super::written::Basis;
+use crate::catalog::Mode;
 use crate::conflict::{BlindReport, ConflictEvent, ConflictReport, Connection, Source, Unseen, ascii_fields};
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::guard::parse_raise;
@@ -36,6 +40,7 @@ use crate::wire::read::{read_error_fields, rows_of_tag};
 #[derive(Debug)]
 pub(crate) struct GuardedRow {
     pub row: RowKey,
+    pub key: Vec<Box<str>>,
     pub expected: i64,
     pub source: Source,
     pub seen_ago: Option<Duration>,
@@ -52,6 +57,8 @@ pub(crate) struct SiteGuard {
     pub named: Option<Vec<RowKey>>,
     /// Why nothing is known of a row that is named.
     pub blind: Option<Cause>,
+    /// Mode `observe`: earlier writes of rows that are known are in flight, so that their versions do not tell.
+    pub unsure: bool,
     /// The text names its rows, but not in a form that is certain.
     pub uncertain: bool,
     /// Nothing can travel: the statement has as many parameters as there may be.
@@ -206,8 +213,8 @@ pub(crate) fn decide(
             guard.uncertain = true;
         }
         // Put into the text once, a guard must take its versions from a parameter.
-        let takes = if scene.prepared { site.takes_parameter() } else { site.takes_guard() };
-        if !takes {
+        let unfit = scene.prepared && site.takes_guard() && !site.takes_parameter();
+        if !site.is_compared() || unfit {
             guard.named = named;
             return guard;
         }
@@ -250,6 +257,15 @@ pub(crate) fn decide(
             let Some(key) = split_key(row, site) else { continue };
             match in_flight.earlier(row, scene.place, observations) {
                 Earlier::None => {}
+                _ if !site.takes_guard() => {
+                    guard.unsure = true;
+                    continue;
+                }
+                // Where triggers move versions too, what those writes have left is not known.
+                Earlier::Own(_) if site.table.moves_versions() => {
+                    guard.same_row = true;
+                    continue;
+                }
                 Earlier::Own(count) if scene.own_writes && site.table.may_read_all => {
                     known.accept_own(&key, expected.saturating_add(count));
                 }
@@ -258,8 +274,10 @@ pub(crate) fn decide(
                     continue;
                 }
             }
-            known.expect(&key, expected);
-            guard.rows.push(GuardedRow { row: row.clone(), expected, source, seen_ago });
+            if site.takes_guard() {
+                known.expect(&key, expected);
+            }
+            guard.rows.push(GuardedRow { row: row.clone(), key, expected, source, seen_ago });
         }
         unsettled |= guard.same_row;
         if guard.same_row && named.is_some() && guard.blind.is_none() {
@@ -350,7 +368,35 @@ fn split_key(row: &RowKey, site: &GuardSite) -> Option<Vec<Box<str>>> {
     (parts.len() == site.table.key.len()).then_some(parts)
 }
 
+impl GuardedRow {
+    /// For a report.
+    pub fn expectation(&self) -> Expectation {
+        let Self { key, expected, source, seen_ago, .. } = self;
+        Expectation { key: key.clone(), expected: *expected, source: *source, seen_ago: *seen_ago }
+    }
+}
+
+impl SiteGuard {
+    /// Mode `observe`: a guard would have travelled.
+    fn is_observed(&self, site: &GuardSite) -> bool {
+        site.table.settings.mode == Mode::Observe && (self.unsure || !self.rows.is_empty())
+    }
+}
+
 impl Guards {
+    /// Something is known of rows that it may write.
+    pub fn has_rows(&self) -> bool {
+        self.0.iter().any(|site| !site.rows.is_empty())
+    }
+
+    /// Nothing travels after all.
+    pub fn only_bump(&mut self) {
+        for site in &mut self.0 {
+            site.known = None;
+            site.rows.clear();
+        }
+    }
+
     /// What travels, by site.
     pub fn known(&self) -> Vec<Option<Known>> {
         self.0.iter().map(|site| site.known.clone()).collect()
@@ -485,21 +531,16 @@ impl Session {
             return None;
         }
         let table = &site.table;
-        let (schema, name, version) = table.reported();
-        let report = ConflictReport {
-            entity: table.entity.to_string(),
-            entity_id: raised.key.join(","),
-            schema: schema.to_owned(),
-            table: name.to_owned(),
-            version_column: version.to_owned(),
-            expected: row.map_or(0, |r| r.expected),
-            actual: Some(raised.actual),
-            current_state: None,
-            scope: "connection",
-            seen_ago: row.and_then(|r| r.seen_ago),
-            source: row.map_or(Source::Nobody, |r| r.source),
-            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
-        };
+        let expectation = row.map_or_else(
+            || Expectation {
+                key: raised.key.iter().map(|part| part.as_str().into()).collect(),
+                expected: 0,
+                source: Source::Nobody,
+                seen_ago: None,
+            },
+            GuardedRow::expectation,
+        );
+        let report = self.report(table, &expectation, Some(raised.actual));
         let now = self.now();
         match row.map(|r| r.row.clone()) {
             Some(row) => {
@@ -525,8 +566,13 @@ impl Session {
         self.put_error(report.fields(), client);
         self.shared.metrics.conflict(&report.entity);
         self.shared.metrics.write(&report.entity, WriteOutcome::Conflict);
+        self.event(report, |event| event.emit());
+    }
+
+    /// Logs a conflict, or what would have been one.
+    pub fn event(&self, report: &ConflictReport, emit: impl FnOnce(&ConflictEvent<'_>)) {
         let client_address = self.facts.peer.to_string();
-        ConflictEvent { report, connection: self.connection(&client_address), user_id: None }.emit();
+        emit(&ConflictEvent { report, connection: self.connection(&client_address), user_id: None });
     }
 
     /// Sends an error of the proxy's own words.
@@ -549,21 +595,40 @@ impl Session {
         }
     }
 
-    /// A statement with guards has completed: what its writes mean for what is known.
-    pub fn settle_guards(&mut self, statement: &StatementPlan, guards: &Guards, tag: &[u8], taught: &[u32]) {
+    /// A statement with guards has completed: what its writes mean for what is known. `learner`: of its rows.
+    pub fn settle_guards(
+        &mut self,
+        statement: &StatementPlan,
+        guards: &Guards,
+        tag: &[u8],
+        learner: Option<&Learner>,
+    ) {
         let now = self.now();
         let metrics = self.shared.metrics.clone();
         // How many rows the write itself has changed: the tag tells where the write is the statement.
         let is_statement = |site: &GuardSite| {
             statement.sites.len() == 1
                 && site.reason != Reason::Cte
-                && [&b"UPDATE "[..], b"DELETE "].iter().any(|word| tag.starts_with(word))
+                && [&b"UPDATE "[..], b"DELETE ", b"INSERT ", b"MERGE "]
+                    .iter()
+                    .any(|word| tag.starts_with(word))
         };
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
             let table = &site.table;
             let rows = rows_of_tag(tag).filter(|_| is_statement(site));
+            if guard.is_observed(site) {
+                let told = learner.is_some_and(|l| l.tells(table.root_oid))
+                    && !guard.unsure
+                    && !table.moves_versions();
+                let basis = learner.and_then(|l| l.basis.as_ref());
+                self.observed(table, basis, told || rows == Some(0), |row| {
+                    guard.rows.iter().find(|r| r.row == *row).map(GuardedRow::expectation)
+                });
+            }
+            let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
             if let Some(cursor) = &site.cursor {
-                self.settle_current_of(site, cursor, guard, rows, taught.contains(&table.root_oid));
+                let left = learner.and_then(|l| l.basis.as_ref()).is_some_and(Basis::left);
+                self.settle_current_of(site, cursor, guard, rows, taught && !left);
                 continue;
             }
             metrics.guard_gone(&table.root_name, guard.gone(site, rows));
@@ -592,6 +657,7 @@ impl Session {
                     }
                     WriteOutcome::Checked
                 }
+                (None, _) if guard.is_observed(site) => WriteOutcome::Observed,
                 (None, Some(cause)) => {
                     metrics.blind_write(&table.root_name, cause.label());
                     WriteOutcome::Blind
@@ -606,7 +672,8 @@ impl Session {
                 metrics.unchecked_write(&table.root_name, Reason::GuardOverflow);
             }
             metrics.write(&table.entity, outcome);
-            if taught.contains(&table.root_oid) {
+            let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
+            if taught && !site.moves_key {
                 continue;
             }
             let Some(named) = &guard.named else {
@@ -615,7 +682,7 @@ impl Session {
             };
             // All rows that it names were written: each is at one more than the scope knew, or gone.
             let all = rows == Some(named.len() as u64);
-            let moved = all && site.verb == Verb::Update && !table.version_triggers;
+            let moved = all && site.verb == Verb::Update && !table.moves_versions();
             let checked: HashSet<&RowKey> = guard.rows.iter().map(|r| &r.row).collect();
             for row in named {
                 let expected = checked.contains(row);

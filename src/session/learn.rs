@@ -1,10 +1,17 @@
 //! What result rows teach, and how hidden columns leave them.
 
+use std::rc::Rc;
+
 use smallvec::SmallVec;
 
+use super::guards::Guards;
+use super::prepared::Portal;
+use super::state::Session;
+use super::writes::Write;
+use super::written::Basis;
 use crate::catalog::{Table, VersionType, View};
 use crate::observe::RowKey;
-use crate::rewrite::plan::{ResultKind, StatementPlan};
+use crate::rewrite::plan::{HiddenResult, ResultKind, StatementPlan, Teach};
 use crate::sql::columns::ColumnSet;
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{self, KeyType};
@@ -21,6 +28,10 @@ pub(crate) struct Learner {
     pub hidden: usize,
     /// What the rows are.
     pub kind: ResultKind,
+    /// The whole result is not the client's.
+    pub swallows: bool,
+    /// What the write behind the rows is based on.
+    pub basis: Option<Basis>,
 }
 
 #[derive(Debug)]
@@ -83,7 +94,7 @@ impl Learner {
             .filter_map(|teach| {
                 // The table as this session's view has it now: a plan may be older than a partition's OID.
                 let table = view.table_by_oid(teach.table.oid)?;
-                let source = source(table, &teach.shown, plan, fields, visible, reads, &format);
+                let source = source(table, teach, plan, fields, visible, reads, &format);
                 if source.is_none() {
                     obscured.push(table.root_oid);
                 }
@@ -95,7 +106,32 @@ impl Learner {
             ResultKind::Written => tables.iter().map(|t| t.root_oid).collect(),
             _ => Vec::new(),
         };
-        Self { tables, written, obscured, hidden, kind: plan.result }
+        Self { tables, written, hidden, kind: plan.result, obscured, swallows: false, basis: None }
+    }
+
+    /// Of a result of the proxy's own, in text format.
+    pub fn of_hidden(hidden: &HiddenResult, view: Option<&View>) -> Self {
+        let table = view.and_then(|v| v.table_by_oid(hidden.table.oid)).unwrap_or(&hidden.table);
+        let key: Option<SmallVec<[(usize, KeyType, i16); 2]>> = table
+            .key_columns()
+            .enumerate()
+            .map(|(n, column)| Some((n, KeyType::from_oid(column.type_oid)?, 0)))
+            .collect();
+        let source = key.map(|key| Source {
+            root_oid: table.root_oid,
+            version: Some((key.len(), table.version_type, 0)),
+            key,
+            shown: ColumnSet::new(),
+        });
+        let tables: Vec<Source> = source.into_iter().collect();
+        let kind = if hidden.deleted { ResultKind::Deleted } else { ResultKind::Written };
+        let written = if hidden.deleted { Vec::new() } else { tables.iter().map(|t| t.root_oid).collect() };
+        Self { tables, written, hidden: 0, kind, obscured: Vec::new(), swallows: true, basis: None }
+    }
+
+    /// The rows tell key and version of the table.
+    pub fn tells(&self, root_oid: u32) -> bool {
+        self.tables.iter().any(|t| t.root_oid == root_oid)
     }
 
     /// Learns nothing, and takes hidden columns out.
@@ -115,7 +151,7 @@ impl Learner {
 
     /// There is nothing to learn from the rows, and nothing to take out of them.
     pub fn passes(&self) -> bool {
-        self.tables.is_empty() && self.hidden == 0
+        self.tables.is_empty() && self.hidden == 0 && !self.swallows
     }
 
     /// Reads one DataRow body; rows whose key or version is null or not canonical teach nothing.
@@ -163,7 +199,7 @@ impl Source {
 
 fn source(
     table: &Table,
-    named: &ColumnSet,
+    teach: &Teach,
     plan: &StatementPlan,
     fields: &[Field],
     visible: usize,
@@ -190,7 +226,7 @@ fn source(
         return None;
     }
     let version = position(table.version).map(|at| (at, table.version_type, format(at)));
-    let mut shown = named.clone();
+    let mut shown = teach.shown.clone();
     for field in fields.get(..visible)? {
         if field.table_oid == table.oid
             && let Some(column) = table.column_by_attnum(field.attnum)
@@ -200,8 +236,46 @@ fn source(
     }
     let key_slots: ColumnSet = table.key_columns().map(|c| c.slot).collect();
     shown.subtract(&key_slots);
-    if reads == Reads::Taught && (shown.is_empty() || version.is_none()) {
+    if reads == Reads::Taught && (shown.is_empty() && !teach.always || version.is_none()) {
         return None;
     }
     Some(Source { root_oid: table.root_oid, key, version, shown })
+}
+
+/// Makes a learner for the rows of an Execute, from the layout and the formats bound.
+pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
+    let prepared = &portal.prepared;
+    let (guards, write) = (portal.guards.borrow(), portal.write.borrow());
+    if let Some(statement) = prepared.statement().filter(|_| prepared.hidden_result)
+        && let Some(learner) = hidden_learner(session, statement, guards.as_ref(), write.as_ref())
+    {
+        return learner;
+    }
+    let layout = prepared.layout.borrow().clone();
+    let empty: Rc<[Field]> = Rc::from(Vec::new());
+    let fields = layout.unwrap_or(empty);
+    let acting = portal.acting();
+    let mut learner = match (acting.statement(), session.view.as_ref()) {
+        (Some(statement), Some(seen)) => Learner::new(statement, &seen.view, &fields, |i| portal.format(i)),
+        _ => Learner::default(),
+    };
+    portal.shows.through(&learner);
+    learner.hidden = prepared.hidden;
+    if let Some(statement) = acting.statement().filter(|s| s.result != ResultKind::Read) {
+        learner.basis = Basis::new(statement, guards.as_ref(), write.as_ref());
+    }
+    learner
+}
+
+/// Makes a learner for the rows of a hidden result.
+pub(super) fn hidden_learner(
+    session: &Session,
+    statement: &StatementPlan,
+    guards: Option<&Guards>,
+    write: Option<&Write>,
+) -> Option<Learner> {
+    let hidden = statement.hidden_result.as_ref()?;
+    let mut learner = Learner::of_hidden(hidden, session.view.as_ref().map(|seen| &*seen.view));
+    learner.basis = Basis::new(statement, guards, write);
+    Some(learner)
 }

@@ -24,6 +24,7 @@ mod hold;
 mod learn;
 mod look;
 mod measure;
+mod observed;
 mod own;
 mod prepared;
 pub mod queue;
@@ -36,6 +37,7 @@ mod startup;
 mod state;
 mod verdict;
 mod writes;
+mod written;
 
 /// Serves one client until it or the server is gone, or the process stops.
 pub async fn run(client: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {

@@ -68,7 +68,9 @@ impl Prepared {
     /// A Bind of it is held until it is known what follows its Execute: zero rows may ask for a verdict.
     pub fn is_held(&self) -> bool {
         let explicit = |p: &PointWrite| matches!(p.source, VersionSource::InPredicate(_));
-        self.params.version > 0 || self.statement().and_then(|s| s.point.as_ref()).is_some_and(explicit)
+        let point = self.statement().and_then(|s| s.point.as_ref());
+        // In mode `observe` as well, where zero rows are only reported on.
+        self.params.version > 0 || point.is_some_and(|p| explicit(p) || p.is_observed())
     }
 
     /// The text as the server has it.
@@ -124,8 +126,6 @@ pub(crate) struct Portal {
     /// By how much the counts in the server's complaint about the Bind (of parameters, or of result columns)
     /// are higher than the client's own.
     pub surplus: (usize, usize),
-    /// The version that its hidden result has shown.
-    pub returned: Cell<Option<i64>>,
     /// When the server opened it, in the order of own writes.
     pub opened: Cell<Option<Sequence>>,
     /// It has shown some of its rows and waits to be fetched further.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::state::Session;
 use super::writes::{Stance, Write};
-use crate::catalog::{Blind, TableSettings, View};
+use crate::catalog::{Blind, Mode, TableSettings, View};
 use crate::config::OnUnparsed;
 use crate::conflict::{BlindReport, Unseen};
 use crate::observe::Cause;
@@ -63,7 +63,8 @@ impl Session {
     fn refusal(&self, plan: &Plan, n: usize, view: &View, prepared: bool) -> Option<Refusal> {
         let statement = plan.statements.get(n)?;
         let strict = |oid: u32, reason: Reason| {
-            let checked = |s: &TableSettings| s.check_delete || reason != Reason::Delete;
+            let checked =
+                |s: &TableSettings| s.mode == Mode::Enforce && (s.check_delete || reason != Reason::Delete);
             view.table_by_oid(oid).is_some_and(|t| t.settings.blind == Blind::Reject && checked(&t.settings))
         };
         let unparsed = self.shared.settings.on_unparsed == OnUnparsed::Reject;

@@ -6,25 +6,24 @@ use bytes::Bytes;
 
 use super::cursors::{Cursor, Shows, fetched};
 use super::guards::Guards;
-use super::learn::Learner;
+use super::learn::{Learner, Taught, hidden_learner, portal_learner};
 use super::prepared::{Portal, Prepared, Undo};
 use super::put;
 use super::queue::Kind;
-use super::server::{Fate, portal_learner, strip_description};
+use super::server::{Fate, strip_description};
 use super::sql_prepared::own_argument_counts;
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
 use super::writes::{Stance, Write};
+use super::written::Basis;
+use crate::conflict::Source;
 use crate::observe::{RowKey, Sequence};
 use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, Touched, UncheckedWrite, Verb};
-use crate::sql::columns::ColumnSet;
-use crate::sql::keys::{int_param, join_key};
+use crate::sql::keys::join_key;
 use crate::telemetry::metrics::WriteOutcome;
 use crate::wire::buffer::Out;
 use crate::wire::edit;
-use crate::wire::read::{
-    read_command_complete, read_data_row, read_error_fields, read_row_description, rows_of_tag,
-};
+use crate::wire::read::{read_command_complete, read_error_fields, read_row_description, rows_of_tag};
 use crate::wire::tag::back;
 
 impl Session {
@@ -38,11 +37,12 @@ impl Session {
     ) -> Fate {
         match tag {
             back::ROW_DESCRIPTION => {
-                query.answered = true;
-                let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
                 if query.hides_result() {
+                    self.hidden_learner(query);
                     return Fate::Gone;
                 }
+                query.answered = true;
+                let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
                 let portal = query.portals.get(query.index).cloned().flatten();
                 if fetched(statement).is_some() || portal.is_some() {
                     let declared = fetched(statement).and_then(|name| self.cursor(name, None));
@@ -58,12 +58,12 @@ impl Session {
                     _ => Learner::default(),
                 };
                 learner.hidden = hidden;
+                if learner.kind != ResultKind::Read {
+                    let guards = query.guards.get(query.index).and_then(Option::as_ref);
+                    learner.basis = Basis::new(statement, guards, query.write.as_ref());
+                }
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)
-            }
-            back::DATA_ROW if query.hides_result() => {
-                query.returned = returned_version(body, 0);
-                Fate::Gone
             }
             back::DATA_ROW => match (&query.learner, &query.cursor) {
                 (Some(learner), Some(cursor)) => {
@@ -74,6 +74,9 @@ impl Session {
                 (None, _) => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
+                if query.hides_result() {
+                    self.hidden_learner(query);
+                }
                 let learner = query.learner.take();
                 query.cursor = None;
                 let plan = query.plan.clone();
@@ -90,11 +93,10 @@ impl Session {
                 }
                 query.answered = true;
                 if let Some(statement) = statement {
-                    let taught = learner.as_ref().map_or(&[][..], |l| l.written());
                     let guards = query.guards.get_mut(query.index - 1).and_then(Option::take);
                     let portal = query.portals.get_mut(query.index - 1).and_then(Option::take);
-                    let returned = query.returned.take();
-                    let done = Done { tag, seq: query.seq, taught, returned, guards, portal, executed };
+                    let learner = learner.as_ref();
+                    let done = Done { tag, seq: query.seq, learner, guards, portal, executed };
                     self.complete(statement, query.write.take(), &done);
                     if let Some(prepare) = &statement.prepares {
                         self.prepared_in_sql(prepare, &query.text, query.rendered.as_ref(), query.seq);
@@ -188,10 +190,6 @@ impl Session {
     ) -> Fate {
         let portal = execute.portal.clone();
         match tag {
-            back::DATA_ROW if portal.prepared.hidden_result => {
-                portal.returned.set(returned_version(body, portal.format(0)));
-                Fate::Gone
-            }
             back::DATA_ROW if portal.fetches().is_some() || portal.fetched.borrow().is_some() => {
                 if execute.learner.is_none() {
                     execute.learner = Some(self.fetch_learner(&portal));
@@ -220,6 +218,9 @@ impl Session {
                 Fate::Forward
             }
             back::COMMAND_COMPLETE => {
+                if execute.learner.is_none() && portal.writes() {
+                    execute.learner = Some(portal_learner(self, &portal));
+                }
                 let tag = read_command_complete(body).unwrap_or_default();
                 let mut write = portal.write.borrow_mut();
                 if rows_of_tag(tag) == Some(0)
@@ -229,15 +230,15 @@ impl Session {
                     return Fate::Gone;
                 }
                 if let Some(statement) = portal.prepared.statement() {
-                    let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
                     let guards = portal.guards.borrow_mut().take();
                     let portal_fetched = match &*portal.fetched.borrow() {
                         Some(Cursor::Portal(portal)) => Some(portal.clone()),
                         _ => None,
                     };
-                    let (returned, executed) = (portal.returned.take(), portal.run_by_name().cloned());
+                    let learner = execute.learner.as_ref();
+                    let executed = portal.run_by_name().cloned();
                     let seq = execute.seq;
-                    let done = Done { tag, seq, taught, returned, guards, portal: portal_fetched, executed };
+                    let done = Done { tag, seq, learner, guards, portal: portal_fetched, executed };
                     self.complete(statement, write.take(), &done);
                     if let Some(prepare) = &statement.prepares {
                         let prepared = &portal.prepared;
@@ -250,7 +251,7 @@ impl Session {
                     }
                     if portal.prepared.from_sql {
                         let later = self.later_writes(&portal.prepared);
-                        self.unchecked(&later, taught);
+                        self.unchecked(&later, learner.map_or(&[], Learner::written));
                     }
                 }
                 Fate::Forward
@@ -264,12 +265,11 @@ impl Session {
                 // A write may never be fetched further.
                 if let Some(statement) = portal.prepared.statement().filter(|_| portal.writes()) {
                     let write = portal.write.borrow_mut().take();
-                    let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
+                    let learner = execute.learner.as_ref().filter(|_| statement.point.is_some());
                     let executed = portal.run_by_name().cloned();
-                    let taught = single.map_or(&[][..], |l| l.written());
                     let guards = portal.guards.borrow_mut().take();
                     let (tag, seq) = (b"UPDATE 1", execute.seq);
-                    let done = Done { tag, seq, taught, returned: None, guards, portal: None, executed };
+                    let done = Done { tag, seq, learner, guards, portal: None, executed };
                     self.complete(statement, write, &done);
                 }
                 Fate::Forward
@@ -291,6 +291,15 @@ impl Session {
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
             _ => Fate::Forward,
+        }
+    }
+
+    /// Makes ready for the rows of a hidden result.
+    fn hidden_learner(&self, query: &mut QueryDetail) {
+        let Some(statement) = query.plan.statements.get(query.index) else { return };
+        let guards = query.guards.get(query.index).and_then(Option::as_ref);
+        if query.learner.is_none() {
+            query.learner = hidden_learner(self, statement, guards, query.write.as_ref());
         }
     }
 
@@ -322,30 +331,40 @@ impl Session {
             if let Some(shows) = shows {
                 shows.stands_on(&taught.row);
             }
-            match (learner.kind, opened, taught.version) {
-                (ResultKind::Deleted, ..) => observations.deleted(&taught.row, now),
+            let Taught { row, version, shown } = taught;
+            let basis = learner.basis.as_ref();
+            match (learner.kind, opened, version) {
+                (ResultKind::Deleted, _, version) => {
+                    if let (Some(basis), Some(version)) = (basis, version) {
+                        basis.deleted(&row, version);
+                    }
+                    observations.deleted(&row, now);
+                }
                 (ResultKind::Read | ResultKind::Written, Some(opened), Some(version)) => {
-                    observations.read_from_cursor(taught.row, version, taught.shown, opened, now);
+                    observations.read_from_cursor(row, version, shown, opened, now);
                 }
-                (ResultKind::Read, None, Some(version)) => {
-                    observations.read(taught.row, version, taught.shown, now);
-                }
-                (ResultKind::Written, None, Some(version)) => {
-                    observations.returned(taught.row, version, taught.shown, now);
-                }
+                (ResultKind::Read, None, Some(version)) => observations.read(row, version, shown, now),
+                (ResultKind::Written, None, Some(version)) => match basis {
+                    Some(basis) => basis.written(row, version, shown, observations, now),
+                    None => observations.returned(row, version, shown, now),
+                },
                 // Only a cursor's rows are read without it.
                 (_, _, None) => {}
             }
         });
+        if learner.swallows {
+            return Fate::Gone;
+        }
         strip_row(body, learner.hidden, client)
     }
 
     /// A statement has completed with this tag.
     fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, done: &Done<'_>) {
-        let Done { tag, seq, taught, .. } = *done;
+        let Done { tag, seq, learner, .. } = *done;
+        let taught = done.taught();
         if let Some(prepared) = &done.executed {
             if let (Some(acting), Some(guards)) = (prepared.statement(), &done.guards) {
-                self.settle_guards(acting, guards, tag, taught);
+                self.settle_guards(acting, guards, tag, learner);
                 self.unchecked(&acting.unchecked, taught);
             }
             let later = self.later_writes(prepared);
@@ -360,7 +379,7 @@ impl Session {
         if let Some(write) = write.filter(|w| !w.is_guarded()) {
             self.settle(&write, rows, done);
         } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded) {
-            self.settle_guards(statement, guards, tag, taught);
+            self.settle_guards(statement, guards, tag, learner);
             self.unchecked(&statement.unchecked, taught);
             return self.effect(statement, tag, seq);
         } else if let Some(point) = &statement.point {
@@ -412,19 +431,35 @@ impl Session {
         let metrics = self.shared.metrics.clone();
         let entity: &str = &point.table.entity;
         let now = self.now();
+        let shown = done.taught().contains(&point.table.root_oid);
+        if let (Some(row), 1..) = (write.observed(), rows) {
+            let basis = done.learner.and_then(|l| l.basis.as_ref());
+            // Of a row that matches a version in the statement's own condition that is the version it had.
+            let compared = basis.is_some_and(|b| b.compared() > 0) || row.source == Source::Predicate;
+            let table = point.table.clone();
+            self.observed(&table, basis, compared, |_| Some(row));
+        }
         let outcome = match (&write.stance, rows) {
             (Stance::Checked { expected, .. }, 1..) => {
                 match &write.row {
                     Some(row) if point.verb == Verb::Delete => self.observations.deleted(row, now),
-                    Some(row) if !point.moves_key && !point.table.version_triggers => {
+                    Some(row) if !point.moves_key && !point.table.moves_versions() => {
                         self.observations.wrote_checked(row, *expected, &point.sets, now);
                     }
+                    // It has shown what triggers have left.
+                    Some(_) if shown && !point.moves_key => {}
                     Some(row) => self.observations.wrote_unchecked(row, now),
                     None => {}
                 }
                 WriteOutcome::Checked
             }
             (_, 0) => WriteOutcome::PassedZero,
+            (Stance::Observed { .. }, _) => {
+                if let Some(row) = write.row.as_ref().filter(|_| point.verb == Verb::Delete) {
+                    self.observations.deleted(row, now);
+                }
+                WriteOutcome::Observed
+            }
             (Stance::Blind(cause) | Stance::Refused(cause), _) => {
                 metrics.blind_write(&point.table.root_name, cause.label());
                 WriteOutcome::Blind
@@ -438,12 +473,12 @@ impl Session {
             }
         };
         metrics.write(entity, outcome);
-        if let (Stance::SelfRelative, Some(version), Some(row)) = (&write.stance, done.returned, &write.row) {
-            // Moves what was known of the row just before, leaves what was known of an older state.
-            return self.observations.returned(row.clone(), version, &ColumnSet::new(), now);
-        }
-        let shown = done.taught.contains(&point.table.root_oid);
-        if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
+        let settled = match write.stance {
+            Stance::Checked { .. } => true,
+            Stance::Observed { .. } => point.verb == Verb::Delete,
+            _ => false,
+        };
+        if rows > 0 && !shown && !settled {
             match &write.row {
                 Some(row) if point.verb == Verb::Delete => self.observations.deleted(row, now),
                 Some(row) => self.observations.wrote_unchecked(row, now),
@@ -572,16 +607,21 @@ struct Done<'a> {
     tag: &'a [u8],
     /// Order of sending.
     seq: u64,
-    /// Root OIDs of tables whose written rows its own result has shown.
-    taught: &'a [u32],
-    /// The version that its hidden result has shown.
-    returned: Option<i64>,
+    /// Of its rows.
+    learner: Option<&'a Learner>,
     /// What its guards were.
     guards: Option<Guards>,
     /// The portal that it fetched from.
     portal: Option<Rc<Portal>>,
     /// What an EXECUTE has run.
     executed: Option<Rc<Prepared>>,
+}
+
+impl Done<'_> {
+    /// Root OIDs of tables whose written rows its result has shown.
+    fn taught(&self) -> &[u32] {
+        self.learner.map_or(&[], Learner::written)
+    }
 }
 
 /// Sends a row without its hidden columns.
@@ -591,11 +631,6 @@ pub(super) fn strip_row(body: &[u8], hidden: usize, client: &mut Out) -> Fate {
     } else {
         Fate::Forward
     }
-}
-
-/// The one column of a hidden result.
-fn returned_version(body: &[u8], format: i16) -> Option<i64> {
-    int_param(0, format, read_data_row(body)?.fields().next()??)
 }
 
 /// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or

@@ -9,7 +9,7 @@ use super::cursors::Cursor;
 use super::fetch::{set_cursor_layout, set_portal_layout};
 use super::learn::Learner;
 use super::own::Exchange;
-use super::prepared::{Portal, Prepared};
+use super::prepared::Prepared;
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
 use crate::rewrite::render::Rendered;
@@ -20,7 +20,7 @@ use crate::wire::buffer::Out;
 use crate::wire::edit;
 use crate::wire::frame::{Scan, scan};
 use crate::wire::read::{
-    Field, read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
+    read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
     read_row_description,
 };
 use crate::wire::tag::back;
@@ -513,21 +513,6 @@ impl Session {
         self.closing = true;
         self.wait = None;
     }
-}
-
-/// Makes a learner for the rows of an Execute, from the layout and the formats bound.
-pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
-    let prepared = &portal.prepared;
-    let layout = prepared.layout.borrow().clone();
-    let empty: Rc<[Field]> = Rc::from(Vec::new());
-    let fields = layout.unwrap_or(empty);
-    let mut learner = match (portal.acting().statement(), session.view.as_ref()) {
-        (Some(statement), Some(seen)) => Learner::new(statement, &seen.view, &fields, |i| portal.format(i)),
-        _ => Learner::default(),
-    };
-    portal.shows.through(&learner);
-    learner.hidden = prepared.hidden;
-    learner
 }
 
 pub(super) fn set_layout(prepared: &Prepared, body: &[u8]) {

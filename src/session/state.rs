@@ -145,8 +145,8 @@ pub(crate) struct QueryDetail {
     pub guards: Vec<Option<Guards>>,
     /// What each EXECUTE of it stands for.
     pub executed: Vec<Option<Rc<Prepared>>>,
-    /// The version that a hidden result has shown.
-    pub returned: Option<i64>,
+    /// Which statements were sent with their hidden result.
+    pub hidden_results: Vec<bool>,
     /// The portals that its statements fetch from, if any do.
     pub portals: Vec<Option<Rc<Portal>>>,
     /// What the present statement fetches from.
@@ -163,7 +163,7 @@ pub(crate) struct QueryDetail {
 impl QueryDetail {
     /// The present statement's result is the proxy's own.
     pub fn hides_result(&self) -> bool {
-        let planned = self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result);
+        let planned = self.hidden_results.get(self.index).copied().unwrap_or_default();
         planned || self.guard_column() == Some(false)
     }
 

@@ -6,17 +6,18 @@
 
 use bytes::Bytes;
 
+use super::observed::Expectation;
 use super::own::{Exchange, Own, OwnStatement, Value};
 use super::put;
 use super::refuse::unseen;
 use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
-use crate::conflict::{self, BlindReport, ConflictReport, Probed, Source, ZeroRows};
+use crate::conflict::{self, BlindReport, Probed, Source, ZeroRows};
 use crate::rewrite::plan::{Rest, Verb};
 use crate::sql::ident::quote_ident;
 use crate::sql::keys::KeyType;
-use crate::telemetry::metrics::WriteOutcome;
+use crate::telemetry::metrics::{Observed, WriteOutcome};
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
 use crate::wire::tag::back;
@@ -135,11 +136,19 @@ impl Session {
         match decision {
             conflict::Verdict::Pass(reason) => {
                 self.shared.metrics.zero_row_probe(reason.label());
+                if verdict.write.observed().is_some() {
+                    self.shared.metrics.observed(&point.table.entity, Observed::Pass);
+                }
                 self.pass_zero(client);
             }
             conflict::Verdict::Conflict { actual } => {
                 let blind = verdict.write.is_refused();
                 self.shared.metrics.zero_row_probe(if blind { "blind" } else { "conflict" });
+                if let Some(row) = verdict.write.observed() {
+                    let table = point.table.clone();
+                    self.would_conflict(&table, &row, actual);
+                    return self.pass_zero(client);
+                }
                 if verdict.write.reports_only() {
                     self.shared.metrics.conflict(&point.table.entity);
                     return self.pass_zero(client);
@@ -207,21 +216,9 @@ impl Session {
             Stance::Refused(_) => (0, Source::Nobody, None),
             _ => return,
         };
-        let (schema, name, version) = point.table.reported();
-        let report = ConflictReport {
-            entity: point.table.entity.to_string(),
-            entity_id: verdict.write.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
-            schema: schema.to_owned(),
-            table: name.to_owned(),
-            version_column: version.to_owned(),
-            expected,
-            actual: verdict.actual,
-            current_state: state,
-            scope: "connection",
-            seen_ago,
-            source,
-            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
-        };
+        let row = Expectation { key: verdict.write.key.clone(), expected, source, seen_ago };
+        let mut report = self.report(&point.table, &row, verdict.actual);
+        report.current_state = state;
         match verdict.write.stance {
             Stance::Refused(cause) => {
                 self.tell_blind(BlindReport { row: report, unseen: unseen(cause) }, client)

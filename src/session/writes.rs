@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::Blind;
+use crate::catalog::{Blind, Mode};
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Verb, VersionSource};
@@ -16,6 +16,7 @@ use crate::sql::lexer::{self, LexOptions};
 use crate::sql::operand::{self, List, Value};
 use crate::wire::read::Bind;
 
+use super::observed::Expectation;
 use super::prepared::Prepared;
 
 /// Parameter values of a Bind that the probe needs again.
@@ -30,6 +31,8 @@ pub(crate) struct BoundValues {
 pub(crate) enum Stance {
     /// With the predicate; zero rows ask for a verdict.
     Checked { expected: i64, source: Source, seen_ago: Option<Duration> },
+    /// Mode `observe`: without the predicate; zero rows, and the version that the row had, are only reported on.
+    Observed { expected: i64, source: Source, seen_ago: Option<Duration> },
     /// Nobody knows what it is based on.
     Blind(Cause),
     /// Likewise, and the table refuses that: it is sent with a version that no row has, and refused if the row is
@@ -195,7 +198,12 @@ pub(crate) fn decide(
         Some((row, key)) => (Some(row), key),
         None => (None, Vec::new()),
     };
-    let stance = stance(point, row.as_ref(), values, allowed, observations, now);
+    let stance = match stance(point, row.as_ref(), values, allowed, observations, now) {
+        Stance::Checked { expected, source, seen_ago } if point.table.settings.mode == Mode::Observe => {
+            Stance::Observed { expected, source, seen_ago }
+        }
+        stance => stance,
+    };
     Some(Write { plan: plan.clone(), row, key, stance, prepared: None, values: None })
 }
 
@@ -236,14 +244,14 @@ fn stance(
     if !point.predicate_allowed {
         return Stance::Unchecked(Reason::StatementTrigger);
     }
-    if let VersionSource::Hint(expected) = point.source {
-        return Stance::Checked { expected, source: Source::Hint, seen_ago: None };
-    }
     if let VersionSource::WrittenBack(operand) = &point.source
         && let Some(n) = values.int(operand)
     {
         let expected = observations.written_back(row, n, &point.sets, now).expected();
         return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
+    }
+    if let VersionSource::Hint(expected) = point.source {
+        return Stance::Checked { expected, source: Source::Hint, seen_ago: None };
     }
     match observations.expected(row, &point.sets, now) {
         Lookup::Known { version, seen_at, .. } => {
@@ -264,7 +272,7 @@ impl Write {
     /// The version that zero rows are judged by.
     pub fn expected(&self) -> Option<i64> {
         match self.stance {
-            Stance::Checked { expected, .. } => Some(expected),
+            Stance::Checked { expected, .. } | Stance::Observed { expected, .. } => Some(expected),
             Stance::Explicit { expected } => expected,
             Stance::Refused(_) => self.point().map(|p| p.table.version_type.lowest()),
             _ => None,
@@ -274,6 +282,24 @@ impl Write {
     /// It is refused if the row is there.
     pub fn is_refused(&self) -> bool {
         matches!(self.stance, Stance::Refused(_))
+    }
+
+    /// The version that the row had if the write has landed; in mode `observe`, that it should have had.
+    pub fn basis(&self) -> Option<i64> {
+        match self.stance {
+            Stance::Checked { expected, .. } | Stance::Observed { expected, .. } => Some(expected),
+            _ => None,
+        }
+    }
+
+    /// What it would have been checked against, in mode `observe`.
+    pub fn observed(&self) -> Option<Expectation> {
+        match self.stance {
+            Stance::Observed { expected, source, seen_ago } => {
+                Some(Expectation { key: self.key.clone(), expected, source, seen_ago })
+            }
+            _ => None,
+        }
     }
 
     /// The version that goes into a predicate of ours.
@@ -293,6 +319,6 @@ impl Write {
 
     /// A conflict is counted, and the server's own reply passes.
     pub fn reports_only(&self) -> bool {
-        matches!(self.stance, Stance::Explicit { .. })
+        matches!(self.stance, Stance::Explicit { .. } | Stance::Observed { .. })
     }
 }

@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder, SharedStrin
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::names::{self, Kind, Metric};
-use crate::catalog::TableSettings;
+use crate::catalog::{Mode, TableSettings};
 use crate::rewrite::plan::Reason;
 
 static METADATA: Metadata<'static> = Metadata::new("staleguard", Level::INFO, None);
@@ -30,11 +30,13 @@ pub enum WriteOutcome {
     Refused,
     /// Changed no row for a reason that is no conflict: the server's own `UPDATE 0` was passed on.
     PassedZero,
+    /// Landed in mode `observe`, where it would have been checked: see `staleguard_observe_total`.
+    Observed,
 }
 
 impl WriteOutcome {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Checked,
         Self::Explicit,
         Self::SelfRelative,
@@ -43,6 +45,7 @@ impl WriteOutcome {
         Self::Conflict,
         Self::Refused,
         Self::PassedZero,
+        Self::Observed,
     ];
 
     /// The metric label.
@@ -56,6 +59,33 @@ impl WriteOutcome {
             Self::Conflict => "conflict",
             Self::Refused => "blind_refused",
             Self::PassedZero => "passed_zero",
+            Self::Observed => "observed",
+        }
+    }
+}
+
+/// What mode `enforce` would have done with a statement in mode `observe`. The `outcome` label of
+/// `staleguard_observe_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Observed {
+    /// Let it pass.
+    Pass,
+    /// Refused it.
+    WouldConflict,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Observed {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pass, Self::WouldConflict, Self::Unknown];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::WouldConflict => "would_conflict",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -183,6 +213,9 @@ impl Metrics {
             for outcome in WriteOutcome::ALL {
                 self.writes(&table.entity, outcome).increment(0);
             }
+            for outcome in Observed::ALL.into_iter().filter(|_| table.mode == Mode::Observe) {
+                self.observes(&table.entity, outcome).increment(0);
+            }
         }
         for source in ErrorSource::ALL {
             self.labelled(names::PROTOCOL_ERRORS, [source.label().into()]).increment(0);
@@ -214,6 +247,15 @@ impl Metrics {
     /// What became of a write of a protected table: `staleguard_writes_total`.
     pub fn write(&self, entity_type: &str, outcome: WriteOutcome) {
         self.writes(entity_type, outcome).increment(1);
+    }
+
+    /// What `enforce` would have done with a statement in mode `observe`: `staleguard_observe_total`.
+    pub fn observed(&self, entity_type: &str, outcome: Observed) {
+        self.observes(entity_type, outcome).increment(1);
+    }
+
+    fn observes(&self, entity_type: &str, outcome: Observed) -> Counter {
+        self.labelled(names::OBSERVED, [entity_type.to_owned().into(), outcome.label().into()])
     }
 
     /// A write let through unchecked: `staleguard_unchecked_writes_total`.

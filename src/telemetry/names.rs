@@ -39,6 +39,8 @@ metrics! {
         "Writes refused because the row had another version than expected, or was gone.";
     WRITES: Counter "staleguard_writes_total" ["entity_type", "outcome"]
         "Writes of protected tables by outcome.";
+    OBSERVED: Counter "staleguard_observe_total" ["entity_type", "outcome"]
+        "Statements in mode observe that enforce would have checked, by what it would have done.";
     UNCHECKED_WRITES: Counter "staleguard_unchecked_writes_total" ["table", "reason"]
         "Writes of protected tables that were let through without a check, by reason.";
     BLIND_WRITES: Counter "staleguard_blind_writes_total" ["table", "cause"]

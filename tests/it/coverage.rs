@@ -71,7 +71,14 @@ fn each_row_of_the_page_names_tests_that_exist() {
         tests_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut tests);
     }
     assert!(tests.contains("each_row_of_the_page_names_tests_that_exist"));
-    for section in ["Writes", "Reads", "Scopes", "Visible differences"] {
+    for section in [
+        "Writes",
+        "What a write leaves of what is known",
+        "Mode `observe`",
+        "Reads",
+        "Scopes",
+        "Visible differences",
+    ] {
         for (row, names) in claims(section) {
             assert!(!names.is_empty(), "no test in: {row}");
             for name in names {
