@@ -5,36 +5,23 @@
 //! the session's nonce and put into the client's words.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::cursors::{OpenCursors, Standing};
-use super::learn::Learner;
+use super::in_flight::{Earlier, InFlight, Place};
 use super::observed::Expectation;
-use super::prepared::{Portal, Prepared};
-use super::put;
-use super::refuse::unseen;
-use super::server::Fate;
+use super::prepared::Prepared;
 use super::state::Session;
 use super::writes::{Values, Write};
-use super::written::Basis;
 use crate::catalog::Mode;
-use crate::conflict::{BlindReport, ConflictEvent, ConflictReport, Connection, Source, Unseen, ascii_fields};
+use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
-use crate::rewrite::guard::parse_raise;
 use crate::rewrite::known::{self, Known};
-use crate::rewrite::plan::{
-    Effect, GuardSite, Operand, Plan, Reason, StatementPlan, Touched, Verb, VersionSource,
-};
-use crate::sql::encoding::Encoding;
+use crate::rewrite::plan::{GuardSite, Operand, Plan, StatementPlan, Verb, VersionSource};
 use crate::sql::keys::{KeyType, MAX_KEYS, join_key};
-use crate::telemetry::metrics::WriteOutcome;
-use crate::wire::buffer::Out;
-use crate::wire::build;
-use crate::wire::read::{read_error_fields, rows_of_tag};
 
 /// One row whose version travels.
 #[derive(Debug)]
@@ -73,7 +60,7 @@ pub(crate) struct SiteGuard {
 
 impl SiteGuard {
     /// Rows that the site names, all of them known, and a completed write of this many rows did not find.
-    fn gone(&self, site: &GuardSite, rows: Option<u64>) -> u64 {
+    pub(super) fn gone(&self, site: &GuardSite, rows: Option<u64>) -> u64 {
         let named = self.named.as_ref().filter(|n| n.len() == self.rows.len()).map_or(0, Vec::len);
         let certain = site.bare && site.verb == Verb::Update && !site.table.row_security;
         rows.filter(|_| certain).map_or(0, |rows| (named as u64).saturating_sub(rows))
@@ -83,104 +70,6 @@ impl SiteGuard {
 /// The guards of one statement, by site.
 #[derive(Debug, Default)]
 pub(crate) struct Guards(pub Vec<SiteGuard>);
-
-/// Own writes that have been sent and not been answered, by row and by table (rows unknown).
-#[derive(Debug, Default, Clone)]
-pub(crate) struct InFlight {
-    rows: HashMap<RowKey, Sent>,
-    tables: HashMap<u32, Sent>,
-    /// The end of a transaction, or ROLLBACK TO: what earlier writes have taught may be undone.
-    undo: bool,
-    /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
-    forget: bool,
-    /// Tables that triggers and foreign keys of own writes may change.
-    touched: Vec<u32>,
-}
-
-/// Writes in flight of one row or table.
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    /// The place of the last one.
-    place: Place,
-    /// How many.
-    count: i64,
-    /// One of them deletes: what lives under the key behind it begins at another version.
-    deletes: bool,
-}
-
-/// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
-/// control between them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub cycle: u64,
-    pub part: u32,
-}
-
-/// What earlier writes that are still in flight mean for a write of the same row.
-enum Earlier {
-    /// There are none.
-    None,
-    /// This many of the same transaction.
-    Own(i64),
-    /// Of another transaction, or of one whose rows cannot be told by their xmin: their answers must be in first.
-    Unsettled,
-}
-
-impl InFlight {
-    /// Nothing is in flight any more.
-    pub fn clear(&mut self) {
-        self.rows.clear();
-        self.tables.clear();
-        self.undo = false;
-        self.forget = false;
-        self.touched.clear();
-    }
-
-    fn earlier(&self, row: &RowKey, place: Place, observations: &Observations) -> Earlier {
-        let of_row = self.rows.get(row);
-        let of_table = self.tables.get(&row.table);
-        let mut count = 0;
-        if self.forget || self.touched.contains(&row.table) || self.undo && observations.may_be_undone(row) {
-            return Earlier::Unsettled;
-        }
-        for sent in of_row.into_iter().chain(of_table) {
-            if sent.place != place || sent.deletes {
-                return Earlier::Unsettled;
-            }
-            count += sent.count;
-        }
-        if count == 0 { Earlier::None } else { Earlier::Own(count) }
-    }
-
-    /// A statement that may touch these tables is on its way.
-    pub fn add_touched(&mut self, touches: &[Touched]) {
-        for touched in touches {
-            if !self.touched.contains(&touched.root_oid) {
-                self.touched.push(touched.root_oid);
-            }
-        }
-    }
-
-    /// A point write that goes without guards is on its way.
-    pub fn add_point(&mut self, write: &Write, place: Place) {
-        if let Some(point) = write.point() {
-            let row = write.row.as_ref().map(std::slice::from_ref);
-            self.add(point.table.root_oid, row, place, point.verb == Verb::Delete);
-        }
-    }
-
-    /// A write of a statement is on its way.
-    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place, deletes: bool) {
-        let count = |entry: &mut Sent| {
-            *entry = Sent { place, count: entry.count + 1, deletes: entry.deletes || deletes };
-        };
-        let none = Sent { place, count: 0, deletes };
-        match named {
-            Some(rows) => rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert(none))),
-            None => count(self.tables.entry(table).or_insert(none)),
-        }
-    }
-}
 
 /// What a write's guards depend on beside its text.
 pub(crate) struct Scene<'a> {
@@ -378,7 +267,7 @@ impl GuardedRow {
 
 impl SiteGuard {
     /// Mode `observe`: a guard would have travelled.
-    fn is_observed(&self, site: &GuardSite) -> bool {
+    pub(super) fn is_observed(&self, site: &GuardSite) -> bool {
         site.table.settings.mode == Mode::Observe && (self.unsure || !self.rows.is_empty())
     }
 }
@@ -418,11 +307,6 @@ impl Guards {
 }
 
 impl Session {
-    /// The place of what is sent next.
-    pub fn place(&self) -> Place {
-        Place { cycle: self.cycle.number, part: self.cycle.part }
-    }
-
     /// The guards of the statements of a Query, the arguments added to its EXECUTEs, and whether it must wait for
     /// writes of earlier messages.
     pub(super) fn decide_query(
@@ -491,235 +375,5 @@ impl Session {
             self.in_flight.add_point(write, place);
         }
         (guards, arguments, unsettled)
-    }
-
-    /// Takes note of the writes of a statement that is sent now.
-    pub fn sent_writes(&mut self, statement: &StatementPlan, guards: &Guards, place: Place) {
-        for (site, guard) in statement.sites.iter().zip(&guards.0) {
-            let deletes = site.verb == Verb::Delete;
-            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, deletes);
-        }
-        for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
-            self.in_flight.add(write.root_oid, None, place, true);
-        }
-    }
-
-    /// Likewise of a point write that goes without guards.
-    pub fn sent_point(&mut self, portal: &Portal, place: Place) {
-        if let Some(write) = &*portal.write.borrow() {
-            self.in_flight.add_point(write, place);
-        }
-    }
-
-    /// A guard has raised: the client gets the conflict in the place of the server's 22P02.
-    pub fn raised(
-        &mut self,
-        body: &[u8],
-        plan: &Plan,
-        guards: &[Option<Guards>],
-        client: &mut Out,
-    ) -> Option<Fate> {
-        let fields = read_error_fields(body).filter(|f| f.sqlstate() == Some(b"22P02"))?;
-        // In the language of the server and the encoding of the client; our part of it is ASCII.
-        let message = String::from_utf8_lossy(fields.get(b'M')?);
-        let raised = parse_raise(&message, &self.nonce)?;
-        let site = plan.statements.get(raised.statement)?.sites.get(raised.site)?;
-        let guard = guards.get(raised.statement)?.as_ref()?.0.get(raised.site)?;
-        let key = join_key(&raised.key);
-        let row = guard.rows.iter().find(|r| r.row.key == key);
-        if row.is_none() && !site.is_strict() {
-            return None;
-        }
-        let table = &site.table;
-        let expectation = row.map_or_else(
-            || Expectation {
-                key: raised.key.iter().map(|part| part.as_str().into()).collect(),
-                expected: 0,
-                source: Source::Nobody,
-                seen_ago: None,
-            },
-            GuardedRow::expectation,
-        );
-        let report = self.report(table, &expectation, Some(raised.actual));
-        let now = self.now();
-        match row.map(|r| r.row.clone()) {
-            Some(row) => {
-                self.tell(&report, client);
-                self.observations.refused(&row, now);
-            }
-            None => {
-                let row = RowKey::new(table.root_oid, key);
-                let unseen = match self.observations.expected(&row, &site.sets, now) {
-                    _ if site.reason == Reason::CurrentOf => Unseen::Cursor,
-                    Lookup::Known { .. } => Unseen::Overflow,
-                    Lookup::Unknown(cause) => unseen(cause),
-                };
-                self.tell_blind(BlindReport { row: report, unseen }, client);
-            }
-        }
-        self.errored = true;
-        Some(Fate::Gone)
-    }
-
-    /// Sends the conflict error, counts and logs it.
-    pub fn tell(&mut self, report: &ConflictReport, client: &mut Out) {
-        self.put_error(report.fields(), client);
-        self.shared.metrics.conflict(&report.entity);
-        self.shared.metrics.write(&report.entity, WriteOutcome::Conflict);
-        self.event(report, |event| event.emit());
-    }
-
-    /// Logs a conflict, or what would have been one.
-    pub fn event(&self, report: &ConflictReport, emit: impl FnOnce(&ConflictEvent<'_>)) {
-        let client_address = self.facts.peer.to_string();
-        emit(&ConflictEvent { report, connection: self.connection(&client_address), user_id: None });
-    }
-
-    /// Sends an error of the proxy's own words.
-    pub(super) fn put_error(&self, fields: Vec<(u8, String)>, client: &mut Out) {
-        let fields = match self.lex.encoding {
-            Encoding::Utf8 => fields,
-            _ => ascii_fields(fields),
-        };
-        put(build::error_response(client.as_bytes_mut(), &fields));
-    }
-
-    /// Who is connected, for the log.
-    pub(super) fn connection<'a>(&'a self, client: &'a str) -> Connection<'a> {
-        Connection {
-            session: self.facts.id,
-            database: &self.facts.database,
-            role: &self.facts.user,
-            application: &self.facts.application_name,
-            client,
-        }
-    }
-
-    /// A statement with guards has completed: what its writes mean for what is known. `learner`: of its rows.
-    pub fn settle_guards(
-        &mut self,
-        statement: &StatementPlan,
-        guards: &Guards,
-        tag: &[u8],
-        learner: Option<&Learner>,
-    ) {
-        let now = self.now();
-        let metrics = self.shared.metrics.clone();
-        // How many rows the write itself has changed: the tag tells where the write is the statement.
-        let is_statement = |site: &GuardSite| {
-            statement.sites.len() == 1
-                && site.reason != Reason::Cte
-                && [&b"UPDATE "[..], b"DELETE ", b"INSERT ", b"MERGE "]
-                    .iter()
-                    .any(|word| tag.starts_with(word))
-        };
-        for (site, guard) in statement.sites.iter().zip(&guards.0) {
-            let table = &site.table;
-            let rows = rows_of_tag(tag).filter(|_| is_statement(site));
-            if guard.is_observed(site) {
-                let told = learner.is_some_and(|l| l.tells(table.root_oid))
-                    && !guard.unsure
-                    && !table.moves_versions();
-                let basis = learner.and_then(|l| l.basis.as_ref());
-                self.observed(table, basis, told || rows == Some(0), |row| {
-                    guard.rows.iter().find(|r| r.row == *row).map(GuardedRow::expectation)
-                });
-            }
-            let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
-            if let Some(cursor) = &site.cursor {
-                let left = learner.and_then(|l| l.basis.as_ref()).is_some_and(Basis::left);
-                self.settle_current_of(site, cursor, guard, rows, taught && !left);
-                continue;
-            }
-            metrics.guard_gone(&table.root_name, guard.gone(site, rows));
-            if rows == Some(0) {
-                metrics.write(&table.entity, WriteOutcome::PassedZero);
-                continue;
-            }
-            if guard.rows.is_empty() && guard.known.as_ref().is_some_and(Known::refuses_others) {
-                // Any row that it found would have been refused.
-                continue;
-            }
-            metrics.guard_overflow(&table.root_name, guard.overflow as u64);
-            let reason = match () {
-                () if guard.same_row => Reason::SameRowInQuery,
-                () if guard.uncertain => Reason::UnknownKey,
-                () => site.reason,
-            };
-            let outcome = match (&guard.known, guard.blind) {
-                _ if guard.no_parameter && !site.self_relative => {
-                    metrics.unchecked_write(&table.root_name, Reason::Parameters);
-                    WriteOutcome::Unchecked
-                }
-                (Some(_), _) => {
-                    if guard.same_row {
-                        metrics.unchecked_write(&table.root_name, reason);
-                    }
-                    WriteOutcome::Checked
-                }
-                (None, _) if guard.is_observed(site) => WriteOutcome::Observed,
-                (None, Some(cause)) => {
-                    metrics.blind_write(&table.root_name, cause.label());
-                    WriteOutcome::Blind
-                }
-                (None, None) if site.self_relative => WriteOutcome::SelfRelative,
-                (None, None) => {
-                    metrics.unchecked_write(&table.root_name, reason);
-                    WriteOutcome::Unchecked
-                }
-            };
-            if guard.overflow > 0 {
-                metrics.unchecked_write(&table.root_name, Reason::GuardOverflow);
-            }
-            metrics.write(&table.entity, outcome);
-            let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
-            if taught && !site.moves_key {
-                continue;
-            }
-            let Some(named) = &guard.named else {
-                self.observations.forget_table(table.root_oid);
-                continue;
-            };
-            // All rows that it names were written: each is at one more than the scope knew, or gone.
-            let all = rows == Some(named.len() as u64);
-            let moved = all && site.verb == Verb::Update && !table.moves_versions();
-            let checked: HashSet<&RowKey> = guard.rows.iter().map(|r| &r.row).collect();
-            for row in named {
-                let expected = checked.contains(row);
-                match self.observations.expected(row, &site.sets, now) {
-                    Lookup::Known { version, .. } if moved && expected => {
-                        self.observations.wrote_checked(row, version, &site.sets, now);
-                    }
-                    _ if all && site.verb == Verb::Delete => self.observations.deleted(row, now),
-                    // Of the latter other columns may be known under a version that the row has left.
-                    Lookup::Known { .. } | Lookup::Unknown(Cause::Cursor) => {
-                        self.observations.wrote_unchecked(row, now);
-                    }
-                    Lookup::Unknown(_) => {}
-                }
-            }
-        }
-    }
-
-    /// Transaction control stands between what was sent before and what comes.
-    pub fn sent_effect(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Begin | Effect::Release(_) => self.cycle.part += 1,
-            Effect::Commit { .. }
-            | Effect::Rollback { .. }
-            | Effect::RollbackTo(_)
-            | Effect::PrepareTransaction => {
-                self.cycle.part += 1;
-                self.in_flight.undo = true;
-            }
-            Effect::Savepoint(_) => {
-                self.cycle.part += 1;
-                self.subtransaction = true;
-            }
-            Effect::DiscardAll | Effect::ResetAll | Effect::Role | Effect::Truncate(_) => {
-                self.in_flight.forget = true;
-            }
-            _ => {}
-        }
     }
 }

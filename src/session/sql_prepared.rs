@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::client::Lane;
 use super::cursors::OpenCursors;
 use super::guards::{self, Guards, Scene};
+use super::in_flight::Place;
 use super::prepared::{Portal, Prepared};
 use super::state::Session;
 use super::writes::{Arguments, Values};
@@ -171,7 +172,7 @@ impl Session {
         execute: &Execute,
         prepared: &Prepared,
         text: &[u8],
-        place: guards::Place,
+        place: Place,
     ) -> (Option<Guards>, Option<String>, bool) {
         let Some(statement) = prepared.statement().filter(|_| execute.runs) else {
             return (None, prepared.added_arguments(None), false);

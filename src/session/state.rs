@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::again::Again;
 use super::cursors::{Cursor, Cursors, Declared};
-use super::guards::{Guards, InFlight};
+use super::guards::Guards;
+use super::in_flight::InFlight;
 use super::learn::Learner;
 use super::measure::Measured;
 use super::own::Own;
