@@ -60,6 +60,8 @@ impl Session {
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)
             }
+            // Of a guard that is the whole of a hidden result there is nothing to learn.
+            back::DATA_ROW if query.learner.is_none() && query.hides_result() => Fate::Gone,
             back::DATA_ROW => match (&query.learner, &query.cursor) {
                 (Some(learner), Some(cursor)) => {
                     self.learn_from_cursor(cursor, learner, body);

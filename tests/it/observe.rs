@@ -44,7 +44,7 @@ const KINDS: &[(&str, Told)] = &[
     ),
     ("update projects set budget = budget + 1 where id = $1", Told::Nothing),
     ("update projects set name = 'x' where id = $1 and version = 1", Told::Nothing),
-    ("delete from projects where id in ($1::int, 77)", Told::Nothing),
+    ("delete from projects where id in ($1::int, 77)", Told::Checked),
     ("insert into projects (id) values (90 + $1::int)", Told::Nothing),
     ("select name from projects where id = $1", Told::Nothing),
 ];
