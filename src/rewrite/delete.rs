@@ -122,7 +122,8 @@ impl Statement<'_> {
             let Some(range) = delete.condition.clone() else {
                 return Some(Slot::Condition { condition: None, start: clauses_end, end: clauses_end });
             };
-            if evaluable::is_repeatable(code, written, range.clone())
+            if evaluable::is_condition(code, written, range.clone())
+                && evaluable::is_repeatable(code, written, range.clone())
                 && let Some(condition) = code.spelled(range.clone())
             {
                 return Some(Slot::Condition {
@@ -249,6 +250,9 @@ mod tests {
             ("DELETE FROM projects USING users u WHERE u.id = portfolio_id", " RETURNING "),
             ("DELETE FROM projects WHERE id IN (SELECT 1)", " RETURNING "),
             ("DELETE FROM projects WHERE my_function(name)", " RETURNING "),
+            // The server's error names the WHERE.
+            ("DELETE FROM projects WHERE id", " RETURNING "),
+            ("DELETE FROM projects WHERE (id + 1)", " RETURNING "),
             ("DELETE FROM projects WHERE my_function(name) RETURNING id, name", ", "),
             ("EXPLAIN ANALYZE DELETE FROM projects WHERE f(name)", " RETURNING "),
         ] {

@@ -10,6 +10,9 @@ use crate::sql::code::Code;
 use crate::sql::select_list::dotted;
 use crate::sql::token::TokenKind;
 
+/// OID of `boolean`.
+const BOOL: u32 = 16;
+
 /// Words of conditions that are no names.
 const WORDS: [&str; 23] = [
     "all", "and", "any", "between", "case", "distinct", "else", "end", "escape", "false", "from", "ilike",
@@ -103,6 +106,26 @@ pub fn is(code: Code<'_>, written: &Written<'_>, range: Range<usize>) -> bool {
 /// True if the tokens may be evaluated twice by the statement itself, with one and the same answer.
 pub fn is_repeatable(code: Code<'_>, written: &Written<'_>, range: Range<usize>) -> bool {
     harmless(code, written, range, true)
+}
+
+/// True if the tokens are a condition for certain, so that the server has the same words for them behind WHERE and
+/// beside an AND: `WHERE id` is an error that names the WHERE.
+pub fn is_condition(code: Code<'_>, written: &Written<'_>, range: Range<usize>) -> bool {
+    const COMPARISONS: [&[u8]; 7] = [b"=", b"<", b">", b"<=", b">=", b"<>", b"!="];
+    const PREDICATES: [&str; 12] =
+        ["and", "between", "false", "ilike", "in", "is", "isnull", "like", "not", "notnull", "or", "true"];
+    let range = code.strip_parens(range);
+    if let Some((name, next)) = dotted(code, range.start, range.end)
+        && next == range.end
+    {
+        let is_bool = |c: &crate::catalog::Column| c.type_oid == BOOL && code.is_name(name.column, &c.name);
+        return written.table.columns.iter().any(is_bool) || code.any_word(range.start, &["true", "false"]);
+    }
+    let depth = code.depth(range.start);
+    let tells = |i: usize| {
+        COMPARISONS.iter().any(|op| code.op(i, op)) || code.any_word(i, &PREDICATES) && !code.is_named(i)
+    };
+    range.clone().any(|i| code.depth(i) == depth && tells(i))
 }
 
 fn harmless(code: Code<'_>, written: &Written<'_>, range: Range<usize>, stable: bool) -> bool {

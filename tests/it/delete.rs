@@ -134,6 +134,11 @@ fn a_delete_answers_as_without_the_proxy() {
         }
         twin.query("rollback");
     }
+    let mut twin = stage.twin();
+    twin.query(ALL);
+    for sql in ["delete from projects where id", "delete from projects where (budget + 1); select 1"] {
+        assert_eq!(sqlstate(&twin.query(sql)), "42804", "{sql}");
+    }
 }
 
 #[test]
