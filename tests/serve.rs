@@ -289,7 +289,7 @@ fn check_config_tells_what_is_in_force() {
     for line in [
         "upstream = \"db:5432\"    # from the environment variable STALEGUARD_UPSTREAM",
         "connect_timeout = 5s    # default",
-        "table app.orders: entity order, version column version int4",
+        "table app.orders: mode enforce, entity order, version column version int4",
         "the configuration is right",
     ] {
         assert!(stdout.lines().any(|l| l == line), "no {line} in\n{stdout}");

@@ -8,12 +8,20 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Column, Table, TableSettings, VersionType, View};
+use super::nested::Nested;
+use super::view_table::{self, ViewRow};
+use super::{Column, Mode, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
 
 /// The statement. Parameters: schemas, table names and version column names as three `text[]` of one length.
 /// Result: rows of (kind, JSON text). It waits for no lock on a table: `pg_get_expr` would, given a relation.
+///
+/// `reach` follows what writes of each table do elsewhere ([`super::nested`]): from triggers to functions, from what
+/// their sources name to tables. Kinds of nodes: `b` the table written, `r` another relation, `f` a function, `x` one
+/// that cannot be read. `does` is a set of bits: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE, 64 sets the version itself.
+/// Its last condition is always true: it keeps the planner from estimating a cost above `jit_above_cost`, at which the
+/// server would compile the statement for seconds.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
 /// Why a look could not be used.
@@ -42,6 +50,9 @@ pub enum Unprotected {
     /// Column may be null or has another default.
     #[error("column \"{0}\" is not NOT NULL DEFAULT 1, left alone (`adopt = true` protects it all the same)")]
     NotOurs(String),
+    /// Its settings say so.
+    #[error("its mode is off")]
+    Off,
     /// `migrate down` has marked the column.
     #[error("column \"{0}\" is retired by `staleguard migrate down`")]
     Retired(String),
@@ -54,6 +65,8 @@ pub struct TableStatus {
     pub table: String,
     /// `None` if protected.
     pub unprotected: Option<Unprotected>,
+    /// Its mode.
+    pub mode: Mode,
     /// Protected, with this to say about it.
     pub note: Option<&'static str>,
 }
@@ -71,6 +84,8 @@ pub struct Look {
     pub role: String,
     /// A temporary table of the session has a protected relation's name: names mean this to nobody else.
     pub shadowed: bool,
+    /// The settings of role and database that decide how names resolve in a session that begins now.
+    pub defaults: String,
     /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
     pub frozen: bool,
 }
@@ -88,7 +103,14 @@ struct TableRow {
     key: Option<Vec<i16>>,
     version: Option<VersionRow>,
     statement_triggers: bool,
-    version_triggers: bool,
+    delete_rules: bool,
+    version_triggers: Option<bool>,
+    /// Columns that our own trigger does not count, where it is there.
+    bump: Option<Vec<String>>,
+    generated: Option<Vec<String>>,
+    before_triggers: Option<bool>,
+    late_triggers: bool,
+    rules: bool,
     row_security: bool,
     may_read: Option<bool>,
     may_read_all: bool,
@@ -111,6 +133,7 @@ struct SessionRow {
     role: String,
     isolation: String,
     shadowed: bool,
+    defaults: Option<String>,
 }
 
 /// The three array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
@@ -129,7 +152,9 @@ pub fn parameters(tables: &[Arc<TableSettings>]) -> [String; 3] {
 pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) -> Result<Look, LookError> {
     let mut found: Vec<TableRow> = Vec::new();
     let mut view = View::default();
-    let mut views: Vec<(String, String, u32)> = Vec::new();
+    let mut views: Vec<(String, String, u32, u32)> = Vec::new();
+    let mut simple: Vec<ViewRow> = Vec::new();
+    let mut nested: Vec<(u32, u32, u32)> = Vec::new();
     let mut session: Option<SessionRow> = None;
     for (kind, json) in rows {
         let Some(json) = json.as_deref() else { continue };
@@ -140,6 +165,8 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                     parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
             }
             "views" => views = parse(json)?,
+            "view" => simple.push(parse(json)?),
+            "nested" => nested = parse(json)?,
             "session" => session = Some(parse(json)?),
             other => return Err(LookError::Row(other.to_string())),
         }
@@ -147,6 +174,16 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
     let session = session.ok_or_else(|| LookError::Row("no row about the session".to_string()))?;
     let mut statuses = Vec::with_capacity(settings.len());
     let mut root_names: HashMap<u32, Box<str>> = HashMap::new();
+    // Those that turn out to be protected.
+    let roots: Vec<u32> = settings
+        .iter()
+        .enumerate()
+        .filter_map(|(index, table)| {
+            let root = found.iter().find(|r| r.ord == index + 1 && r.oid == r.root)?;
+            judge(Some(root), table).is_none().then_some(root.oid)
+        })
+        .collect();
+    nested.retain(|(_, _, root)| *root == 0 || roots.contains(root));
     for (index, table) in settings.iter().enumerate() {
         let mut members: Vec<&TableRow> = found.iter().filter(|r| r.ord == index + 1).collect();
         // The root first: its columns give the slots.
@@ -155,10 +192,22 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         let unprotected = judge(root, table);
         let mut note = None;
         if unprotected.is_none() {
+            let of_root = nested.iter().filter(|n| root.is_some_and(|r| r.oid == n.0));
+            let nested = Nested::new(of_root.map(|n| (n.1, n.2)), &roots);
             for row in &members {
-                if let Some(made) = make_table(row, root, table) {
+                if let Some(mut made) = make_table(row, root, table, &nested) {
+                    if made.oid == made.root_oid {
+                        // A write of the root may go to any partition.
+                        made.version_triggers = members.iter().any(|m| m.version_triggers == Some(true));
+                        made.late_triggers = members.iter().any(|m| m.late_triggers);
+                        made.rules |= members.iter().any(|m| m.kind == "f");
+                    }
                     if made.key.is_empty() {
                         note = Some("no primary key: its writes are bumped, never checked");
+                    } else if !made.settings.ignored_columns.iter().all(|name| may_ignore(&made, name)) {
+                        note = Some(
+                            "a name of ignored_columns is no column of it, or one of its key, or the version",
+                        );
                     }
                     root_names.insert(made.oid, made.root_name.clone());
                     view.by_oid.insert(made.oid, view.tables.len());
@@ -166,9 +215,21 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
                 }
             }
         }
-        statuses.push(TableStatus { table: format!("{}.{}", table.schema, table.name), unprotected, note });
+        statuses.push(TableStatus {
+            table: format!("{}.{}", table.schema, table.name),
+            unprotected,
+            mode: table.mode,
+            note,
+        });
     }
-    for (schema, name, root) in views {
+    for made in view_table::make(&simple, &view.tables) {
+        view.by_oid.insert(made.table.oid, view.tables.len());
+        view.tables.push(Arc::new(made.table));
+    }
+    for (schema, name, root, oid) in views {
+        if view.by_oid.contains_key(&oid) {
+            continue;
+        }
         if let Some(root_name) = root_names.get(&root) {
             view.views.push((schema.into(), name.into(), root_name.clone()));
         }
@@ -180,6 +241,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        defaults: session.defaults.unwrap_or_default(),
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
     })
 }
@@ -191,7 +253,8 @@ fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T, LookError> {
 /// The configured names count also where they are not protected: a statement prepared now may name a table that
 /// comes under protection later.
 fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
-    let mut words: Vec<String> = settings.iter().map(|t| t.name.clone()).collect();
+    let on = settings.iter().filter(|t| t.mode != Mode::Off);
+    let mut words: Vec<String> = on.map(|t| t.name.clone()).collect();
     words.extend(view.tables.iter().map(|t| t.name.to_string()));
     words.extend(view.views.iter().map(|(_, name, _)| name.to_string()));
     words.sort();
@@ -201,6 +264,9 @@ fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
 
 fn judge(root: Option<&TableRow>, table: &TableSettings) -> Option<Unprotected> {
     let column = || table.version_column.clone();
+    if table.mode == Mode::Off {
+        return Some(Unprotected::Off);
+    }
     let Some(root) = root else { return Some(Unprotected::Missing) };
     if !matches!(root.kind.as_str(), "r" | "p") {
         return Some(Unprotected::Kind(root.kind.clone()));
@@ -225,7 +291,17 @@ fn is_one(default: &str) -> bool {
         || default.strip_prefix("'1'::").is_some_and(|t| matches!(t, "bigint" | "smallint" | "integer"))
 }
 
-fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSettings>) -> Option<Table> {
+fn may_ignore(table: &Table, name: &str) -> bool {
+    let position = table.columns.iter().position(|c| &*c.name == name);
+    position.is_some_and(|i| i != table.version && !table.key.contains(&i))
+}
+
+fn make_table(
+    row: &TableRow,
+    root: Option<&TableRow>,
+    settings: &Arc<TableSettings>,
+    nested: &Arc<Nested>,
+) -> Option<Table> {
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
     let slot_of: HashMap<&str, usize> =
@@ -243,6 +319,13 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
             })
         })
         .collect::<Option<_>>()?;
+    // What our own trigger counts, the proxy has to count too.
+    let counted = |name: &str| row.bump.as_ref().is_some_and(|not| !not.iter().any(|n| n == name));
+    let ignored = columns
+        .iter()
+        .filter(|c| settings.ignored_columns.iter().any(|n| *n == *c.name) && !counted(&c.name))
+        .map(|c| c.slot)
+        .collect();
     let version = row.version.as_ref()?;
     let position = |attnum: i16| columns.iter().position(|c| c.attnum == attnum);
     let version_index = position(version.attnum)?;
@@ -266,14 +349,22 @@ fn make_table(row: &TableRow, root: Option<&TableRow>, settings: &Arc<TableSetti
         version_type: settings.version_type,
         key,
         columns,
+        is_view: false,
         visible: row.visible,
         statement_triggers: row.statement_triggers,
-        version_triggers: row.version_triggers,
+        version_triggers: row.version_triggers.unwrap_or(false),
+        ignored_may_bump: row.bump.is_some()
+            && (row.before_triggers == Some(true)
+                || row.generated.iter().flatten().any(|name| counted(name))),
+        nested: nested.clone(),
+        delete_rules: row.delete_rules,
+        late_triggers: row.late_triggers,
+        rules: row.rules,
         row_security: row.row_security,
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,
         may_write: row.may_write.unwrap_or(false),
-        ignored: Default::default(),
+        ignored,
         settings: settings.clone(),
     })
 }

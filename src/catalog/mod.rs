@@ -1,5 +1,7 @@
 //! The protected tables as the server has them, for one role on one database.
 
+pub mod nested;
+mod view_table;
 pub mod views;
 
 use std::collections::{HashMap, HashSet};
@@ -32,6 +34,15 @@ impl VersionType {
         }
     }
 
+    /// The lowest value, which no version has.
+    pub fn lowest(self) -> i64 {
+        match self {
+            Self::Int2 => i16::MIN.into(),
+            Self::Int4 => i32::MIN.into(),
+            Self::Int8 => i64::MIN,
+        }
+    }
+
     /// The type's OID in `pg_type`.
     pub fn oid(self) -> u32 {
         match self {
@@ -55,7 +66,7 @@ pub struct Column {
     pub slot: usize,
 }
 
-/// A protected relation: a table, or a partition of one.
+/// A protected relation: a table, a partition of one, or a view that is as good as one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// OID of this relation.
@@ -78,12 +89,28 @@ pub struct Table {
     pub version: usize,
     /// Type of the version column.
     pub version_type: VersionType,
+    /// It is an automatically updatable view of the table of this root, which shows key and version. No hidden columns go
+    /// into its reads, and it has no system columns.
+    pub is_view: bool,
     /// The unqualified name finds this relation in the session's search_path.
     pub visible: bool,
     /// Has a statement-level UPDATE or DELETE trigger: a write of zero rows is not without effect.
     pub statement_triggers: bool,
-    /// A row trigger of its UPDATE mentions the version column: what a write leaves there is not certain.
+    /// Has a rule for DELETE: which rows go, and what else happens, is not the statement's to say.
+    pub delete_rules: bool,
+    /// A row trigger of its UPDATE that is not ours mentions the version column: what a write leaves there is not
+    /// certain.
     pub version_triggers: bool,
+    /// It has the trigger of `staleguard migrate up --with-trigger`, and beside it a BEFORE trigger of its own, or a
+    /// generated column that is newer: a write of ignored columns alone may be bumped for what those change.
+    pub ignored_may_bump: bool,
+    /// What writes of it do to other tables, by triggers and foreign keys.
+    pub nested: Arc<nested::Nested>,
+    /// A trigger that runs once the row is written may write it again: what a RETURNING shows of the version is not
+    /// what the statement leaves.
+    pub late_triggers: bool,
+    /// A rule rewrites its UPDATE or DELETE, or a partition is a foreign table: a RETURNING may fail what passes without one.
+    pub rules: bool,
     /// Row security applies to the role.
     pub row_security: bool,
     /// The role may SELECT key and version.
@@ -109,6 +136,20 @@ impl Table {
         self.key.iter().filter_map(|i| self.columns.get(*i))
     }
 
+    /// Schema, table and version column as errors name them: of the table itself, where this is a view.
+    pub fn reported(&self) -> (&str, &str, &str) {
+        let version = self.version_column().map_or("", |c| &*c.name);
+        match self.is_view {
+            true => (&self.settings.schema, &self.settings.name, &self.settings.version_column),
+            false => (&self.schema, &self.name, version),
+        }
+    }
+
+    /// Triggers may leave another version than the one that a write sets.
+    pub fn moves_versions(&self) -> bool {
+        self.version_triggers || self.late_triggers
+    }
+
     /// Column by stored name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|c| &*c.name == name)
@@ -118,6 +159,39 @@ impl Table {
     pub fn column_by_attnum(&self, attnum: i16) -> Option<&Column> {
         self.columns.iter().find(|c| c.attnum == attnum)
     }
+}
+
+/// What the proxy does with the statements of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Checks writes and bumps versions.
+    #[default]
+    Enforce,
+    /// Bumps versions, and reports what `Enforce` would have refused.
+    Observe,
+    /// Leaves its statements alone, as if the table was not configured.
+    Off,
+}
+
+impl Mode {
+    /// Its name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What becomes of a blind write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Blind {
+    /// It lands, bumps the version, and is counted.
+    #[default]
+    Allow,
+    /// It is refused: who writes a row must have read it.
+    Reject,
 }
 
 /// What a write of an observed row that is gone answers in the predicate form.
@@ -170,6 +244,14 @@ pub struct TableSettings {
     pub version_type: VersionType,
     /// Protect although the column is not `NOT NULL DEFAULT 1`.
     pub adopt: bool,
+    /// See [`Mode`].
+    pub mode: Mode,
+    /// See [`Blind`].
+    pub blind: Blind,
+    /// A DELETE is checked; false: it passes, counted.
+    pub check_delete: bool,
+    /// Columns whose change, if nothing else is changed, is nobody's loss.
+    pub ignored_columns: Vec<String>,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].
@@ -191,7 +273,7 @@ pub struct View {
     pub by_oid: HashMap<u32, usize>,
     /// Names of aggregate functions (`pg_proc.prokind = 'a'`), lower case.
     pub aggregates: HashSet<Box<str>>,
-    /// Names of views that select from a protected relation, as (schema, name, root table name).
+    /// Names of other views that select from a protected relation, as (schema, name, root table name).
     pub views: Vec<(Box<str>, Box<str>, Box<str>)>,
     /// What statements are listened for.
     pub labels: Arc<labels::LabelRules>,

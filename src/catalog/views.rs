@@ -36,10 +36,21 @@ impl Seen {
     }
 }
 
+/// The settings of role and database that sessions of a key begin with.
+#[derive(Debug)]
+struct Defaults {
+    text: Box<str>,
+    /// When the look that found them was sent.
+    at: Instant,
+    /// When they were first found changed: sessions that are older may have begun with others.
+    changed: Option<Instant>,
+}
+
 /// Views by key, and what was last said of each database's tables.
 #[derive(Debug, Default)]
 pub struct Views {
     seen: DashMap<ViewKey, Seen>,
+    defaults: DashMap<ViewKey, Defaults>,
     told: DashMap<Box<[u8]>, Vec<TableStatus>>,
     generation: AtomicU64,
 }
@@ -76,6 +87,30 @@ impl Views {
         }
     }
 
+    /// Remembers what a look sent at `at` has found sessions of this key to begin with. Where that has changed, what was
+    /// shared was made for other sessions.
+    pub fn begin_with(&self, key: &ViewKey, defaults: &str, at: Instant, now: Instant) {
+        let mut held = self.defaults.entry(key.clone()).or_insert_with(|| Defaults {
+            text: defaults.into(),
+            at,
+            changed: None,
+        });
+        if at < held.at {
+            return;
+        }
+        held.at = at;
+        if *held.text != *defaults {
+            held.text = defaults.into();
+            held.changed = Some(now);
+            self.seen.remove(key);
+        }
+    }
+
+    /// A session that began at `begun` may resolve names otherwise than those of its key that begin now.
+    pub fn is_of_old_defaults(&self, key: &ViewKey, begun: Instant) -> bool {
+        self.defaults.get(key).is_some_and(|d| d.changed.is_some_and(|changed| begun <= changed))
+    }
+
     /// Gives a view that is not shared a generation of its own, or `held` back where it is the same.
     pub fn private(&self, held: Option<&Arc<View>>, view: View) -> Arc<View> {
         match held {
@@ -107,5 +142,33 @@ impl Views {
     fn number(&self, mut view: View) -> Arc<View> {
         view.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         Arc::new(view)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn sessions_of_other_defaults_share_nothing() {
+        let views = Views::default();
+        let key = ViewKey { database: [][..].into(), user: [][..].into(), options: [][..].into() };
+        let start = Instant::now();
+        let at = |s: u64| start + Duration::from_secs(s);
+        views.begin_with(&key, "", at(1), at(1));
+        views.publish(&key, View::default(), at(1));
+        views.begin_with(&key, "", at(2), at(2));
+        assert!(views.get(&key).is_some() && !views.is_of_old_defaults(&key, at(0)));
+        // Found by the look sent at 10 and answered at 11.
+        views.begin_with(&key, "search_path=other", at(10), at(11));
+        assert!(views.get(&key).is_none());
+        assert!(views.is_of_old_defaults(&key, at(0)) && views.is_of_old_defaults(&key, at(11)));
+        assert!(!views.is_of_old_defaults(&key, at(12)));
+        // A look sent before says nothing of what is now.
+        views.publish(&key, View::default(), at(12));
+        views.begin_with(&key, "", at(9), at(13));
+        assert!(views.get(&key).is_some() && !views.is_of_old_defaults(&key, at(12)));
     }
 }

@@ -38,9 +38,10 @@ fn report(loaded: &Loaded) -> Result<String, ConfigError> {
     }
     for table in &loaded.settings.tables {
         lines.push(format!(
-            "table {}.{}: entity {}, version column {} {}",
+            "table {}.{}: mode {}, entity {}, version column {} {}",
             table.schema,
             table.name,
+            table.mode.name(),
             table.entity,
             table.version_column,
             table.version_type.sql_name()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{FAILURE, USAGE, fail};
 use crate::catalog::look::{self, LOOK_SQL, Look};
-use crate::catalog::{ExplicitPredicate, TableSettings};
+use crate::catalog::{ExplicitPredicate, Mode, TableSettings};
 use crate::config::load;
 use crate::config::load::Given;
 use crate::migrate::{self, ServerError};
@@ -83,7 +83,7 @@ async fn look_at(dsn: &str, tables: &[Arc<TableSettings>]) -> Result<Look, Expla
 /// The whole text that `explain` prints.
 fn explain(sql: &str, look: &Look, seen: i64) -> String {
     let lex = LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 };
-    let plan = plan(sql.as_bytes(), &Context { view: &look.view, lex: &lex });
+    let plan = plan(sql.as_bytes(), &Context { view: &look.view, lex: &lex, names_may_return: false });
     let mut out = String::new();
     let mut say = |line: &str| {
         out.push_str(line);
@@ -106,7 +106,7 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
         .statements
         .iter()
         .zip(&guards)
-        .map(|(s, guards)| Checks { version: check(s, seen), guards })
+        .map(|(s, guards)| Checks { version: check(s, seen), guards, hidden_result: true, arguments: None })
         .collect();
     let text = |rendered: Option<crate::rewrite::render::Rendered>| {
         rendered.map_or_else(|| sql.to_owned(), |r| String::from_utf8_lossy(&r.text).into_owned())
@@ -154,7 +154,9 @@ fn check(statement: &StatementPlan, seen: i64) -> Option<i64> {
 
 fn expected(source: &VersionSource, seen: i64) -> Option<i64> {
     match source {
-        VersionSource::Observed | VersionSource::WrittenBack(Operand::Param(_)) => Some(seen),
+        VersionSource::Observed | VersionSource::WrittenBack(Operand::Param(_) | Operand::Elements(_)) => {
+            Some(seen)
+        }
         VersionSource::WrittenBack(Operand::Literal(n)) => n.parse().ok(),
         VersionSource::Hint(n) => Some(*n),
         VersionSource::InPredicate(_) => None,
@@ -171,7 +173,7 @@ fn known(statement: &StatementPlan, site: &GuardSite, seen: i64) -> Option<Known
     for key in &site.keys {
         let parts = key.iter().map(|part| match part {
             Operand::Literal(text) => Some(&**text),
-            Operand::Param(_) => None,
+            Operand::Param(_) | Operand::Elements(_) => None,
         });
         if let Some(parts) = parts.collect::<Option<Vec<_>>>() {
             known.expect(&parts, expected);
@@ -200,6 +202,22 @@ fn sentences(statement: &StatementPlan, sql: &str, look: &Look) -> Vec<String> {
     let point = statement.point.as_ref().map(|p| p.site);
     for (_, site) in statement.sites.iter().enumerate().filter(|(n, _)| Some(*n) != point) {
         out.push(format!("A write of {}: {}", site.table.root_name, site_sentence(site)));
+    }
+    if let Some(prepare) = &statement.prepares {
+        out.push(
+            "Prepares a statement that each EXECUTE gives what is known of its rows as one more argument:"
+                .into(),
+        );
+        out.extend(sentences(&prepare.inner, sql, look));
+    }
+    if let Some(execute) = &statement.execute {
+        out.push(format!("Runs what the session has prepared as \"{}\".", execute.name));
+    }
+    if statement.hidden_result.is_some() {
+        out.push("A RETURNING that the client does not see tells which rows it has changed; in a simple query only where a row of the table has been seen.".into());
+    }
+    if statement.sites.iter().any(|s| s.table.settings.mode == Mode::Observe) {
+        out.push("Its table is in mode observe: nothing is refused, and what enforce would have done is logged and counted.".into());
     }
     for write in &statement.unchecked {
         out.push(format!("A write of {}: {}", write.table, reason_sentence(write.reason)));
@@ -240,7 +258,7 @@ fn point_sentence(point: &PointWrite) -> String {
     let table = &point.table.root_name;
     if point.self_relative {
         return format!(
-            "A write of one row of {table} that only counts up or down: bumped, not checked, as it cannot overwrite anyone's change. A RETURNING that the client does not see tells its outcome."
+            "A write of one row of {table} that only counts up or down: bumped, not checked, as it cannot overwrite anyone's change."
         );
     }
     let explicit = match point.table.settings.explicit_predicate {
@@ -279,9 +297,10 @@ fn site_sentence(site: &GuardSite) -> String {
         Reason::Cte => "it stands inside a WITH, or beside one that writes",
         Reason::UpdateFrom => "it is an UPDATE .. FROM",
         Reason::CurrentOf => "it is a WHERE CURRENT OF",
-        Reason::Nested => "it stands inside EXPLAIN ANALYZE",
+        Reason::Nested => "it stands inside PREPARE or EXPLAIN ANALYZE",
         Reason::Delete => "it is a DELETE of rows that are not named one by one",
         Reason::StatementTrigger => "the table has a statement trigger, which runs even for zero rows",
+        Reason::UnknownKey => "the value of its key has no certain form",
         reason => return reason_sentence(reason).to_owned(),
     };
     let bumped = if site.verb == Verb::Delete { "" } else { "bumped, and " };
@@ -292,11 +311,12 @@ fn site_sentence(site: &GuardSite) -> String {
     if matches!(site.source, VersionSource::InPredicate(_)) {
         return "left to the version that its own condition names.".into();
     }
-    if !site.takes_guard() {
+    if !site.is_compared() {
         return "bumped, not checked: its key is of a type that is not compared.".into();
     }
+    let others = if site.is_strict() { "fail it too" } else { "pass" };
     format!(
-        "{bumped}checked row by row in the guard form, since {why}: a row that has another version than the session has seen makes the server fail the statement; rows that it has not seen pass."
+        "{bumped}checked row by row in the guard form, since {why}: a row that has another version than the session has seen makes the server fail the statement; rows that it has not seen {others}."
     )
 }
 
@@ -305,13 +325,16 @@ fn reason_sentence(reason: Reason) -> &'static str {
         Reason::SetWrite => "bumped, not checked: it does not name its rows by primary key.",
         Reason::SeveralRows => "bumped, not checked: it names several rows.",
         Reason::Batch => "bumped, not checked: other statements stand beside it.",
+        Reason::SameRowInQuery => {
+            "bumped, not checked: an earlier statement of the Query writes the same row."
+        }
         Reason::OnConflict => "bumped where the row exists, not checked: INSERT .. ON CONFLICT DO UPDATE.",
         Reason::Merge => "bumped, not checked: MERGE.",
         Reason::Delete => "not checked: DELETE.",
         Reason::Cte => "bumped, not checked: it stands inside a WITH.",
         Reason::UpdateFrom => "bumped, not checked: UPDATE .. FROM.",
         Reason::CurrentOf => "bumped, not checked: WHERE CURRENT OF.",
-        Reason::Nested => "bumped, not checked: it stands inside PREPARE or EXPLAIN.",
+        Reason::Nested => "bumped, not checked: it stands inside PREPARE, COPY or EXPLAIN.",
         Reason::Flush => "bumped, not checked: Flush follows in place of Sync.",
         Reason::StatementTrigger => {
             "bumped, not checked: the table has a statement trigger, which runs even for zero rows."
@@ -322,6 +345,7 @@ fn reason_sentence(reason: Reason) -> &'static str {
         Reason::View => "sent as it is: it goes through a view.",
         Reason::Copy => "sent as it is: COPY is not seen row by row.",
         Reason::Encoding => "sent as it is: its encoding cannot be read safely.",
+        Reason::GuardOverflow => "bumped, not checked: more rows are known than travel with one statement.",
         Reason::Parameters => "bumped, not checked: it has as many parameters as there may be.",
     }
 }

@@ -32,6 +32,9 @@ enum Action {
         common: Common,
         #[command(flatten)]
         locks: Locks,
+        /// Also put a trigger on each table that bumps the version where a statement did not
+        #[arg(long)]
+        with_trigger: bool,
     },
     /// Retires the version columns, waits until no proxy uses them any more, and drops them
     Down {
@@ -111,7 +114,7 @@ impl Action {
             ..Options::default()
         };
         match self {
-            Self::Up { locks, .. } => with(locks),
+            Self::Up { locks, with_trigger, .. } => Options { with_trigger: *with_trigger, ..with(locks) },
             Self::Down { locks, no_wait, wait_limit, .. } => {
                 Options { no_wait: *no_wait, wait_limit: *wait_limit, ..with(locks) }
             }

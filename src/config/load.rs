@@ -64,9 +64,11 @@ pub fn load(
             set(key, &mut settings, node, layer)?;
         }
     }
-    if let Some((node, layer)) = values.get(TABLES) {
-        settings.tables = tables::read(node, &|line| layer.origin(line))?;
-    }
+    let inherited = settings.table_defaults();
+    settings.tables = match values.get(TABLES) {
+        Some((node, layer)) => tables::read(node, &|line| layer.origin(line), inherited)?,
+        None => tables::built_in(inherited),
+    };
     let given = values
         .into_iter()
         .map(|(name, (node, layer))| (name, (node.raw.to_string(), layer.origin(node.line))))

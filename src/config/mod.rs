@@ -17,8 +17,10 @@ use std::time::Duration;
 
 pub use load::{Loaded, load};
 pub use origin::{ConfigError, Origin};
+use tables::TableDefaults;
 
 use crate::catalog::TableSettings;
+pub use crate::catalog::{Blind, Mode};
 
 /// Everything that can be configured, defaults applied and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,14 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// Bounds of what is remembered.
     pub observations: ObservationSettings,
+    /// What is done with the statements of the tables whose entries do not say.
+    pub mode: Mode,
+    /// What becomes of blind writes of the tables whose entries do not say.
+    pub blind: Blind,
+    /// Known rows that travel with one guarded statement at most.
+    pub guard_max_rows: usize,
+    /// What becomes of a write whose clauses are not certain.
+    pub on_unparsed: OnUnparsed,
     /// The conflict error.
     pub conflict: ConflictSettings,
     /// The log.
@@ -69,6 +79,16 @@ pub struct ObservationSettings {
 pub struct ConflictSettings {
     /// Its SQLSTATE: five characters 0-9 A-Z, never of a class that means success.
     pub sqlstate: String,
+}
+
+/// What becomes of a statement that may write a protected table, and whose clauses are not certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnparsed {
+    /// It is sent as it is, counted and logged.
+    #[default]
+    Pass,
+    /// It is refused.
+    Reject,
 }
 
 /// How log lines look.
@@ -125,6 +145,11 @@ impl std::fmt::Display for HostPort {
 }
 
 impl Settings {
+    /// What the entries of tables inherit.
+    pub fn table_defaults(&self) -> TableDefaults {
+        TableDefaults { mode: self.mode, blind: self.blind }
+    }
+
     /// The upstream, or the error that says how to name it.
     pub fn upstream(&self) -> Result<&HostPort, ConfigError> {
         self.upstream.as_ref().ok_or(ConfigError::Missing {
@@ -153,13 +178,17 @@ impl Default for Settings {
                 ttl: Duration::from_secs(3600),
                 conflict_hold: Duration::from_secs(60),
             },
+            mode: Mode::default(),
+            blind: Blind::default(),
+            guard_max_rows: 1000,
+            on_unparsed: OnUnparsed::default(),
             conflict: ConflictSettings { sqlstate: "40001".to_owned() },
             log: LogSettings {
                 format: LogFormat::Json,
                 level: LogLevel { all: tracing::level_filters::LevelFilter::INFO, targets: Vec::new() },
             },
             catalog: CatalogSettings { max_age: Duration::from_secs(5) },
-            tables: tables::built_in().into_iter().map(Arc::new).collect(),
+            tables: tables::built_in(TableDefaults::default()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::origin::{ConfigError, Origin};
 use super::value::{self, Node, Raw};
-use crate::catalog::{CurrentState, ExplicitPredicate, OnDeleted, TableSettings, VersionType};
+use crate::catalog::{Blind, CurrentState, ExplicitPredicate, Mode, OnDeleted, TableSettings, VersionType};
 
 /// The built-in tables of schema `public`, with their entity types.
 pub const BUILT_IN: [(&str, &str); 13] = [
@@ -75,6 +75,34 @@ pub const TABLE_KEYS: &[TableKey] = &[
         set: |t, raw| value::boolean(raw).map(|v| t.adopt = v),
     },
     TableKey {
+        name: "mode",
+        default: "enforce",
+        allowed: value::MODES,
+        meaning: "What is done with its statements; the global `mode` where it does not say",
+        set: |t, raw| value::mode(raw).map(|v| t.mode = v),
+    },
+    TableKey {
+        name: "blind",
+        default: "allow",
+        allowed: value::BLIND,
+        meaning: "Writes of rows that the connection has not read: they land and are counted, or are refused; the global `blind` where it does not say",
+        set: |t, raw| value::blind(raw).map(|v| t.blind = v),
+    },
+    TableKey {
+        name: "check_delete",
+        default: "true",
+        allowed: "true or false",
+        meaning: "A DELETE based on a stale read is refused; false: it passes and is counted",
+        set: |t, raw| value::boolean(raw).map(|v| t.check_delete = v),
+    },
+    TableKey {
+        name: "ignored_columns",
+        default: "[]",
+        allowed: "column names, spelled as PostgreSQL stores them",
+        meaning: "A write that sets none but these columns is neither checked nor does it bump the version",
+        set: |t, raw| names(raw).map(|v| t.ignored_columns = v),
+    },
+    TableKey {
         name: "on_deleted",
         default: "conflict",
         allowed: "conflict or pass",
@@ -122,13 +150,15 @@ pub const TABLE_KEYS: &[TableKey] = &[
         default: "[\"*password*\", \"*passwd*\", \"*_hash\", \"*secret*\", \"*token*\", \"*salt*\"]",
         allowed: "column names, * standing for any characters",
         meaning: "Columns that a conflict error never shows; takes the place of the default list",
-        set: |t, raw| {
-            let none = matches!(raw, Raw::List(items) if items.is_empty());
-            t.redact_columns = if none { Vec::new() } else { value::list(raw, value::text)? };
-            Some(())
-        },
+        set: |t, raw| names(raw).map(|v| t.redact_columns = v),
     },
 ];
+
+/// A list that may be empty.
+fn names(raw: &Raw) -> Option<Vec<String>> {
+    let none = matches!(raw, Raw::List(items) if items.is_empty());
+    if none { Some(Vec::new()) } else { value::list(raw, value::text) }
+}
 
 fn version_type(raw: &Raw) -> Option<VersionType> {
     match value::text(raw)?.as_str() {
@@ -139,13 +169,23 @@ fn version_type(raw: &Raw) -> Option<VersionType> {
     }
 }
 
+/// What a table's entry inherits from the global settings of the same names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableDefaults {
+    /// `mode`.
+    pub mode: Mode,
+    /// `blind`.
+    pub blind: Blind,
+}
+
 /// The built-in tables.
-pub fn built_in() -> Vec<TableSettings> {
-    BUILT_IN.iter().map(|(name, _)| defaults("public".to_owned(), (*name).to_owned())).collect()
+pub fn built_in(inherited: TableDefaults) -> Vec<Arc<TableSettings>> {
+    let entry = |name: &str| Arc::new(defaults("public".to_owned(), name.to_owned(), inherited));
+    BUILT_IN.iter().map(|(name, _)| entry(name)).collect()
 }
 
 /// A table's entry with nothing set.
-pub fn defaults(schema: String, name: String) -> TableSettings {
+pub fn defaults(schema: String, name: String, inherited: TableDefaults) -> TableSettings {
     TableSettings {
         entity: singular(&name),
         schema,
@@ -153,6 +193,10 @@ pub fn defaults(schema: String, name: String) -> TableSettings {
         version_column: "version".to_owned(),
         version_type: VersionType::Int4,
         adopt: false,
+        mode: inherited.mode,
+        blind: inherited.blind,
+        check_delete: true,
+        ignored_columns: Vec::new(),
         on_deleted: OnDeleted::default(),
         explicit_predicate: ExplicitPredicate::default(),
         current_state: CurrentState::default(),
@@ -174,12 +218,16 @@ fn singular(name: &str) -> String {
 
 /// Reads the whole `tables` setting. `origin` gives the place of a line of the file; flags and variables have no
 /// lines and ignore it.
-pub fn read(node: &Node, origin: &dyn Fn(usize) -> Origin) -> Result<Vec<Arc<TableSettings>>, ConfigError> {
+pub fn read(
+    node: &Node,
+    origin: &dyn Fn(usize) -> Origin,
+    inherited: TableDefaults,
+) -> Result<Vec<Arc<TableSettings>>, ConfigError> {
     let mut tables: Vec<Arc<TableSettings>> = Vec::new();
     for (name, line, entry) in entries(node, origin)? {
         let (schema, table) =
             split_name(&name).ok_or_else(|| invalid("tables", &Raw::Text(name.clone()), origin(line)))?;
-        let mut settings = defaults(schema, table);
+        let mut settings = defaults(schema, table, inherited);
         for (key, value) in entry {
             apply(&mut settings, &name, key, value, origin)?;
         }

@@ -11,7 +11,7 @@ use super::load::{Given, Loaded};
 use super::tables::{BUILT_IN, TABLE_KEYS};
 use super::value::Raw;
 use super::*;
-use crate::catalog::{CurrentState, ExplicitPredicate, OnDeleted, VersionType};
+use crate::catalog::{CurrentState, ExplicitPredicate, Mode, OnDeleted, VersionType};
 
 /// Loads from flags, variables and a file's text. The file's path in errors is written as `FILE`.
 fn load_from(
@@ -69,6 +69,10 @@ const OTHER: &[(&str, &str)] = &[
     ("connect_timeout", "250ms"),
     ("own_message_timeout", "1m 30s"),
     ("probe_interval", "1s"),
+    ("mode", "off"),
+    ("blind", "reject"),
+    ("guard_max_rows", "50"),
+    ("on_unparsed", "reject"),
     ("observations.max_rows_per_connection", "7"),
     ("observations.max_bytes_per_connection", "1GiB"),
     ("observations.ttl", "12h"),
@@ -117,7 +121,7 @@ fn defaults_are_what_the_table_of_settings_says() {
         assert_eq!(settings, Settings::default(), "{}", key.name);
     }
     assert_eq!(settings.tables.len(), 13);
-    let mut table = tables::defaults("public".to_owned(), "projects".to_owned());
+    let mut table = tables::defaults("public".to_owned(), "projects".to_owned(), TableDefaults::default());
     for key in TABLE_KEYS.iter().filter(|key| !key.default.starts_with(['(', '['])) {
         (key.set)(&mut table, &Raw::Text(key.default.to_owned())).expect(key.name);
         assert_eq!(table, *settings.tables[2], "{}", key.name);
@@ -139,6 +143,10 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("connect_timeout", &["5", "0s", "-1s", "2h", "5 parsecs", ""]),
         ("own_message_timeout", &["0s", "soon"]),
         ("probe_interval", &["0s", "2"]),
+        ("mode", &["", "on", "Enforce", "none"]),
+        ("blind", &["", "deny", "true"]),
+        ("guard_max_rows", &["0", "100001", "all"]),
+        ("on_unparsed", &["", "allow", "refuse"]),
         ("observations.max_rows_per_connection", &["0", "x", "100000001"]),
         ("observations.max_bytes_per_connection", &["1023", "1KB", "MiB", "65GiB", "99999999999999999999"]),
         ("observations.ttl", &["0s", "25h"]),
@@ -266,8 +274,8 @@ fn tables_can_be_named_in_every_form() {
 
 #[test]
 fn every_option_of_a_table() {
-    let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\n\
-                on_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
+    let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\nblind = 'reject'\n\
+                check_delete = false\nignored_columns = ['a', 'B']\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
     let settings = file(text).unwrap();
     assert_eq!(
         *settings.tables[0],
@@ -278,6 +286,10 @@ fn every_option_of_a_table() {
             version_column: "rev".to_owned(),
             version_type: VersionType::Int8,
             adopt: true,
+            mode: Mode::Off,
+            blind: Blind::Reject,
+            check_delete: false,
+            ignored_columns: vec!["a".to_owned(), "B".to_owned()],
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,
@@ -289,6 +301,19 @@ fn every_option_of_a_table() {
         let settings = file(&format!("[tables.t]\nversion_type = '{name}'")).unwrap();
         assert_eq!(settings.tables[0].version_type.sql_name(), is);
     }
+}
+
+#[test]
+fn tables_inherit_what_their_entries_do_not_say() {
+    let text = "mode = 'off'\nblind = 'reject'\n[tables.a]\n[tables.b]\nmode = 'enforce'\nblind = 'allow'\n";
+    let tables = file(text).unwrap().tables;
+    assert_eq!(tables.iter().map(|t| t.blind).collect::<Vec<_>>(), [Blind::Reject, Blind::Allow]);
+    assert_eq!(tables.iter().map(|t| t.mode).collect::<Vec<_>>(), [Mode::Off, Mode::Enforce]);
+    let built_in = load_from(&[("mode", "off")], &[], None).unwrap().settings.tables;
+    assert_eq!(built_in.len(), 13);
+    assert!(built_in.iter().all(|t| t.mode == Mode::Off));
+    let observed = file("mode = 'observe'\n[tables.t]\n[tables.u]\nmode = 'enforce'").unwrap().tables;
+    assert_eq!(observed.iter().map(|t| t.mode).collect::<Vec<_>>(), [Mode::Observe, Mode::Enforce]);
 }
 
 #[test]
@@ -305,7 +330,10 @@ fn entity_types_are_singular() {
         ("ties", "tie"),
     ];
     for (name, entity) in table {
-        assert_eq!(tables::defaults("public".to_owned(), name.to_owned()).entity, entity);
+        assert_eq!(
+            tables::defaults("public".to_owned(), name.to_owned(), TableDefaults::default()).entity,
+            entity
+        );
     }
 }
 

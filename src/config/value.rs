@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{HostPort, LogFormat, LogLevel};
+use super::{Blind, HostPort, LogFormat, LogLevel, Mode, OnUnparsed};
 
 /// A value as a flag, a variable or the file gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +172,36 @@ pub fn sqlstate(raw: &Raw) -> Option<String> {
     let charset = text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
     let error_class = !["00", "01", "02"].iter().any(|class| text.starts_with(class));
     (charset && error_class).then_some(text)
+}
+
+/// What [`mode`] allows.
+pub const MODES: &str = "enforce, observe or off";
+
+/// `enforce`, `observe` or `off`.
+pub fn mode(raw: &Raw) -> Option<Mode> {
+    let text = text(raw)?;
+    [Mode::Enforce, Mode::Observe, Mode::Off].into_iter().find(|mode| mode.name() == text)
+}
+
+/// What [`blind`] allows.
+pub const BLIND: &str = "allow or reject";
+
+/// `allow` or `reject`.
+pub fn blind(raw: &Raw) -> Option<Blind> {
+    match text(raw)?.as_str() {
+        "allow" => Some(Blind::Allow),
+        "reject" => Some(Blind::Reject),
+        _ => None,
+    }
+}
+
+/// `pass` or `reject`.
+pub fn on_unparsed(raw: &Raw) -> Option<OnUnparsed> {
+    match text(raw)?.as_str() {
+        "pass" => Some(OnUnparsed::Pass),
+        "reject" => Some(OnUnparsed::Reject),
+        _ => None,
+    }
 }
 
 /// `json` or `human`.

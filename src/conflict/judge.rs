@@ -31,6 +31,8 @@ pub struct ZeroRows {
     pub deleted_by_us: bool,
     /// The write is a DELETE.
     pub is_delete: bool,
+    /// It is a blind write that is refused if it finds a row: nobody has observed that one.
+    pub blind: bool,
 }
 
 /// What zero rows mean.
@@ -60,6 +62,8 @@ pub enum PassReason {
     DeletedByScope,
     /// The row is gone and `on_deleted = "pass"`.
     OnDeleted,
+    /// There is no such row, and nobody has observed one.
+    BlindGone,
 }
 
 impl Verdict {
@@ -83,6 +87,7 @@ impl PassReason {
             Self::RowSecurity => "row_security",
             Self::DeletedByScope => "deleted_by_scope",
             Self::OnDeleted => "on_deleted",
+            Self::BlindGone => "blind_gone",
         }
     }
 }
@@ -106,6 +111,8 @@ fn judge_gone(zero: ZeroRows) -> Verdict {
         Verdict::Pass(PassReason::DeletedByScope)
     } else if zero.row_security {
         Verdict::Pass(PassReason::RowSecurity)
+    } else if zero.blind {
+        Verdict::Pass(PassReason::BlindGone)
     } else {
         match zero.on_deleted {
             OnDeleted::Conflict => Verdict::Conflict { actual: None },
@@ -125,6 +132,7 @@ mod tests {
         row_security: false,
         deleted_by_us: false,
         is_delete: false,
+        blind: false,
     };
 
     fn found(version: i64, rest: Option<bool>) -> ZeroRows {
@@ -148,6 +156,12 @@ mod tests {
                 "gone, on_deleted",
                 ZeroRows { on_deleted: OnDeleted::Pass, ..gone },
                 Verdict::Pass(PassReason::OnDeleted),
+            ),
+            ("gone, blind", ZeroRows { blind: true, ..gone }, Verdict::Pass(PassReason::BlindGone)),
+            (
+                "there, blind",
+                ZeroRows { blind: true, ..found(6, None) },
+                Verdict::Conflict { actual: Some(6) },
             ),
             ("gone, RLS", ZeroRows { row_security: true, ..gone }, Verdict::Pass(RowSecurity)),
             ("gone, ours", ZeroRows { deleted_by_us: true, ..gone }, Verdict::Pass(DeletedByScope)),

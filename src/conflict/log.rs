@@ -33,9 +33,19 @@ impl ConflictEvent<'_> {
     /// Emits the event. `actual_version` has no value where the row is gone, `user_id` none where nobody is
     /// named; the log's format adds the timestamp.
     pub fn emit(&self) {
+        self.log("refused", &self.report.message());
+    }
+
+    /// Emits the event of a write in mode `observe` that has landed.
+    pub fn emit_observed(&self) {
+        self.log("would_conflict", &format!("not refused, mode observe: {}", self.report.message()));
+    }
+
+    fn log(&self, outcome: &'static str, message: &str) {
         let Self { report, connection, user_id, .. } = self;
         tracing::warn!(
             target: targets::CONFLICT,
+            outcome,
             entity_type = report.entity.as_str(),
             entity_id = report.entity_id.as_str(),
             expected_version = report.expected,
@@ -49,8 +59,7 @@ impl ConflictEvent<'_> {
             role = connection.role,
             application_name = connection.application,
             client = connection.client,
-            "{}",
-            report.message()
+            "{message}"
         );
     }
 }

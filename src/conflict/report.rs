@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::state_query::MAX_STATE_BYTES;
 
@@ -19,6 +19,8 @@ pub enum Source {
     Hint,
     /// The statement's own condition: `AND version = 5`.
     Predicate,
+    /// Nowhere: a blind write.
+    Nobody,
 }
 
 impl Source {
@@ -29,6 +31,7 @@ impl Source {
             Self::WrittenBack => "written_back",
             Self::Hint => "hint",
             Self::Predicate => "predicate",
+            Self::Nobody => "nobody",
         }
     }
 }
@@ -75,11 +78,15 @@ impl ConflictReport {
     /// The detail: a JSON object with `entity_type`, `entity_id`, `expected_version`, `actual_version` (null if
     /// the row is gone) and, where it could be read, `current_state`.
     pub fn detail(&self) -> String {
+        self.detail_of(&json!(self.expected))
+    }
+
+    /// The detail with this expected version.
+    pub(super) fn detail_of(&self, expected: &Value) -> String {
         let mut detail = format!(
-            "{{\"entity_type\":{},\"entity_id\":{},\"expected_version\":{},\"actual_version\":{}",
+            "{{\"entity_type\":{},\"entity_id\":{},\"expected_version\":{expected},\"actual_version\":{}",
             json!(self.entity),
             json!(self.entity_id),
-            self.expected,
             json!(self.actual)
         );
         // The server's text goes in as it is: reading numbers and writing them again would round a numeric.
@@ -105,6 +112,7 @@ impl ConflictReport {
             Source::WrittenBack => format!("Version {expected} is the one the statement wrote back."),
             Source::Hint => format!("Version {expected} was named in the statement's comment."),
             Source::Predicate => format!("Version {expected} was named in the statement's condition."),
+            Source::Nobody => "No version was known.".to_owned(),
         };
         format!("{todo} {basis}")
     }
@@ -116,13 +124,18 @@ impl ConflictReport {
 
     /// The fields of an ErrorResponse, in the order the server sends them.
     pub fn fields(&self) -> Vec<(u8, String)> {
+        self.fields_of(self.message(), self.detail(), self.hint())
+    }
+
+    /// The fields with these words.
+    pub(super) fn fields_of(&self, message: String, detail: String, hint: String) -> Vec<(u8, String)> {
         let fields = [
             (b'S', "ERROR".to_owned()),
             (b'V', "ERROR".to_owned()),
             (b'C', self.sqlstate.clone()),
-            (b'M', self.message()),
-            (b'D', self.detail()),
-            (b'H', self.hint()),
+            (b'M', message),
+            (b'D', detail),
+            (b'H', hint),
             (b's', self.schema.clone()),
             (b't', self.table.clone()),
             (b'c', self.version_column.clone()),
@@ -132,15 +145,19 @@ impl ConflictReport {
         fields.into_iter().map(|(code, text)| (code, text.replace('\0', ""))).collect()
     }
 
-    /// As [`Self::fields`] in ASCII alone, for a session whose `client_encoding` is not UTF8: other characters
-    /// are `\u` escapes in the detail, which is JSON, and `?` elsewhere.
+    /// As [`Self::fields`] in ASCII alone: see [`ascii_fields`].
     pub fn ascii_fields(&self) -> Vec<(u8, String)> {
-        let mut fields = self.fields();
-        for (code, text) in fields.iter_mut().filter(|(_, text)| !text.is_ascii()) {
-            *text = if *code == b'D' { ascii_json(text) } else { text.replace(|c: char| !c.is_ascii(), "?") };
-        }
-        fields
+        ascii_fields(self.fields())
     }
+}
+
+/// The fields in ASCII alone, for a session whose `client_encoding` is not UTF8: other characters are `\u` escapes
+/// in the detail, which is JSON, and `?` elsewhere.
+pub fn ascii_fields(mut fields: Vec<(u8, String)>) -> Vec<(u8, String)> {
+    for (code, text) in fields.iter_mut().filter(|(_, text)| !text.is_ascii()) {
+        *text = if *code == b'D' { ascii_json(text) } else { text.replace(|c: char| !c.is_ascii(), "?") };
+    }
+    fields
 }
 
 /// True for the text of a JSON object of bearable size.

@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 
 use super::connect::ServerError;
 use super::report::Problem;
-use super::{RETIRED_MARK, quote};
+use super::{RETIRED_MARK, quote, trigger};
 use crate::catalog::TableSettings;
 
 /// The column that bears the version column's name.
@@ -179,7 +179,7 @@ fn not_a_table(relkind: &str) -> Option<&'static str> {
     })
 }
 
-/// What would keep the column from being dropped: views, policies, foreign keys on it.
+/// What would keep the column from being dropped: views, policies, foreign keys on it; not our own trigger.
 pub(super) async fn dependents(
     client: &impl GenericClient,
     oid: u32,
@@ -188,9 +188,19 @@ pub(super) async fn dependents(
     const SELECT: &str = "\
 SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_catalog.pg_depend d \
 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1 \
-  AND d.refobjsubid = $2 AND d.deptype = 'n' ORDER BY 1";
+  AND d.refobjsubid = $2 AND d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t \
+    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass \
+    AND t.oid = d.objid AND t.tgname = $3 AND pg_catalog.strpos(p.prosrc, $4) > 0) ORDER BY 1";
     let rows = client
-        .query_typed(SELECT, &[(&oid, Type::OID), (&i32::from(attnum), Type::INT4)])
+        .query_typed(
+            SELECT,
+            &[
+                (&oid, Type::OID),
+                (&i32::from(attnum), Type::INT4),
+                (&trigger::TRIGGER, Type::NAME),
+                (&trigger::MARK, Type::TEXT),
+            ],
+        )
         .await
         .map_err(ServerError::from)?;
     rows.iter().map(|r| r.try_get(0).map_err(ServerError::from)).collect()

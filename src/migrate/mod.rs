@@ -16,6 +16,7 @@ mod quote;
 mod report;
 mod retry;
 mod status;
+mod trigger;
 mod up;
 mod wait;
 
@@ -24,8 +25,9 @@ use std::time::Duration;
 pub use connect::{ConnectError, Connection, ServerError, connect};
 pub use down::down;
 pub use inspect::default_is_one;
-pub use report::{Action, Outcome, Problem, Report, TableReport};
+pub use report::{Action, Outcome, Problem, Report, TableReport, TriggerOutcome};
 pub use status::{RowCount, StatusReport, TableStatus, status};
+pub use trigger::{MARK as TRIGGER_MARK, TRIGGER};
 pub use up::up;
 
 /// What `down` writes into a column's comment before it drops the column. A column whose comment contains
@@ -55,6 +57,8 @@ pub struct Options {
     pub catalog_age: Duration,
     /// `down`: how long to wait for the transactions that were open when the columns were retired.
     pub wait_limit: Duration,
+    /// `up`: also put the trigger on each table that bumps the version where a statement did not.
+    pub with_trigger: bool,
     /// `down`: drop at once, for where no proxy is running.
     pub no_wait: bool,
 }
@@ -68,6 +72,7 @@ impl Default for Options {
             longest_pause: Duration::from_secs(8),
             catalog_age: CATALOG_AGE,
             wait_limit: Duration::from_secs(600),
+            with_trigger: false,
             no_wait: false,
         }
     }

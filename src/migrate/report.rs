@@ -62,6 +62,31 @@ impl Outcome {
     }
 }
 
+/// What became of the trigger that bumps the version where a statement did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TriggerOutcome {
+    /// It was added.
+    Added,
+    /// It was there, as wanted.
+    AlreadyThere,
+    /// One that was switched off, or made for other settings, was made anew.
+    Replaced,
+    /// It was dropped.
+    Dropped,
+}
+
+impl TriggerOutcome {
+    /// A fixed word for scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::AlreadyThere => "already there",
+            Self::Replaced => "replaced",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// What stood against a table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
@@ -276,6 +301,8 @@ pub struct TableReport {
     pub column: String,
     /// How it went.
     pub result: Result<Outcome, Problem>,
+    /// What became of its trigger; none where nothing was to be done.
+    pub trigger: Option<TriggerOutcome>,
 }
 
 /// What became of all tables, in the order of the settings.
@@ -294,6 +321,8 @@ struct JsonTable<'a> {
     outcome: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    trigger: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sqlstate: Option<&'a str>,
 }
 
@@ -310,9 +339,13 @@ impl TableReport {
     }
 
     fn sentence(&self) -> String {
-        match &self.result {
+        let sentence = match &self.result {
             Ok(outcome) => outcome.sentence(&self.column),
             Err(problem) => problem.to_string(),
+        };
+        match self.trigger {
+            Some(trigger) => format!("{sentence}; trigger {}", trigger.word()),
+            None => sentence,
         }
     }
 }
@@ -338,7 +371,7 @@ impl Report {
         out
     }
 
-    /// `{"action": .., "ok": .., "tables": [{"table": .., "ok": .., "outcome": .., "message": .., "sqlstate": ..}]}`
+    /// `{"action": .., "ok": .., "tables": [{"table": .., "ok": .., "outcome": .., "message": .., "trigger": .., "sqlstate": ..}]}`
     pub fn json(&self) -> String {
         let tables = self
             .tables
@@ -348,6 +381,7 @@ impl Report {
                 ok: t.result.is_ok(),
                 outcome: t.word(),
                 message: t.sentence(),
+                trigger: t.trigger.map(TriggerOutcome::word),
                 sqlstate: t.result.as_ref().err().and_then(|p| p.server_error()?.sqlstate.as_deref()),
             })
             .collect();

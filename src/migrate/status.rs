@@ -4,9 +4,11 @@ use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::inspect::{Found, inspect};
+use super::connect::ServerError;
+use super::inspect::{self, inspect};
 use super::quote;
 use super::report::{Problem, pretty};
+use super::trigger::{self, Found, Standing};
 use crate::catalog::{TableSettings, VersionType};
 
 /// From how much of its type's range on a version is worth a word.
@@ -50,6 +52,9 @@ pub struct TableStatus {
     pub type_name: Option<String>,
     /// Its default.
     pub default: Option<String>,
+    /// The trigger that bumps the version where a statement did not: `enabled`, `disabled` or `outdated`; none if there
+    /// is none.
+    pub trigger: Option<&'static str>,
     /// Rows of the table.
     pub rows: RowCount,
     /// Lowest version.
@@ -136,6 +141,7 @@ async fn one(client: &Client, t: &TableSettings, fast: bool, lost: &mut bool) ->
         ready: false,
         type_name: None,
         default: None,
+        trigger: None,
         rows: RowCount::Unknown,
         min_version: None,
         max_version: None,
@@ -160,6 +166,10 @@ async fn one(client: &Client, t: &TableSettings, fast: bool, lost: &mut bool) ->
     } else {
         notes.push(format!("no column {}: run migrate up", t.version_column));
     }
+    if let Err(problem) = describe_trigger(client, t, relation.oid, &mut status, &mut notes).await {
+        *lost = problem.ends_the_run();
+        status.problem.get_or_insert_with(|| problem.to_string());
+    }
     let counted = if fast {
         estimate(client, relation.oid).await.map(|rows| status.rows = rows)
     } else {
@@ -180,7 +190,7 @@ async fn one(client: &Client, t: &TableSettings, fast: bool, lost: &mut bool) ->
     status
 }
 
-fn describe(found: &Found, t: &TableSettings, status: &mut TableStatus, notes: &mut Vec<String>) {
+fn describe(found: &inspect::Found, t: &TableSettings, status: &mut TableStatus, notes: &mut Vec<String>) {
     status.present = true;
     status.type_name = Some(format!("{}{}", found.type_name, if found.not_null { " NOT NULL" } else { "" }));
     status.default.clone_from(&found.default);
@@ -193,6 +203,27 @@ fn describe(found: &Found, t: &TableSettings, status: &mut TableStatus, notes: &
     if t.adopt {
         notes.push("adopted".into());
     }
+}
+
+async fn describe_trigger(
+    client: &Client,
+    t: &TableSettings,
+    oid: u32,
+    status: &mut TableStatus,
+    notes: &mut Vec<String>,
+) -> Result<(), Problem> {
+    let wrong = |e: ServerError| Problem::server("looking for the trigger", e);
+    let Some(found) = trigger::find(client, oid).await.map_err(wrong)?.filter(Found::is_ours) else {
+        return Ok(());
+    };
+    let wanted = trigger::uncounted(client, t, oid).await.map_err(wrong)?;
+    let standing = found.standing(t, &wanted);
+    status.trigger = Some(standing.word());
+    notes.push(match standing {
+        Standing::Current => "trigger".into(),
+        other => format!("trigger {}: run migrate up --with-trigger", other.word()),
+    });
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio")]
@@ -208,7 +239,7 @@ fn near_the_top(version: i64, of: VersionType) -> bool {
 async fn count(
     client: &Client,
     t: &TableSettings,
-    found: Option<&Found>,
+    found: Option<&inspect::Found>,
     status: &mut TableStatus,
 ) -> Result<(), tokio_postgres::Error> {
     let integer = found.is_some_and(|c| [20, 21, 23].contains(&c.type_oid));

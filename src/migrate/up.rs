@@ -4,12 +4,14 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
 use super::inspect::{Found, inspect};
-use super::report::{Action, Outcome, Problem, Report, TableReport};
+use super::report::{Action, Outcome, Problem, Report, TableReport, TriggerOutcome};
 use super::retry::{Work, locked};
+use super::trigger::{self, Install, Standing};
 use super::{Options, Progress, RETIRED_MARK, quote};
 use crate::catalog::TableSettings;
 
-/// Gives each table its version column, and takes the retired mark from one that has it.
+/// Gives each table its version column, and takes the retired mark from one that has it; where that is asked for,
+/// the trigger too.
 pub async fn up(
     client: &mut Client,
     tables: &[TableSettings],
@@ -19,12 +21,20 @@ pub async fn up(
     let mut report = Report { action: Action::Up, tables: Vec::with_capacity(tables.len()) };
     let mut lost = false;
     for t in tables {
-        let result = if lost { Err(Problem::NotTried) } else { one(client, t, options, progress).await };
+        let mut result = if lost { Err(Problem::NotTried) } else { one(client, t, options, progress).await };
+        let mut trigger = None;
+        if options.with_trigger && result.is_ok() {
+            match with_trigger(client, t, options, progress).await {
+                Ok(outcome) => trigger = Some(outcome),
+                Err(problem) => result = Err(problem),
+            }
+        }
         lost |= result.as_ref().is_err_and(Problem::ends_the_run);
         report.tables.push(TableReport {
             table: format!("{}.{}", t.schema, t.name),
             column: quote::definition(t),
             result,
+            trigger,
         });
     }
     report
@@ -54,6 +64,27 @@ async fn one(
     }
     relation.must_be_owned()?;
     locked(client, options, (&name, relation.oid), progress, &Revive(t)).await
+}
+
+/// A transaction of its own: the table is locked for as short as can be.
+async fn with_trigger(
+    client: &mut Client,
+    t: &TableSettings,
+    options: &Options,
+    progress: Progress<'_>,
+) -> Result<TriggerOutcome, Problem> {
+    let wrong = |e: super::ServerError| Problem::server("looking for the trigger", e);
+    let relation = inspect(client, t).await?;
+    let wanted = trigger::uncounted(client, t, relation.oid).await.map_err(wrong)?;
+    let found = trigger::find(client, relation.oid).await.map_err(wrong)?;
+    let found = found.filter(trigger::Found::is_ours);
+    if found.as_ref().is_some_and(|f| f.standing(t, &wanted) == Standing::Current) {
+        return Ok(TriggerOutcome::AlreadyThere);
+    }
+    relation.must_be_owned()?;
+    let install = Install { table: t, oid: relation.oid };
+    locked(client, options, (&quote::table(t), relation.oid), progress, &install).await?;
+    Ok(if found.is_some() { TriggerOutcome::Replaced } else { TriggerOutcome::Added })
 }
 
 fn present(found: &Found, t: &TableSettings) -> Result<Outcome, Problem> {

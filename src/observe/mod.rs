@@ -30,7 +30,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 pub use row::WrittenBack;
-pub use scope::{Observations, Sequence};
+pub use scope::{Moved, Observations, Sequence};
 
 /// A row of a protected table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -68,6 +68,10 @@ pub enum Cause {
     Evicted,
     /// Forgotten on purpose: the scope wrote it unchecked or deleted it, so nobody can tell its version.
     Forgotten,
+    /// Seen last through a cursor that did not show the version, so that nobody can tell in which state.
+    Cursor,
+    /// Forgotten because another write of the scope may have changed it on the side, by a trigger or foreign key.
+    Trigger,
 }
 
 impl Cause {
@@ -78,6 +82,8 @@ impl Cause {
             Self::Expired => "expired",
             Self::Evicted => "evicted",
             Self::Forgotten => "forgotten",
+            Self::Cursor => "cursor",
+            Self::Trigger => "trigger",
         }
     }
 }

@@ -13,10 +13,23 @@ const COLUMNS: usize = 4;
 /// What happened to a row.
 #[derive(Debug, Clone)]
 enum Event {
-    Read { version: i64, shown: ColumnSet },
-    Checked { expected: i64, sets: ColumnSet },
-    Returned { version: i64, shown: ColumnSet },
+    Read {
+        version: i64,
+        shown: ColumnSet,
+    },
+    Checked {
+        expected: i64,
+        sets: ColumnSet,
+    },
+    Returned {
+        version: i64,
+        shown: ColumnSet,
+    },
     Forgotten,
+    /// Shown without the version, by a cursor that was opened just before.
+    Undated {
+        shown: ColumnSet,
+    },
 }
 
 /// The open transaction's history, each event with its place in the order of all.
@@ -29,11 +42,13 @@ struct Reference {
     next: usize,
 }
 
-/// One row worked out: version by column, and that of columns never shown.
+/// One row worked out: version by column, and that of columns never shown. `None`: shown without it.
 #[derive(Default, Clone)]
 struct Row {
-    columns: BTreeMap<usize, i64>,
-    newest: i64,
+    columns: BTreeMap<usize, Option<i64>>,
+    newest: Option<i64>,
+    /// The version that it has as far as the scope knows.
+    present: i64,
 }
 
 impl Reference {
@@ -45,7 +60,8 @@ impl Reference {
     /// Leaves out, row by row, everything from the first own write at or after `place`.
     fn undo(&mut self, place: usize) {
         for events in self.rows.values_mut() {
-            let own = |(at, e): &(usize, Event)| *at >= place && !matches!(e, Event::Read { .. });
+            let read = |e: &Event| matches!(e, Event::Read { .. } | Event::Undated { .. });
+            let own = |(at, e): &(usize, Event)| *at >= place && !read(e);
             if let Some(first) = events.iter().position(own) {
                 events.truncate(first);
             }
@@ -65,19 +81,30 @@ impl Reference {
 
     fn row(&self, row: usize) -> Option<Row> {
         let mut known = self.base.get(&row).cloned();
+        // By the open transaction: nobody else can have.
+        let mut written = false;
         for (_, event) in self.rows.get(&row).into_iter().flatten() {
+            written |= !matches!(event, Event::Read { .. } | Event::Undated { .. });
             match event {
                 Event::Read { version, shown } => {
                     let r = known.get_or_insert_default();
-                    r.newest = *version;
-                    r.columns.extend(shown.iter().map(|c| (c, *version)));
+                    r.show(*version, shown);
+                }
+                Event::Undated { shown } => {
+                    let Some(r) = &mut known else { continue };
+                    let certain = Some(r.present).filter(|_| written);
+                    for c in shown.iter() {
+                        let v = r.columns.entry(c).or_insert(None);
+                        *v = v.filter(|v| certain == Some(*v));
+                    }
+                    r.newest = r.newest.filter(|v| certain == Some(*v));
                 }
                 Event::Checked { expected, sets } => {
-                    let r = known.get_or_insert_with(|| Row { newest: expected + 1, ..Row::default() });
+                    let r = known.get_or_insert_with(|| Row { newest: Some(expected + 1), ..Row::default() });
                     r.moved(*expected);
                     for c in sets.iter() {
-                        let v = r.columns.entry(c).or_insert(0);
-                        *v = (*v).max(expected + 1);
+                        let v = r.columns.entry(c).or_insert(None);
+                        *v = (*v).max(Some(expected + 1));
                     }
                 }
                 Event::Returned { version, shown } => {
@@ -86,8 +113,7 @@ impl Reference {
                     }
                     if !shown.is_empty() {
                         let r = known.get_or_insert_default();
-                        r.newest = *version;
-                        r.columns.extend(shown.iter().map(|c| (c, *version)));
+                        r.show(*version, shown);
                     }
                 }
                 Event::Forgotten => known = None,
@@ -98,17 +124,24 @@ impl Reference {
 }
 
 impl Row {
-    fn expected(&self, sets: &ColumnSet) -> i64 {
-        sets.iter().map(|c| *self.columns.get(&c).unwrap_or(&self.newest)).min().unwrap_or(self.newest)
+    fn expected(&self, sets: &ColumnSet) -> Option<i64> {
+        if sets.is_empty() {
+            return self.newest;
+        }
+        sets.iter().filter_map(|c| *self.columns.get(&c).unwrap_or(&self.newest)).min()
+    }
+
+    fn show(&mut self, version: i64, shown: &ColumnSet) {
+        self.newest = Some(version);
+        self.present = version;
+        self.columns.extend(shown.iter().map(|c| (c, Some(version))));
     }
 
     fn moved(&mut self, from: i64) {
-        for v in self.columns.values_mut().filter(|v| **v == from) {
-            *v += 1;
+        for v in self.columns.values_mut().chain([&mut self.newest]).filter(|v| **v == Some(from)) {
+            *v = Some(from + 1);
         }
-        if self.newest == from {
-            self.newest += 1;
-        }
+        self.present = self.present.max(from + 1);
     }
 }
 
@@ -158,7 +191,14 @@ fn run(seed: u64) {
         let key = RowKey::new(1, row.to_string());
         let what = random.below(100);
         match what {
-            0..30 => {
+            0..8 => {
+                let shown = random.columns();
+                seen.saw_undated(&key, &shown, seen.sequence(), now);
+                if !shown.is_empty() {
+                    reference.add(row, Event::Undated { shown });
+                }
+            }
+            8..30 => {
                 let shown = random.columns();
                 seen.read(key, server.0[row], &shown, now);
                 if !shown.is_empty() {
@@ -176,7 +216,7 @@ fn run(seed: u64) {
             45..65 => {
                 let sets = random.columns();
                 // A write that others made stale is refused and changes nothing.
-                let expected = reference.row(row).map(|r| r.expected(&sets));
+                let expected = reference.row(row).and_then(|r| r.expected(&sets));
                 if expected.is_none_or(|e| e == server.0[row]) {
                     let was = server.0[row];
                     locked[row] = true;
@@ -192,7 +232,11 @@ fn run(seed: u64) {
                         }
                         _ => {
                             let shown = random.columns();
-                            seen.returned(key, was + 1, &shown, now);
+                            if shown.is_empty() {
+                                seen.moved(&key, was + 1, now);
+                            } else {
+                                seen.returned(key, was + 1, &shown, now);
+                            }
                             reference.add(row, Event::Returned { version: was + 1, shown });
                         }
                     }
@@ -244,7 +288,7 @@ fn run(seed: u64) {
             for sets in &sets {
                 assert_eq!(
                     seen.expected(&key, sets, now).version(),
-                    known.as_ref().map(|r| r.expected(sets)),
+                    known.as_ref().and_then(|r| r.expected(sets)),
                     "seed {seed}, step {step} ({what}), row {row}, {sets:?}"
                 );
             }

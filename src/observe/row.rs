@@ -25,8 +25,11 @@ struct Seen {
 #[derive(Debug, Clone)]
 pub(super) struct Observation {
     seen: SmallVec<[Seen; 1]>,
-    /// Version of the newest read: what a column that was never shown counts as seen under.
-    newest_read: i64,
+    /// Columns last seen in a state whose version was not shown. None of them is in `seen`.
+    undated: ColumnSet,
+    /// Version of the newest read: what a column that was never shown counts as seen under. `None` if that read
+    /// did not show the version.
+    newest_read: Option<i64>,
     /// The version that the row has now as far as the scope can tell, by a read or by its own write.
     present: i64,
     /// This scope alone moved the row from here to `present`.
@@ -79,7 +82,8 @@ impl Observation {
     ) -> Self {
         let mut row = Self {
             seen: SmallVec::new(),
-            newest_read: version,
+            undated: ColumnSet::new(),
+            newest_read: Some(version),
             present: version,
             own_since,
             touched: now,
@@ -96,7 +100,7 @@ impl Observation {
             self.own_since = None;
             self.present = version;
         }
-        self.newest_read = version;
+        self.newest_read = Some(version);
         self.touch_by_read(now);
         self.show(version, shown, now);
     }
@@ -108,7 +112,7 @@ impl Observation {
             self.own_since = None;
             self.present = version;
         }
-        self.newest_read = self.newest_read.max(version);
+        self.newest_read = self.newest_read.max(Some(version));
         self.touch_by_read(now);
         self.show(version, shown, now);
     }
@@ -125,15 +129,41 @@ impl Observation {
         for s in self.seen.iter().filter(|s| s.version >= version) {
             older.subtract(&s.columns);
         }
-        self.newest_read = self.newest_read.max(version);
+        self.newest_read = self.newest_read.max(Some(version));
         self.touch_by_read(now);
         self.show(version, &older, now);
     }
 
+    /// A cursor showed `shown` and not the version: under which one is no longer known. `not_newer`: the state
+    /// shown cannot be newer than `present`, so that columns known as they are there stay known.
+    pub(super) fn saw_undated(&mut self, shown: &ColumnSet, not_newer: bool) {
+        let mut lost = shown.clone();
+        for s in self.seen.iter().filter(|s| not_newer && s.version == self.present) {
+            lost.subtract(&s.columns);
+        }
+        for s in &mut self.seen {
+            s.columns.subtract(&lost);
+        }
+        self.seen.retain(|s| !s.columns.is_empty());
+        self.undated.union_with(&lost);
+        if !not_newer || self.newest_read != Some(self.present) {
+            self.newest_read = None;
+        }
+    }
+
     /// An own checked write of the columns `sets` landed: the row went from `expected` to `expected` + 1.
     pub(super) fn wrote_checked(&mut self, expected: i64, sets: &ColumnSet, now: Instant) {
-        let next = expected.saturating_add(1);
-        self.own_move(next, now);
+        self.wrote_to(expected, expected.saturating_add(1), sets, now);
+    }
+
+    /// An own write of the columns `sets` landed on `expected` and left the row at `next`, which need not be one more:
+    /// a trigger may have moved it too.
+    pub(super) fn wrote_to(&mut self, expected: i64, next: i64, sets: &ColumnSet, now: Instant) {
+        if next < self.present {
+            self.present = next;
+            self.own_since = None;
+        }
+        self.own_move(expected, next, now);
         // The writer knows what it has just written, even where its expectation came from outside (a hint).
         let mut written = sets.clone();
         for s in self.seen.iter().filter(|s| s.version >= next) {
@@ -149,24 +179,33 @@ impl Observation {
             self.present = version;
             self.own_since = None;
         }
-        self.own_move(version, now);
+        self.own_move(version.saturating_sub(1), version, now);
         if !shown.is_empty() {
-            self.newest_read = version;
+            self.newest_read = Some(version);
             self.show(version, shown, now);
         }
     }
 
-    /// An own write took the row to `next`: columns known under `next` - 1 move with it, lower ones stay.
-    fn own_move(&mut self, next: i64, now: Instant) {
-        let from = next.saturating_sub(1);
+    /// An own write left the row at `version`, as a hidden RETURNING shows: columns known under the version before it
+    /// move with it. If there are none it stays as it is: somebody else has written it since. `Err` has the version
+    /// that it was at as far as was known.
+    pub(super) fn moved(&mut self, version: i64, now: Instant) -> Result<(), i64> {
+        let (from, before) = (version.saturating_sub(1), self.present);
+        let moves = self.newest_read == Some(from) || self.seen.iter().any(|s| s.version == from);
+        self.returned(version, &ColumnSet::new(), now);
+        if moves { Ok(()) } else { Err(before) }
+    }
+
+    /// An own write took the row to `next`: columns known under `from` move with it, others stay.
+    fn own_move(&mut self, from: i64, next: i64, now: Instant) {
         if self.present < next {
             if self.present != from || self.own_since.is_none() {
                 self.own_since = Some(from);
             }
             self.present = next;
         }
-        if self.newest_read == from {
-            self.newest_read = next;
+        if self.newest_read == Some(from) {
+            self.newest_read = Some(next);
         }
         for s in self.seen.iter_mut().filter(|s| s.version == from) {
             s.version = next;
@@ -185,13 +224,15 @@ impl Observation {
         }
     }
 
-    /// The expected version of a write of `sets`, and when the row was seen at it.
+    /// The expected version of a write of `sets`, and when the row was seen at it. `None` if of none of them is known
+    /// under which version it was seen.
     ///
     /// The lowest version among the columns counts; a column never shown counts as the newest read. A version
     /// above the present one belongs to an earlier life of the row (its version went back): it counts before
     /// all others, for it is certainly not the present state.
-    pub(super) fn expected(&self, sets: &ColumnSet) -> (i64, Instant) {
+    pub(super) fn expected(&self, sets: &ColumnSet) -> Option<(i64, Instant)> {
         let mut never_shown = sets.clone();
+        never_shown.subtract(&self.undated);
         let mut lowest: Option<(bool, i64, Instant)> = None;
         let mut take = |version: i64, at: Instant| {
             let this = (version <= self.present, version, at);
@@ -203,20 +244,19 @@ impl Observation {
             never_shown.subtract(&s.columns);
             take(s.version, s.at);
         }
-        if !never_shown.is_empty() {
-            take(self.newest_read, self.touched);
+        if let Some(newest) = self.newest_read.filter(|_| sets.is_empty() || !never_shown.is_empty()) {
+            take(newest, self.touched);
         }
-        match lowest {
-            Some((_, version, at)) => (version, at),
-            None => (self.newest_read, self.touched),
-        }
+        lowest.map(|(_, version, at)| (version, at))
     }
 
     /// How to understand `SET version = n` of a write that also sets `sets`.
     pub(super) fn written_back(&self, n: i64, sets: &ColumnSet) -> WrittenBack {
         match self.own_since {
             Some(since) if since <= n && n < self.present => WrittenBack::SavedAgain(self.present),
-            _ if n == self.present.saturating_add(1) => WrittenBack::OwnIncrement(self.expected(sets).0),
+            _ if n == self.present.saturating_add(1) => {
+                WrittenBack::OwnIncrement(self.expected(sets).map_or(self.present, |(version, _)| version))
+            }
             _ => WrittenBack::BasedOn(n),
         }
     }
@@ -247,6 +287,7 @@ impl Observation {
         if columns.is_empty() {
             return;
         }
+        self.undated.subtract(columns);
         for s in self.seen.iter_mut().filter(|s| s.version != version) {
             s.columns.subtract(columns);
         }
@@ -285,7 +326,7 @@ impl Observation {
 impl Held for Observation {
     fn heap_bytes(&self) -> usize {
         let list = if self.seen.spilled() { self.seen.capacity() * size_of::<Seen>() } else { 0 };
-        list + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
+        list + self.undated.heap_bytes() + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
     }
 
     fn expired(&self, ttl: Duration, now: Instant) -> bool {

@@ -78,6 +78,27 @@ pub struct Observations {
     /// Tables of which the open transaction has written rows that are not known: what it reads of them since may
     /// be its own work.
     set_written: Vec<u32>,
+    /// Tables that deferred triggers may change when the open transaction commits.
+    deferred: Vec<u32>,
+    /// Tables of which the open transaction has written more unknown rows than are remembered singly: a row of them
+    /// that it meets for the first time may be its own work.
+    swept: Vec<u32>,
+    /// How many unknown rows of set writes the open transaction has remembered singly.
+    unknown_written: usize,
+}
+
+/// Unknown rows of set writes that a transaction remembers singly, for its rollback.
+const MAX_UNKNOWN: usize = 1_000;
+
+/// What a write that [`Observations::moved`] was told of means for its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// Nothing was known of the row, or no version.
+    Unknown,
+    /// What was known under the version before has moved with it.
+    Moved,
+    /// Known under other versions than the one before, this the newest of them: left as it is.
+    Left(i64),
 }
 
 impl Observations {
@@ -88,6 +109,9 @@ impl Observations {
             undo: Undo::new(limits.max_bytes / 2),
             own: 0,
             set_written: Vec::new(),
+            deferred: Vec::new(),
+            swept: Vec::new(),
+            unknown_written: 0,
         }
     }
 
@@ -126,6 +150,27 @@ impl Observations {
         }
     }
 
+    /// A cursor opened at `opened` showed `shown` of a row and not its version: in which state the client has seen
+    /// these columns is unknown from now on. What an own write has taught stays where the cursor can show nothing
+    /// newer: opened before it, or the row is still locked by it.
+    pub fn saw_undated(&mut self, key: &RowKey, shown: &ColumnSet, opened: Sequence, now: Instant) {
+        if shown.is_empty() {
+            return;
+        }
+        let not_newer = match self.store.peek(key, now) {
+            Some(Entry { known: Known::Seen(_), own }) => *own > opened.0 || self.undo.wrote(key, *own),
+            // What the scope did to the row itself is the better reason for not knowing it.
+            Some(_) => return,
+            None => return self.store.note_gone(key, Cause::Cursor),
+        };
+        self.store.change(key, now, |entry| {
+            if let Known::Seen(o) = &mut entry.known {
+                o.saw_undated(shown, not_newer);
+            }
+        });
+        self.trim(now);
+    }
+
     /// The present point in the order of own writes, to keep with a cursor or portal when it is opened.
     pub fn sequence(&self) -> Sequence {
         Sequence(self.own)
@@ -135,10 +180,10 @@ impl Observations {
     /// seen. A column never shown counts as seen with the row's newest read.
     pub fn expected(&mut self, key: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
         let found = self.store.change(key, now, |entry| match &entry.known {
-            Known::Seen(o) => {
-                let (version, seen_at) = o.expected(sets);
-                Lookup::Known { version, seen_at, origin: o.origin() }
-            }
+            Known::Seen(o) => match o.expected(sets) {
+                Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: o.origin() },
+                None => Lookup::Unknown(Cause::Cursor),
+            },
             Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
         });
         found.unwrap_or_else(|| Lookup::Unknown(self.store.cause(key)))
@@ -171,6 +216,45 @@ impl Observations {
             self.store.put(key.clone(), Entry { known: Known::Seen(row), own });
         }
         self.trim(now);
+    }
+
+    /// An own checked write of `sets` landed on `expected` and left the row at `version`, as its RETURNING shows: not
+    /// one more where a trigger moves versions too.
+    pub fn wrote_to(&mut self, key: &RowKey, expected: i64, version: i64, sets: &ColumnSet, now: Instant) {
+        let own = self.own_write(key, now);
+        self.store.change(key, now, |entry| {
+            entry.own = own;
+            if let Known::Seen(o) = &mut entry.known {
+                o.wrote_to(expected, version, sets, now);
+            }
+        });
+        self.trim(now);
+    }
+
+    /// An own unchecked write left the row at `version`, as a hidden RETURNING shows: what was known under the version
+    /// before moves with it, an unknown row stays unknown. However many rows it is told of, it takes no more memory.
+    pub fn moved(&mut self, key: &RowKey, version: i64, now: Instant) -> Moved {
+        if self.store.peek(key, now).is_some() || self.unknown_written < MAX_UNKNOWN {
+            let own = self.own_write(key, now);
+            let moved = self.store.change(key, now, |entry| {
+                entry.own = own;
+                match &mut entry.known {
+                    Known::Seen(o) => o.moved(version, now).map_or_else(Moved::Left, |()| Moved::Moved),
+                    Known::Deleted | Known::Forgotten => Moved::Unknown,
+                }
+            });
+            if let Some(moved) = moved {
+                return moved;
+            }
+            self.unknown_written += 1;
+        } else {
+            self.own += 1;
+            if !self.swept.contains(&key.table) {
+                self.swept.push(key.table);
+            }
+        }
+        self.store.lose_own(self.own);
+        Moved::Unknown
     }
 
     /// An own write, checked or not, left the row at `version`, and its RETURNING showed the client `shown`.
@@ -230,8 +314,9 @@ impl Observations {
         });
     }
 
-    /// Up to `limit` rows of a table of which something is held, the ones last used first.
-    pub fn known_rows(&self, table: u32, limit: usize) -> Vec<RowKey> {
+    /// Up to `limit` rows of a table of which something is held, the ones last used first, and how many there are
+    /// beyond.
+    pub fn known_rows(&self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
         self.store.of_table(table, limit)
     }
 
@@ -241,12 +326,24 @@ impl Observations {
         if !self.set_written.contains(&table) {
             self.set_written.push(table);
         }
-        self.drop_table(table);
+        self.drop_table(table, Cause::Forgotten);
     }
 
-    fn drop_table(&mut self, table: u32) {
+    /// Forgets all rows of a table, since an own write may have changed some of them on the side, by a trigger or a
+    /// foreign key; `deferred`: or will when the transaction commits. A rollback does not bring them back.
+    pub fn touch_table(&mut self, table: u32, deferred: bool) {
+        if !self.set_written.contains(&table) {
+            self.set_written.push(table);
+        }
+        if deferred && !self.deferred.contains(&table) {
+            self.deferred.push(table);
+        }
+        self.drop_table(table, Cause::Trigger);
+    }
+
+    fn drop_table(&mut self, table: u32, cause: Cause) {
         self.own += 1;
-        self.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
+        self.store.drop_if(Some(cause), |key, _| key.table == table);
         self.store.lose_own(self.own);
         self.undo.forget_if(|key| key.table == table);
     }
@@ -273,13 +370,16 @@ impl Observations {
             self.take_back(undone, now);
         }
         for table in self.set_written.clone() {
-            self.drop_table(table);
+            self.drop_table(table, Cause::Forgotten);
         }
     }
 
     /// The transaction, explicit or implicit, has committed.
     pub fn commit(&mut self) {
-        self.set_written.clear();
+        for table in std::mem::take(&mut self.deferred) {
+            self.drop_table(table, Cause::Trigger);
+        }
+        self.end();
         self.undo.commit(self.own);
     }
 
@@ -288,9 +388,18 @@ impl Observations {
     pub fn rollback(&mut self, now: Instant) {
         let undone = self.undo.rollback(self.own);
         self.take_back(undone, now);
+        self.deferred.clear();
         for table in std::mem::take(&mut self.set_written) {
-            self.drop_table(table);
+            self.drop_table(table, Cause::Forgotten);
         }
+        self.end();
+    }
+
+    /// No transaction is open any more.
+    fn end(&mut self) {
+        self.set_written.clear();
+        self.swept.clear();
+        self.unknown_written = 0;
     }
 
     /// Rows that the open transaction has written so far; one may come several times. Empty if the
@@ -309,8 +418,16 @@ impl Observations {
         self.store.peek(key, now).map(OwnWrite::of)
     }
 
+    /// The end of the open transaction, or of a savepoint, may change what is known of the row.
+    pub fn may_be_undone(&self, key: &RowKey) -> bool {
+        self.set_written.contains(&key.table) || self.undo.holds(key)
+    }
+
     /// PREPARE TRANSACTION: what it wrote is forgotten, since another session decides about it.
     pub fn forget_written(&mut self, now: Instant) {
+        for table in std::mem::take(&mut self.set_written) {
+            self.drop_table(table, Cause::Forgotten);
+        }
         if let Some(since) = self.undo.overflowed_since() {
             self.store.drop_if(Some(Cause::Forgotten), |_, entry| entry.own > since);
         }
@@ -319,6 +436,7 @@ impl Observations {
             self.store.put(key, Entry { known: Known::Forgotten, own: self.own });
         }
         self.undo.commit(self.own);
+        self.end();
         self.trim(now);
     }
 
@@ -355,6 +473,9 @@ impl Observations {
             other => *other = Known::Seen(Observation::first_read(version, shown, now)),
         });
         if known.is_none() {
+            if self.swept.contains(&key.table) {
+                self.undo.record(&key, None);
+            }
             // In a transaction too large to remember, a row met again may be one of its own.
             let own = if self.undo.overflowed_since().is_some() { self.own } else { 0 };
             let row = Observation::first_read(version, shown, now);

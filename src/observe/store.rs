@@ -169,9 +169,10 @@ impl<O: Held> Store<O> {
     }
 
     /// Rows of a table that are held, the ones last used first; a walk over all, for the rare statements that need it.
-    pub(super) fn of_table(&self, table: u32, limit: usize) -> Vec<RowKey> {
-        let of_table = self.rows.iter().rev().filter(|(key, _)| key.table == table);
-        of_table.take(limit).map(|(key, _)| key.clone()).collect()
+    pub(super) fn of_table(&self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
+        let mut of_table = self.rows.iter().rev().filter(|(key, _)| key.table == table);
+        let rows = of_table.by_ref().take(limit).map(|(key, _)| key.clone()).collect();
+        (rows, of_table.filter(|(_, entry)| matches!(entry.known, Known::Seen(_))).count())
     }
 
     /// Every row held, expired ones too.
@@ -233,7 +234,8 @@ impl<O: Held> Store<O> {
         }
     }
 
-    fn note_gone(&mut self, key: &RowKey, cause: Cause) {
+    /// Nothing is held of the row, for this reason.
+    pub(super) fn note_gone(&mut self, key: &RowKey, cause: Cause) {
         self.gone.insert(self.rows.hasher().hash_one(key), cause);
         if self.gone.len() > GONE {
             self.gone.pop_front();

@@ -37,6 +37,10 @@ impl Bench {
         self.seen.read_from_cursor(self.row.clone(), version, &cols(shown), opened, self.now);
     }
 
+    fn undated(&mut self, shown: &[usize], opened: Sequence) {
+        self.seen.saw_undated(&self.row, &cols(shown), opened, self.now);
+    }
+
     fn wrote(&mut self, expected: i64, sets: &[usize]) {
         self.seen.wrote_checked(&self.row, expected, &cols(sets), self.now);
     }
@@ -268,6 +272,64 @@ fn a_cursor_opened_before_an_unchecked_write_teaches_nothing() {
 }
 
 #[test]
+fn what_a_cursor_shows_without_the_version_is_no_longer_known() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME, STATUS]);
+    b.undated(&[NAME], b.seen.sequence());
+    assert_eq!((b.expected(&[NAME]), b.cause()), (None, Some(Cause::Cursor)));
+    assert_eq!((b.expected(&[STATUS]), b.expected(&[NAME, STATUS])), (Some(5), Some(5)));
+    // Of a column never shown, and of a DELETE, the newest read counts, whose version is unknown.
+    assert_eq!((b.expected(&[BUDGET]), b.expected(&[])), (None, None));
+    b.undated(&[], b.seen.sequence());
+    assert_eq!(b.expected(&[STATUS]), Some(5));
+    b.read(6, &[NAME]);
+    assert_eq!(
+        (b.expected(&[NAME]), b.expected(&[BUDGET]), b.expected(&[STATUS])),
+        (Some(6), Some(6), Some(5))
+    );
+    // An own write teaches what it sets, and takes the rest along.
+    b.undated(&[NAME, STATUS], b.seen.sequence());
+    b.wrote(7, &[NAME]);
+    assert_eq!((b.expected(&[NAME]), b.expected(&[STATUS])), (Some(8), None));
+    assert_eq!(b.back(9, &[STATUS]), WrittenBack::OwnIncrement(8));
+    b.seen.assert_counts();
+}
+
+#[test]
+fn a_cursor_without_the_version_lowers_nothing_that_an_own_write_taught() {
+    for locked in [true, false] {
+        let mut b = Bench::new();
+        let before = b.seen.sequence();
+        b.read(4, &[BUDGET]);
+        b.read(5, &[NAME, STATUS]);
+        b.wrote(5, &[NAME]);
+        let opened = if locked { b.seen.sequence() } else { before };
+        if !locked {
+            b.seen.commit();
+        }
+        b.undated(&[NAME, BUDGET], opened);
+        let known = (b.expected(&[NAME]), b.expected(&[STATUS]), b.expected(&[BUDGET]));
+        assert_eq!(known, (Some(6), Some(6), None), "{locked}");
+        assert_eq!(b.expected(&[]), Some(6));
+        // Another may have written since.
+        b.seen.commit();
+        b.undated(&[NAME], b.seen.sequence());
+        assert_eq!((b.expected(&[NAME]), b.expected(&[STATUS])), (None, Some(6)), "{locked}");
+    }
+}
+
+#[test]
+fn a_row_seen_without_the_version_alone_has_a_cause_of_its_own() {
+    let mut b = Bench::new();
+    b.undated(&[NAME], b.seen.sequence());
+    assert_eq!((b.cause(), b.seen.rows()), (Some(Cause::Cursor), 0));
+    // What the scope did itself is the better reason.
+    b.seen.wrote_unchecked(&b.row, b.now);
+    b.undated(&[NAME], b.seen.sequence());
+    assert_eq!(b.cause(), Some(Cause::Forgotten));
+}
+
+#[test]
 fn a_row_that_began_anew_is_not_taken_for_the_old_one() {
     let mut b = Bench::new();
     b.read(7, &[NAME, STATUS]);
@@ -406,4 +468,62 @@ fn forgetting_a_table_is_not_undone() {
     assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now).version(), Some(3));
     b.seen.clear();
     assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now), Lookup::Unknown(Cause::NeverRead));
+}
+
+#[test]
+fn a_hidden_returning_moves_what_was_known_just_before_and_leaves_the_rest() {
+    let mut b = Bench::new();
+    b.read(5, &[NAME]);
+    b.read(6, &[STATUS]);
+    assert_eq!(b.seen.moved(&b.row.clone(), 7, b.now), Moved::Moved);
+    assert_eq!((b.expected(&[NAME]), b.expected(&[STATUS])), (Some(5), Some(7)));
+    // Somebody else has written it between.
+    assert_eq!(b.seen.moved(&b.row.clone(), 9, b.now), Moved::Left(7));
+    assert_eq!((b.expected(&[NAME]), b.expected(&[STATUS])), (Some(5), Some(7)));
+    let other = RowKey::new(1, "8");
+    assert_eq!(b.seen.moved(&other, 9, b.now), Moved::Unknown);
+    assert_eq!(b.seen.expected(&other, &cols(&[NAME]), b.now), Lookup::Unknown(Cause::NeverRead));
+}
+
+#[test]
+fn a_checked_write_whose_row_a_trigger_has_moved_too() {
+    let mut b = Bench::new();
+    b.read(4, &[BUDGET]);
+    b.read(5, &[NAME, STATUS]);
+    b.seen.wrote_to(&b.row.clone(), 5, 8, &cols(&[NAME]), b.now);
+    assert_eq!(
+        (b.expected(&[NAME]), b.expected(&[STATUS]), b.expected(&[BUDGET])),
+        (Some(8), Some(8), Some(4))
+    );
+    // A trigger that keeps the version as it was.
+    b.seen.wrote_to(&b.row.clone(), 8, 8, &cols(&[NAME]), b.now);
+    assert_eq!(b.expected(&[NAME]), Some(8));
+    b.seen.rollback(b.now);
+    assert_eq!(b.expected(&[NAME]), Some(5));
+}
+
+#[test]
+fn however_many_unknown_rows_are_written_memory_stays() {
+    let mut b = Bench::new();
+    b.read(1, &[NAME]);
+    let key = |n: usize| RowKey::new(1, n.to_string());
+    for n in 1_000..101_000 {
+        b.seen.moved(&key(n), 2, b.now);
+    }
+    assert_eq!(b.seen.moved(&b.row.clone(), 2, b.now), Moved::Moved);
+    assert!(b.seen.bytes() < 1 << 20, "{}", b.seen.bytes());
+    // What is met now may be own work, of whichever of the rows.
+    for n in [1_000, 100_999] {
+        b.seen.read(key(n), 2, &cols(&[NAME]), b.now);
+        assert_eq!(b.seen.expected(&key(n), &cols(&[NAME]), b.now).version(), Some(2));
+    }
+    b.seen.rollback(b.now);
+    assert_eq!(b.expected(&[NAME]), Some(1));
+    for n in [1_000, 100_999] {
+        assert_eq!(b.seen.expected(&key(n), &cols(&[NAME]), b.now).version(), None);
+    }
+    // The next transaction has written none.
+    b.seen.read(key(100_999), 1, &cols(&[NAME]), b.now);
+    b.seen.rollback(b.now);
+    assert_eq!(b.seen.expected(&key(100_999), &cols(&[NAME]), b.now).version(), Some(1));
 }

@@ -174,9 +174,24 @@ impl Undo {
         self.bytes = self.counted_bytes();
     }
 
+    /// The row has been written by the transaction (or it is too large to tell).
+    pub(super) fn holds(&self, key: &RowKey) -> bool {
+        self.overflow
+            || self.base.contains_key(key)
+            || self.savepoints.iter().any(|l| l.before.contains_key(key))
+    }
+
     /// Rows written by the transaction (a row once for each level that wrote it).
     pub(super) fn written(&self) -> impl Iterator<Item = &RowKey> {
         self.savepoints.iter().flat_map(|l| l.before.keys()).chain(self.base.keys())
+    }
+
+    /// The open transaction has written the row, whose last own write was number `own`, and that is not undone.
+    pub(super) fn wrote(&self, key: &RowKey, own: u64) -> bool {
+        match self.overflowed_since() {
+            Some(began) => own > began,
+            None => self.base.contains_key(key) || self.savepoints.iter().any(|l| l.before.contains_key(key)),
+        }
     }
 
     /// Number of the last own write before the transaction, if the log has outgrown its bounds.

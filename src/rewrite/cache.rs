@@ -59,10 +59,10 @@ impl PlanCache {
         Self { plans: Cache::new(capacity) }
     }
 
-    /// The plan of `text` under `view`.
-    pub fn plan(&self, text: &[u8], view: &View, lex: LexOptions) -> Arc<Plan> {
-        let make = || Arc::new(plan(text, &Context { view, lex: &lex }));
-        if text.len() > MAX_CACHED_TEXT {
+    /// The plan of `text` under `view`. `names_may_return`: see [`Context`]; rare enough to be planned each time.
+    pub fn plan(&self, text: &[u8], view: &View, lex: LexOptions, names_may_return: bool) -> Arc<Plan> {
+        let make = || Arc::new(plan(text, &Context { view, lex: &lex, names_may_return }));
+        if text.len() > MAX_CACHED_TEXT || names_may_return {
             return make();
         }
         let key = KeyRef { generation: view.generation, lex, text };

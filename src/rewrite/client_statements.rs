@@ -130,7 +130,7 @@ fn self_relative_is_bumped_only() {
     for (text, want) in [
         (
             "UPDATE projects SET budget=(projects.budget + 1) WHERE projects.id = 1",
-            "UPDATE projects SET budget=(projects.budget + 1), version = projects.version + 1 WHERE projects.id = 1 RETURNING projects.version AS __sg_v1",
+            "UPDATE projects SET budget=(projects.budget + 1), version = projects.version + 1 WHERE projects.id = 1",
         ),
         (
             r#"UPDATE "projects" SET "budget"="budget"+ 1 WHERE "id" = 1 RETURNING *"#,
@@ -166,7 +166,7 @@ const GUARDED: &[(&str, &str, Reason)] = &[
     ),
     (
         r#"INSERT INTO "projects" ("id", "name", "version") VALUES (1, 'a', 1) ON CONFLICT("id") DO UPDATE SET "name" = EXCLUDED."name" RETURNING "projects"."id""#,
-        r#"INSERT INTO "projects" ("id", "name", "version") VALUES (1, 'a', 1) ON CONFLICT("id") DO UPDATE SET "name" = EXCLUDED."name", version = "projects".version + 1 RETURNING "projects"."id""#,
+        r#"INSERT INTO "projects" ("id", "name", "version") VALUES (1, 'a', 1) ON CONFLICT("id") DO UPDATE SET "name" = EXCLUDED."name", version = "projects".version + 1 RETURNING "projects"."id", "projects".version AS __sg_v1"#,
         Reason::OnConflict,
     ),
     (

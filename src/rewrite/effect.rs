@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::Context;
 use super::plan::Effect;
 use super::target::{Target, resolve};
+use super::{Context, prepare};
 use crate::sql::clauses;
 use crate::sql::code::Code;
 use crate::sql::relation::relation;
@@ -38,7 +38,12 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
         b"discard" if code.any_word(i + 1, &["temp", "temporary"]) => Effect::Names,
         b"deallocate" => deallocate(code, i + 1),
         b"truncate" => truncate(code, ctx, range),
-        b"fetch" | b"move" => cursor(code, range).map_or(Effect::None, |n| named(code, n, Effect::Fetch)),
+        b"fetch" | b"move" => {
+            let moves = *first == *b"move";
+            cursor(code, range).map_or(Effect::None, |n| named(code, n, |name| Effect::Fetch { name, moves }))
+        }
+        b"close" if code.word(i + 1, "all") => Effect::Close(None),
+        b"close" => named(code, i + 1, |name| Effect::Close(Some(name))),
         b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reassign" | b"import" | b"security" => {
             Effect::Catalog
         }
@@ -92,7 +97,7 @@ fn savepoint_word(code: Code<'_>, i: usize) -> bool {
     code.word(i, "savepoint") && code.is_ident(i + 1)
 }
 
-fn named(code: Code<'_>, i: usize, effect: fn(Box<str>) -> Effect) -> Effect {
+fn named(code: Code<'_>, i: usize, effect: impl Fn(Box<str>) -> Effect) -> Effect {
     effect(code.name(i).unwrap_or_default().into())
 }
 
@@ -137,7 +142,7 @@ fn deallocate(code: Code<'_>, i: usize) -> Effect {
     if code.word(i, "all") {
         return Effect::Deallocate(None);
     }
-    Effect::Deallocate(Some(code.name(i).unwrap_or_default().into()))
+    Effect::Deallocate(Some(prepare::name(code, i)))
 }
 
 /// `TRUNCATE [TABLE] [ONLY] name [*], .. [RESTART IDENTITY] [CASCADE]`.
@@ -175,6 +180,8 @@ mod tests {
     #[test]
     fn effects() {
         let name = |n: &str| -> Box<str> { n.into() };
+        let declare = |n: &str, hold| Effect::Declare { name: n.into(), hold };
+        let fetch = |n: &str, moves| Effect::Fetch { name: n.into(), moves };
         for (text, effect) in [
             ("BEGIN", Effect::Begin),
             ("begin transaction isolation level serializable, read only", Effect::Begin),
@@ -241,12 +248,25 @@ mod tests {
                 "TRUNCATE other CASCADE",
                 Effect::Truncate(vec![PROJECTS, 1002, 1003, 1004, 1005, 1006, 1008, 1009, 1010, 1011]),
             ),
-            ("DECLARE c CURSOR FOR SELECT 1", Effect::Declare(name("c"))),
-            ("FETCH FORWARD 2 FROM \"_django_curs_1\"", Effect::Fetch(name("_django_curs_1"))),
-            ("FETCH ALL IN C", Effect::Fetch(name("c"))),
-            ("MOVE NEXT FROM c", Effect::Fetch(name("c"))),
-            ("FETCH c", Effect::Fetch(name("c"))),
-            ("CLOSE ALL", Effect::None),
+            ("DECLARE c CURSOR FOR SELECT 1", declare("c", false)),
+            (
+                "DECLARE \"C x\" BINARY INSENSITIVE NO SCROLL CURSOR WITH HOLD FOR SELECT 1",
+                declare("C x", true),
+            ),
+            ("DECLARE c SCROLL CURSOR WITHOUT HOLD FOR SELECT 1 FOR UPDATE", declare("c", false)),
+            ("DECLARE cursor CURSOR WITH HOLD FOR WITH hold AS (SELECT 1) SELECT 1", declare("cursor", true)),
+            ("DECLARE c CURSOR FOR WITH hold AS (SELECT 1) SELECT * FROM hold", declare("c", false)),
+            ("FETCH FORWARD 2 FROM \"_django_curs_1\"", fetch("_django_curs_1", false)),
+            ("FETCH ALL IN C", fetch("c", false)),
+            ("FETCH BACKWARD ALL FROM c", fetch("c", false)),
+            ("FETCH ABSOLUTE -1 c", fetch("c", false)),
+            ("FETCH 0 c", fetch("c", false)),
+            ("MOVE NEXT FROM c", fetch("c", true)),
+            ("FETCH c", fetch("c", false)),
+            ("FETCH next", fetch("next", false)),
+            ("CLOSE ALL", Effect::Close(None)),
+            ("CLOSE \"all\"", Effect::Close(Some(name("all")))),
+            ("CLOSE C", Effect::Close(Some(name("c")))),
             ("LISTEN x", Effect::None),
             ("EXECUTE p (1, 2)", Effect::Execute(name("p"))),
             ("SELECT 1", Effect::None),

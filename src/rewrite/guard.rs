@@ -14,6 +14,9 @@
 //! names columns of the row, or planning would fold it and raise always. Rows that are not in the JSON text pass: the
 //! COALESCE compares the version with itself.
 //!
+//! Where blind writes are refused, the COALESCE is missing from a literal (`t.version = NULL` raises); from a parameter
+//! it lets rows pass only if no versions were sent at all, as with the predicate form.
+//!
 //! Where writes of the same row in this transaction may be in flight, a version above the expected one passes too, if
 //! it is not above what those writes can have left and the row's present state is this transaction's (`xmin`).
 
@@ -36,17 +39,23 @@ pub(super) enum Json<'a> {
     },
 }
 
-/// The guard of a site. `marker` begins the text that the server cannot read as a number. `None` if the table's
-/// columns are not as the plan says.
-pub(super) fn guard(site: &GuardSite, json: Json<'_>, own_writes: bool, marker: &str) -> Option<Guard> {
+/// The guard of a site. `strict`: rows that are not in the JSON text raise as well. `marker` begins the text that the
+/// server cannot read as a number. `None` if the table's columns are not as the plan says.
+pub(super) fn guard(
+    site: &GuardSite,
+    json: Json<'_>,
+    strict: bool,
+    own_writes: bool,
+    marker: &str,
+) -> Option<Guard> {
     let version = version_of(site)?;
     let ty = site.table.version_type.sql_name();
     let columns: Vec<(String, KeyType)> = site
         .table
         .key_columns()
         .map(|c| {
-            let text = format!("{}.{}::pg_catalog.text", site.reference, quote_ident(&c.name));
-            Some((text, KeyType::from_oid(c.type_oid)?))
+            let ty = KeyType::from_oid(c.type_oid)?;
+            Some((ty.sql_text(&format!("{}.{}", site.reference, quote_ident(&c.name))), ty))
         })
         .collect::<Option<_>>()?;
     let known = match json {
@@ -61,7 +70,16 @@ pub(super) fn guard(site: &GuardSite, json: Json<'_>, own_writes: bool, marker: 
         };
         format!("({known} OPERATOR(pg_catalog.#>>) ARRAY[{first}'{part}'{keys}])::pg_catalog.{ty}")
     };
-    let mut holds = format!("{version} OPERATOR(pg_catalog.=) COALESCE({}, {version})", at(EXPECTED));
+    let others = match json {
+        Json::Param { number, .. } if strict => {
+            Some(format!("CASE WHEN ${number}::pg_catalog.jsonb IS NULL THEN {version} END"))
+        }
+        Json::Literal(_) if strict => None,
+        _ => Some(version.clone()),
+    };
+    let expected = at(EXPECTED);
+    let expected = others.map_or(expected.clone(), |others| format!("COALESCE({expected}, {others})"));
+    let mut holds = format!("{version} OPERATOR(pg_catalog.=) {expected}");
     if own_writes {
         let (from, to) = (at(EXPECTED), at(HIGHEST));
         let xmin = format!("{}.xmin", site.reference);
@@ -78,7 +96,7 @@ pub(super) fn guard(site: &GuardSite, json: Json<'_>, own_writes: bool, marker: 
         raise.push_str(" OPERATOR(pg_catalog.||) ");
         match key {
             KeyType::Int2 | KeyType::Int4 | KeyType::Int8 | KeyType::Uuid => raise.push_str(text),
-            KeyType::Text | KeyType::Varchar => {
+            _ => {
                 let hex = format!("pg_catalog.encode(pg_catalog.convert_to({text}, 'UTF8'), 'hex')");
                 raise.push_str(&format!("'x' OPERATOR(pg_catalog.||) {hex}"));
             }
@@ -102,7 +120,7 @@ pub(super) fn marker(nonce: &str, statement: usize, site: usize) -> String {
 }
 
 /// A string constant that means the same whatever `standard_conforming_strings` is.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
@@ -141,7 +159,7 @@ pub fn parse_raise(message: &str, nonce: &str) -> Option<Raised> {
     })
 }
 
-/// An integer or uuid as it is, a text in hexadecimal behind an `x`.
+/// An integer or uuid as it is, anything else in hexadecimal behind an `x`.
 fn key_part(part: &str) -> Option<String> {
     let Some(hex) = part.strip_prefix('x') else {
         return (!part.is_empty()).then(|| part.to_owned());
@@ -347,7 +365,7 @@ mod tests {
                 "0.0",
             ),
             (
-                "INSERT INTO projects AS p (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name§ WHERE p.name = 'y' RETURNING id",
+                "INSERT INTO projects AS p (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name§ WHERE p.name = 'y'",
                 "p",
                 &["id"],
                 &[("id", false)],
@@ -410,7 +428,6 @@ mod tests {
     fn bumps_only() {
         for text in [
             "UPDATE amounts SET name = 'x'",
-            "PREPARE p AS UPDATE projects SET name = 'x' WHERE id = 1",
             "COPY (UPDATE projects SET name = 'x' RETURNING id) TO STDOUT",
             "EXPLAIN UPDATE projects SET name = 'x' WHERE id = 1",
         ] {

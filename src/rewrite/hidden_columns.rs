@@ -98,7 +98,7 @@ impl<'a> Statement<'a> {
         self.out.has_wildcard = code.word(i, "table") || teach::has_wildcard(code, i..end);
         let select = if code.word(i, "select") { clauses::select(code, i, end) } else { None };
         let Some(select) = select else {
-            return self.show(i..i, &[], false, &teachable);
+            return self.show(i..i, &[], false, false, &teachable);
         };
         let mut sources: SmallVec<[Source<'a>; 4]> = SmallVec::new();
         if let Some(range) = select.from.clone() {
@@ -123,29 +123,32 @@ impl<'a> Statement<'a> {
             && !sources.is_empty()
             && !self.has_aggregate(select.list.clone())
             && !select.order.clone().is_some_and(|o| self.has_aggregate(o));
-        self.show(select.list, &sources, hide, &teachable);
+        self.show(select.list, &sources, hide, false, &teachable);
     }
 
-    /// Notes what the output list shows of each table, and appends what is missing.
+    /// Notes what the output list shows of each table, and appends what is missing: where it shows something beyond
+    /// the key, or `always`.
     pub fn show(
         &mut self,
         list: Range<usize>,
         sources: &[Source<'a>],
         hide: bool,
+        always: bool,
         teachable: &[&'a Arc<Table>],
     ) {
         let shown = self.shown(list.clone(), sources);
         for table in teachable {
             let of_table = sources.iter().zip(&shown).find(|(s, _)| s.table.oid == table.oid);
             let used = of_table.map(|(_, shown)| shown.used.clone()).unwrap_or_default();
-            self.out.teaches.push(Teach { table: (*table).clone(), shown: used });
+            self.out.teaches.push(Teach { table: (*table).clone(), shown: used, always });
         }
         if !hide || !self.code.is_complete(&list) {
             return;
         }
         let mut insert = String::new();
         for (source, shown) in sources.iter().zip(&shown) {
-            if source.table.may_read && shown.beyond_key(source.table) {
+            let shows = always || shown.beyond_key(source.table);
+            if source.table.may_read && !source.table.is_view && shows {
                 self.append(&mut insert, source, shown);
             }
         }
@@ -165,7 +168,8 @@ impl<'a> Statement<'a> {
             let kind = if column == table.version { 'v' } else { 'k' };
             let number = self.out.hidden.len() + 1;
             insert.push_str(&format!(", {reference}.{name} AS __sg_{kind}{number}"));
-            self.out.hidden.push(HiddenColumn { table_oid: table.oid, column });
+            let type_oid = table.columns.get(column).map_or(0, |c| c.type_oid);
+            self.out.hidden.push(HiddenColumn { table_oid: table.oid, column, type_oid });
         }
     }
 

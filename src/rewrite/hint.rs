@@ -24,7 +24,7 @@ pub fn apply(plan: &mut Plan, text: &[u8], comments: &[Range<u32>]) {
     let single = plan.statements.len() == 1;
     for statement in &mut plan.statements {
         let [site] = statement.sites.as_mut_slice() else { continue };
-        if site.keys.len() != 1 || site.source != VersionSource::Observed {
+        if !site.names_one_row() || site.source != VersionSource::Observed {
             continue;
         }
         let own = |c: &&Range<u32>| single || statement.range.contains(&(c.start as usize));

@@ -102,7 +102,7 @@ fn is_ignored(table: &Table, column: usize) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use super::super::plan::Reason;
+    use super::super::plan::{Reason, ResultKind};
     use super::super::testing::{bumped, checked, only, plan_of};
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
             ),
             (
                 "UPDATE projects SET name = $$WHERE$$ -- FROM\nRETURNING id AS where",
-                "UPDATE projects SET name = $$WHERE$$, version = projects.version + 1 -- FROM\nRETURNING id AS where",
+                "UPDATE projects SET name = $$WHERE$$, version = projects.version + 1 -- FROM\nRETURNING id AS where, projects.version AS __sg_v1",
             ),
             (
                 "WITH c AS (SELECT 1 AS n) UPDATE projects SET budget = n FROM c",
@@ -232,8 +232,20 @@ mod tests {
             let plan = only(text);
             assert!(plan.point.is_none() && plan.sites.is_empty() && plan.unchecked.is_empty(), "{text}");
         }
-        let returning = only("UPDATE projects SET updated_at = now() RETURNING name, id, version");
-        assert_eq!(returning.teaches.len(), 1);
+        // Its rows teach as a read does: if the version has moved, it was not this statement.
+        for (text, hidden) in [
+            ("UPDATE projects SET updated_at = now() RETURNING name, id, version", 0),
+            ("UPDATE projects SET updated_at = now() RETURNING name", 2),
+            (
+                "INSERT INTO projects (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET updated_at = now() RETURNING name",
+                2,
+            ),
+        ] {
+            let returning = only(text);
+            assert_eq!((returning.teaches.len(), returning.hidden.len()), (1, hidden), "{text}");
+            assert_eq!(returning.result, ResultKind::Read, "{text}");
+            assert!(!returning.writes());
+        }
         for (set, sets, self_relative) in [
             ("updated_at = now(), name = 'x'", &[2][..], false),
             ("updated_at = now(), budget = budget + 1", &[3], true),

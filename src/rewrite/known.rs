@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The keys are canonical texts of [`crate::sql::keys`], which are what `key::text` prints in the server. Rows that
-//! are not in it only bump.
+//! are not in it only bump, or are refused if the table refuses blind writes. Without the parameter (NULL) nothing is.
 
 use serde_json::{Map, Value};
 
@@ -23,6 +23,7 @@ pub struct Known {
     expected: Map<String, Value>,
     highest: Map<String, Value>,
     rows: usize,
+    strict: bool,
 }
 
 impl Known {
@@ -43,14 +44,24 @@ impl Known {
         put(&mut self.highest, key, highest);
     }
 
+    /// Rows that are not in it are refused.
+    pub fn refuse_others(&mut self, refuse: bool) {
+        self.strict = refuse;
+    }
+
+    /// Rows that are not in it are refused.
+    pub fn refuses_others(&self) -> bool {
+        self.strict
+    }
+
     /// How many rows are known.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// True if no row is known.
+    /// True if it need not go along: no row is known, and others pass.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.rows == 0 && !self.strict
     }
 
     /// Versions left by the transaction's own writes are accepted.

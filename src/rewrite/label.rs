@@ -254,12 +254,10 @@ mod tests {
 
     use std::sync::Arc;
 
-    use super::super::testing::view;
-    use super::super::{Context, plan};
+    use super::super::testing::{plan_in, view};
     use super::*;
     use crate::catalog::View;
     use crate::catalog::labels::{IdentityRule, LabelRules};
-    use crate::sql::lexer::LexOptions;
 
     fn listening() -> View {
         let mut view = view();
@@ -279,8 +277,7 @@ mod tests {
     }
 
     fn says(text: &str) -> Vec<Says> {
-        let view = listening();
-        let plan = plan(text.as_bytes(), &Context { view: &view, lex: &LexOptions::default() });
+        let plan = plan_in(&listening(), text);
         plan.statements.into_iter().map(|s| *s.says.unwrap_or_default()).collect()
     }
 

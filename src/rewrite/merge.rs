@@ -13,6 +13,7 @@ use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use crate::catalog::Table;
+use crate::catalog::nested::Event;
 use crate::sql::clauses;
 
 impl Statement<'_> {
@@ -25,6 +26,9 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
+        for event in [Event::Insert, Event::Update, Event::KeyUpdate, Event::Delete] {
+            self.touch(place, table, event);
+        }
         let deletes = (i..end).any(|n| {
             code.depth(n) == code.depth(i) && code.words(n, &["then", "delete"]) && !code.is_named(n)
         });
@@ -67,11 +71,13 @@ fn merged(table: &Arc<Table>, written: &Written<'_>, list: SetList, place: Optio
         sets: list.sets,
         self_relative: list.self_relative,
         moves_key: list.moves_key,
+        bare: false,
         source: VersionSource::Observed,
         reason: place.unwrap_or(Reason::Merge),
         verb: Verb::Merge,
         slot: list.slot,
         guardable: comparable_key(table),
+        cursor: None,
     }
 }
 

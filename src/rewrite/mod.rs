@@ -1,14 +1,18 @@
 //! Pure: statement text + catalog -> [`plan::Plan`]. One file per rule; no I/O, no versions.
 //!
 //! A text is tokenised once ([`crate::sql::lexer`]), split into statements, and each statement is read by its
-//! verb: what it writes ([`update`], [`on_conflict`], [`merge`], [`delete`], [`nested`]), what its result may
-//! teach ([`teach`], [`hidden_columns`]) and what its completion does to the session ([`effect`]). The plan names
-//! byte offsets; [`render`] puts the pieces in, with or without an expected version.
+//! verb: what it writes ([`update`], [`on_conflict`], [`merge`], [`delete`], [`nested`], [`prepare`]), what its result may
+//! teach ([`teach`], [`hidden_columns`], [`hidden_result`]) and what its completion does to the session ([`effect`]). The plan names
+//! byte offsets; [`render`] puts the pieces in, with or without an expected version. What a setting does not let pass
+//! unchecked, [`refuse`] replaces by a statement that fails.
 
 pub mod cache;
+mod choice;
 pub mod guard;
 pub mod known;
 pub mod plan;
+pub mod prepare;
+pub mod refuse;
 pub mod render;
 pub mod site;
 
@@ -18,6 +22,7 @@ mod delete;
 mod effect;
 mod evaluable;
 mod hidden_columns;
+mod hidden_result;
 mod hint;
 mod increment;
 mod label;
@@ -38,12 +43,13 @@ mod written_back;
 use std::ops::Range;
 
 use crate::catalog::View;
+use crate::catalog::nested::Event;
 use crate::sql::code::Code;
 use crate::sql::lexer::{self, LexError, LexOptions};
 use crate::sql::operand;
 use crate::sql::split;
 use crate::sql::token::TokenKind;
-use plan::{Effect, Plan, Reason, StatementPlan, UncheckedWrite, Verb};
+use plan::{Effect, Plan, Reason, StatementPlan, UncheckedWrite};
 use teach::NameFilter;
 
 /// What a plan depends on beside the text.
@@ -53,6 +59,8 @@ pub struct Context<'a> {
     pub view: &'a View,
     /// How the text is to be read.
     pub lex: &'a LexOptions,
+    /// The open transaction may have changed what names mean, and ROLLBACK TO may take that back.
+    pub names_may_return: bool,
 }
 
 /// Plans a text. Never fails: what cannot be read is left as it is and counted.
@@ -70,7 +78,7 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
     for range in ranges {
         let mut statement = statement::plan(code, ctx, &filter, range, certain);
         statement.edits.sort_by_key(|e| e.at);
-        certain &= !changes_names(&statement.effect);
+        certain &= !changes_names(&statement.effect, ctx);
         plan.statements.push(statement);
     }
     hint::apply(&mut plan, text, &comments);
@@ -78,12 +86,8 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
     if plan.statements.len() > 1 {
         for statement in &mut plan.statements {
             // A point write beside other statements: zero rows would be noticed when they have run.
-            let point = statement.point.take();
-            if statement.hidden_result && point.is_some_and(|p| p.verb == Verb::Update) {
-                // Its row would not be known when it is answered.
-                statement.hidden_result = false;
-                statement.edits.retain(|e| !e.insert.starts_with(" RETURNING "));
-            }
+            statement.point = None;
+            statement.hidden_result.take_if(|hidden| hidden.deleted);
         }
     }
     plan
@@ -91,16 +95,12 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
 
 /// Behind such a statement of the same text a name may mean another table, or a column may be gone: what follows
 /// cannot be planned before it has run.
-fn changes_names(effect: &Effect) -> bool {
-    matches!(
-        effect,
-        Effect::Catalog
-            | Effect::Names
-            | Effect::Role
-            | Effect::DiscardAll
-            | Effect::ResetAll
-            | Effect::RollbackTo(_)
-    )
+fn changes_names(effect: &Effect, ctx: &Context<'_>) -> bool {
+    match effect {
+        Effect::Catalog | Effect::Names | Effect::Role | Effect::DiscardAll | Effect::ResetAll => true,
+        Effect::RollbackTo(_) => ctx.names_may_return,
+        _ => false,
+    }
 }
 
 fn max_param(code: Code<'_>, range: Range<usize>) -> u16 {
@@ -126,6 +126,9 @@ fn unreadable(text: &[u8], ctx: &Context<'_>, error: LexError) -> Plan {
                     reason,
                     keys: Vec::new(),
                 });
+                for event in Event::ALL {
+                    statement.touches.extend(table.nested.of(event));
+                }
             }
         }
     }
@@ -151,7 +154,7 @@ mod tests {
     use crate::sql::encoding::Encoding;
 
     fn reasons(text: &[u8], lex: &LexOptions) -> Vec<(String, Reason)> {
-        let plan = plan(text, &Context { view: &view(), lex });
+        let plan = plan(text, &Context { view: &view(), lex, names_may_return: false });
         let unchecked = plan.statements.iter().flat_map(|s| &s.unchecked);
         unchecked.map(|u| (u.table.to_string(), u.reason)).collect()
     }
@@ -181,7 +184,7 @@ mod tests {
         assert_eq!(reasons(text, &latin1), [("projects".to_owned(), Reason::Encoding)]);
         // A value is no name: it stays as it is.
         let text = b"UPDATE projects SET name = '\xe9' WHERE id = 1 AND status = '\xe9'";
-        let plan = plan(text, &Context { view: &view(), lex: &latin1 });
+        let plan = plan(text, &Context { view: &view(), lex: &latin1, names_may_return: false });
         let point = plan.statements[0].point.as_ref().unwrap();
         assert_eq!(point.rest, plan::Rest::Opaque);
     }

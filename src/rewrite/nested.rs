@@ -1,21 +1,20 @@
-//! Statements that hold another: EXPLAIN, PREPARE, DECLARE, COPY (query), CREATE TABLE AS.
+//! Statements that hold another: EXPLAIN, PREPARE ([`prepare`]), DECLARE, COPY (query), CREATE TABLE AS.
 //!
 //! ```text
 //! EXPLAIN ANALYZE UPDATE projects SET name = 'x' WHERE id = 1
 //! EXPLAIN ANALYZE UPDATE projects SET name = 'x', version = projects.version + 1 WHERE id = 1
-//! PREPARE p AS UPDATE projects SET name = $1 WHERE id = $2
-//! PREPARE p AS UPDATE projects SET name = $1, version = projects.version + 1 WHERE id = $2
 //! ```
 //!
-//! The inner statement is bumped, not checked, and gets no hidden columns. A cursor's query may teach through
+//! The inner statement is guarded where it is run, and gets no hidden columns. A cursor's query may teach through
 //! FETCH.
 
 use std::ops::Range;
 
-use super::effect;
 use super::plan::{Effect, Reason};
 use super::statement::{Place, Statement, is_query};
 use super::target::{Target, resolve, unchecked};
+use super::{effect, prepare};
+use crate::catalog::nested::Event;
 use crate::sql::clauses;
 use crate::sql::relation::relation;
 use crate::sql::token::TokenKind;
@@ -26,12 +25,12 @@ pub fn plan(statement: &mut Statement<'_>) -> bool {
     let i = statement.tokens.start;
     match () {
         () if code.word(i, "explain") => explain(statement),
-        () if code.word(i, "prepare") => return prepare(statement),
+        () if code.word(i, "prepare") => return prepared(statement),
         () if code.word(i, "declare") => declare(statement),
         () if code.word(i, "copy") => copy(statement),
         () if code.word(i, "execute") => {
             statement.out.is_query = true;
-            execute(statement, i);
+            execute(statement, i, true);
         }
         () if code.word(i, "create") => create(statement),
         () if code.any_word(i, &["call", "do"]) => {
@@ -74,34 +73,34 @@ fn explain(statement: &mut Statement<'_>) {
         let place = if analyze { Place::Explained } else { Place::Shown };
         statement.query(i, end, place);
         statement.set_effect(effect::of_query(code, i..end));
-    } else if analyze && code.word(i, "execute") {
-        execute(statement, i);
+    } else if code.word(i, "execute") {
+        execute(statement, i, analyze);
     } else if analyze && code.word(i, "create") {
         statement.set_effect(Effect::Catalog);
     }
 }
 
 /// `EXECUTE name (..)`.
-fn execute(statement: &mut Statement<'_>, i: usize) {
-    let name = statement.code.name(i + 1).unwrap_or_default();
-    statement.set_effect(Effect::Execute(name.into()));
+fn execute(statement: &mut Statement<'_>, i: usize, runs: bool) {
+    let end = statement.tokens.end;
+    statement.out.execute = prepare::execute(statement.code, i, end, runs);
+    if runs {
+        statement.set_effect(Effect::Execute(prepare::name(statement.code, i + 1)));
+    }
 }
 
 /// `PREPARE name [(types)] AS statement`; not `PREPARE TRANSACTION 'id'`.
-fn prepare(statement: &mut Statement<'_>) -> bool {
+fn prepared(statement: &mut Statement<'_>) -> bool {
     let code = statement.code;
     let name = statement.tokens.start + 1;
     if code.word(name, "transaction") && !code.word(name + 1, "as") && !code.is(name + 1, TokenKind::LParen) {
         return false;
     }
-    let mut i = name + 1;
-    if code.is(i, TokenKind::LParen) {
-        i = code.close(i) + 1;
-    }
     statement.out.is_query = true;
-    if code.word(i, "as") && code.is_ident(name) {
-        statement.query(i + 1, statement.tokens.end, Place::Nested);
-        statement.set_effect(Effect::Prepare(code.name(name).unwrap_or_default().into()));
+    prepare::plan(statement, name);
+    if let Some(prepare) = &statement.out.prepares {
+        let effect = Effect::Prepare(prepare.name.clone());
+        statement.set_effect(effect);
     }
     true
 }
@@ -114,7 +113,8 @@ fn declare(statement: &mut Statement<'_>) {
     let cursor = (name + 1..range.end).find(|i| code.word(*i, "cursor"));
     let query = cursor.and_then(|c| (c + 1..range.end).find(|i| code.word(*i, "for")));
     statement.out.is_query = true;
-    statement.set_effect(Effect::Declare(code.name(name).unwrap_or_default().into()));
+    let hold = cursor.is_some_and(|c| code.words(c + 1, &["with", "hold"]));
+    statement.set_effect(Effect::Declare { name: code.name(name).unwrap_or_default().into(), hold });
     let Some(query) = query else { return };
     let Range { start: mut i, end } = code.strip_parens(query + 1..range.end);
     if code.word(i, "with") {
@@ -145,7 +145,10 @@ fn copy(statement: &mut Statement<'_>) {
     }
     if code.word(next, "from") {
         match resolve(code, statement.ctx, &target) {
-            Target::Table(table) => statement.out.unchecked.push(unchecked(table, Reason::Copy, Vec::new())),
+            Target::Table(table) => {
+                statement.touch(Place::Main, table, Event::Insert);
+                statement.out.unchecked.push(unchecked(table, Reason::Copy, Vec::new()));
+            }
             Target::View(root) => statement.view(root),
             Target::Other => {}
         }
@@ -165,6 +168,9 @@ fn create(statement: &mut Statement<'_>) {
     {
         // CREATE TABLE .. AS WITH a AS (UPDATE ..) SELECT ..
         statement.query(query + 1, range.end, Place::Cte);
+    }
+    if let Some(query) = range.clone().find(queries).filter(|i| code.word(i + 1, "execute")) {
+        statement.out.execute = prepare::execute(code, query + 1, range.end, true);
     }
     statement.set_effect(Effect::Catalog);
 }
@@ -186,8 +192,6 @@ mod tests {
             ("EXPLAIN (ANALYZE off) ", None),
             ("EXPLAIN ", None),
             ("EXPLAIN VERBOSE ", None),
-            ("PREPARE p AS ", Some(Reason::Nested)),
-            ("PREPARE p (int, text) AS ", Some(Reason::Nested)),
             ("WITH a AS (SELECT 1), b AS (DELETE FROM x) ", Some(Reason::Cte)),
         ] {
             let text = format!("{before}UPDATE projects SET name = 'x' WHERE id = 1 RETURNING name");

@@ -12,12 +12,13 @@
 
 use super::Context;
 use super::increment;
-use super::plan::{GuardSite, Operand, Reason, Verb, VersionSource};
+use super::plan::{GuardSite, Operand, Reason, ResultKind, Verb, VersionSource};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use super::written_back::VersionSet;
 use crate::catalog::Table;
+use crate::catalog::nested::Event;
 use crate::sql::clauses::{self, Insert};
 use crate::sql::code::Code;
 use crate::sql::keys::KeyType;
@@ -34,8 +35,15 @@ impl Statement<'_> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
-        if place == Place::Main {
-            self.returning(insert.returning.clone(), &insert.target, table);
+        self.touch(place, table, Event::Insert);
+        if insert.set.is_some() {
+            self.touch(place, table, Event::Update);
+            self.touch(place, table, Event::KeyUpdate);
+        }
+        // The rows that a plain INSERT returns are new: nothing that is known of a row moves with them.
+        let updates = insert.set.is_some();
+        if place.returns() {
+            self.returning(insert.returning.clone(), &insert.target, table, updates);
         }
         let Some(set) = insert.set.clone() else { return };
         let reason = match Written::new(code, self.ctx, &insert.target, table) {
@@ -43,7 +51,13 @@ impl Statement<'_> {
             _ if !table.may_write => Reason::Privilege,
             None => Reason::Encoding,
             Some(written) => match increment::set_list(code, self.ctx.lex, &written, set, false) {
-                Some(list) if list.only_ignored => return,
+                Some(list) if list.only_ignored => {
+                    if place == Place::Main {
+                        // What it updates it leaves as somebody else has left it.
+                        self.out.result = ResultKind::Read;
+                    }
+                    return;
+                }
                 Some(list) => {
                     let certain_keys = conflicts_on_key(code, &insert, table);
                     let keys_stay = !list.moves_key || certain_keys && key_is_excluded(code, &insert, table);
@@ -55,22 +69,25 @@ impl Statement<'_> {
                         }
                         _ => VersionSource::Observed,
                     };
-                    return self.write(
-                        place,
-                        GuardSite {
-                            table: table.clone(),
-                            reference: written.reference.clone(),
-                            keys,
-                            sets: list.sets,
-                            self_relative: list.self_relative,
-                            moves_key: !keys_stay,
-                            source,
-                            reason: self.reason(place).unwrap_or(Reason::OnConflict),
-                            verb: Verb::Upsert,
-                            slot: list.slot,
-                            guardable: comparable_key(table),
-                        },
-                    );
+                    let site = GuardSite {
+                        table: table.clone(),
+                        reference: written.reference.clone(),
+                        keys,
+                        sets: list.sets,
+                        self_relative: list.self_relative,
+                        moves_key: !keys_stay,
+                        bare: false,
+                        source,
+                        reason: self.reason(place).unwrap_or(Reason::OnConflict),
+                        verb: Verb::Upsert,
+                        slot: list.slot,
+                        guardable: comparable_key(table),
+                        cursor: None,
+                    };
+                    if insert.returning.is_none() {
+                        self.hidden_result(place, &site, end);
+                    }
+                    return self.write(place, site);
                 }
                 None => Reason::Unparsed,
             },
@@ -89,7 +106,7 @@ fn proposed_keys(code: Code<'_>, ctx: &Context<'_>, insert: &Insert, table: &Tab
         .key_columns()
         .map(|key| {
             let at = columns.iter().position(|c| c.len() == 1 && code.is_name(c.start, &key.name))?;
-            Some((at, KeyType::from_oid(key.type_oid)?))
+            Some((at, KeyType::from_oid(key.type_oid).filter(|ty| ty.is_stored_as_given())?))
         })
         .collect();
     let Some(positions) = positions.filter(|p| !p.is_empty()) else { return Vec::new() };
@@ -140,7 +157,7 @@ mod tests {
         for (text, want) in [
             (
                 "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = EXCLUDED.version WHERE projects.name = 'y' RETURNING id",
-                "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = CASE WHEN TRUE THEN projects.version + 1 ELSE EXCLUDED.version END WHERE projects.name = 'y' RETURNING id",
+                "INSERT INTO projects (id, version) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET name = 'x', version = CASE WHEN TRUE THEN projects.version + 1 ELSE EXCLUDED.version END WHERE projects.name = 'y' RETURNING id, projects.version AS __sg_v1",
             ),
             (
                 "INSERT INTO public.projects AS p SELECT * FROM x WHERE a ON CONFLICT ON CONSTRAINT projects_pkey DO UPDATE SET (name, budget) = (EXCLUDED.name, 1)",

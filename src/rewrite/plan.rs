@@ -3,8 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use super::prepare::{Execute, Prepare};
 pub use super::site::{GuardSite, Slot, Verb};
-use crate::catalog::Table;
+pub use crate::catalog::nested::Touched;
+use crate::catalog::{Mode, Table};
 use crate::sql::columns::ColumnSet;
 pub use crate::sql::splice::Edit;
 
@@ -32,6 +34,9 @@ impl Plan {
                 && s.sites.is_empty()
                 && s.unchecked.is_empty()
                 && s.says.as_ref().is_none_or(|says| says.settings.is_empty() && says.lookup.is_none())
+                && s.touches.is_empty()
+                && s.prepares.is_none()
+                && s.execute.is_none()
         })
     }
 
@@ -40,25 +45,23 @@ impl Plan {
         self.statements.first().and_then(|s| s.point.as_ref()).is_some_and(PointWrite::takes_check)
     }
 
+    /// What is known of the row that its first statement writes counts for it: no own write may be in flight.
+    pub fn compares_row(&self) -> bool {
+        self.statements.first().and_then(|s| s.point.as_ref()).is_some_and(PointWrite::is_compared)
+    }
+
     /// What is known of rows is to be added to its first statement, for the guard form.
     pub fn takes_guard(&self) -> bool {
         self.statements.first().is_some_and(StatementPlan::takes_guard)
     }
 
-    /// The plan for the same text where nothing may be seen of it: no hidden columns, no added parameter. Its
-    /// writes are bumped, not checked.
-    pub fn without_additions(&self) -> Self {
+    /// The plan for the same text where its result must be the client's own: no hidden columns.
+    pub fn with_own_result(&self) -> Self {
         let mut plan = self.clone();
         for statement in &mut plan.statements {
             statement.edits.retain(|e| !e.insert.contains(HIDDEN_ALIAS));
             statement.hidden.clear();
-            statement.hidden_result = false;
-            statement.teaches.clear();
-            statement.point = None;
-            for site in &mut statement.sites {
-                site.guardable = false;
-                site.reason = Reason::Nested;
-            }
+            statement.hidden_result = None;
         }
         plan
     }
@@ -74,11 +77,12 @@ impl Plan {
                     | Effect::Release(_)
                     | Effect::Names
                     | Effect::Catalog
-                    | Effect::Declare(_)
-                    | Effect::Fetch(_)
+                    | Effect::Declare { .. }
+                    | Effect::Fetch { .. }
+                    | Effect::Close(_)
                     | Effect::Prepare(_)
             );
-            by_effect || s.writes()
+            by_effect || s.writes() || !s.touches.is_empty()
         })
     }
 }
@@ -97,11 +101,12 @@ pub struct StatementPlan {
     pub edits: Vec<Edit>,
     /// Hidden columns that `edits` appends to the statement's result, in order; they are its last columns.
     pub hidden: Vec<HiddenColumn>,
-    /// The statement may get a RETURNING that the client must not see at all, rows, description and all: of the
-    /// version (a self-relative write, whose outcome nothing else tells), or of a DELETE's guard (NULL in every row).
-    pub hidden_result: bool,
+    /// A RETURNING that the statement may get, and that the client must not see at all, rows, description and all.
+    pub hidden_result: Option<HiddenResult>,
     /// The result has a `*` in its output list: its shape changes when a table gains a column.
     pub has_wildcard: bool,
+    /// Protected tables that triggers, rules and foreign keys may change when it writes.
+    pub touches: Vec<Touched>,
     /// Tables whose rows the statement's own result may teach, with what it shows beyond plain columns.
     pub teaches: Vec<Teach>,
     /// How rows that the result shows came about.
@@ -110,6 +115,10 @@ pub struct StatementPlan {
     pub point: Option<PointWrite>,
     /// Writes whose increment is put in when the text is rendered, with a guard or without; that of `point` too.
     pub sites: Vec<GuardSite>,
+    /// PREPARE: what it prepares.
+    pub prepares: Option<Box<Prepare>>,
+    /// EXECUTE: what it runs.
+    pub execute: Option<Execute>,
     /// Every other write of a protected table: bumped where its clauses are certain, never checked.
     pub unchecked: Vec<UncheckedWrite>,
     /// What it tells of who is at work.
@@ -123,11 +132,17 @@ impl StatementPlan {
             || self.point.is_some()
             || !self.sites.is_empty()
             || !self.unchecked.is_empty()
+            || self.execute.as_ref().is_some_and(|e| e.runs)
     }
 
-    /// What is known of rows may be added to it, for the guard form.
+    /// Types of the hidden columns, in order.
+    pub fn hidden_types(&self) -> impl Iterator<Item = u32> + '_ {
+        self.hidden.iter().map(|h| h.type_oid)
+    }
+
+    /// What is known of rows may be added to it as a parameter, for the guard form.
     pub fn takes_guard(&self) -> bool {
-        self.sites.iter().any(GuardSite::takes_guard)
+        self.sites.iter().any(GuardSite::takes_parameter)
     }
 
     /// Its writes, but for the point, as they are if no guard is put in: bumped, not checked.
@@ -207,6 +222,21 @@ pub struct HiddenColumn {
     pub table_oid: u32,
     /// Index into the table's `columns`.
     pub column: usize,
+    /// Its type, as [`crate::catalog::Column`] has it.
+    pub type_oid: u32,
+}
+
+/// A RETURNING of key and version, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiddenResult {
+    /// Where it goes: behind the statement's last token.
+    pub at: usize,
+    /// ` RETURNING ..`.
+    pub returning: Box<str>,
+    /// The table written.
+    pub table: Arc<Table>,
+    /// Of a DELETE: the rows are gone.
+    pub deleted: bool,
 }
 
 /// A table named exactly once in a statement without data-modifying CTE.
@@ -216,6 +246,8 @@ pub struct Teach {
     pub table: Arc<Table>,
     /// Columns named in output expressions (`upper(name)`), beside those RowDescription names.
     pub shown: ColumnSet,
+    /// Rows of a write that also matter where nothing beyond the key is shown: they tell which rows it changed.
+    pub always: bool,
 }
 
 /// A constant of the text or a parameter.
@@ -225,6 +257,9 @@ pub enum Operand {
     Literal(Box<str>),
     /// `$n`, one-based.
     Param(u16),
+    /// Any element of the array `$n`. Only among the keys of a [`GuardSite`] or an [`UncheckedWrite`], where one
+    /// entry then stands for as many rows.
+    Elements(u16),
 }
 
 /// Where the expected version comes from, as far as the text tells (DESIGN.md section 3).
@@ -290,7 +325,25 @@ impl PointWrite {
     /// True if an expected version is to be added to the condition: the application does not guard itself, and
     /// the write could overwrite another's change.
     pub fn takes_check(&self) -> bool {
-        self.predicate_allowed && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
+        self.is_compared() && self.table.settings.mode == Mode::Enforce
+    }
+
+    /// Mode `observe`: it would take a check.
+    pub fn is_observed(&self) -> bool {
+        self.is_compared() && self.table.settings.mode == Mode::Observe
+    }
+
+    /// Its row's version is compared with what is known: by the predicate, or in mode `observe` when it is returned.
+    pub fn is_compared(&self) -> bool {
+        self.predicate_allowed
+            && self.is_checked()
+            && !self.self_relative
+            && !matches!(self.source, VersionSource::InPredicate(_))
+    }
+
+    /// False for a DELETE from a table that does not have them checked.
+    pub fn is_checked(&self) -> bool {
+        self.verb != Verb::Delete || self.table.settings.check_delete
     }
 }
 
@@ -314,6 +367,8 @@ pub enum Reason {
     SeveralRows,
     /// Another statement in the same Query or cycle.
     Batch,
+    /// A row that an earlier write of the same Query has on its way, whose outcome cannot be awaited.
+    SameRowInQuery,
     /// INSERT .. ON CONFLICT DO UPDATE.
     OnConflict,
     /// MERGE.
@@ -346,6 +401,8 @@ pub enum Reason {
     Encoding,
     /// More than 65,535 parameters.
     Parameters,
+    /// More rows are known than travel with one statement: those beyond went unchecked.
+    GuardOverflow,
 }
 
 impl Reason {
@@ -355,6 +412,7 @@ impl Reason {
             Self::SetWrite => "set_write",
             Self::SeveralRows => "several_rows",
             Self::Batch => "batch",
+            Self::SameRowInQuery => "same_row_in_query",
             Self::OnConflict => "on_conflict",
             Self::Merge => "merge",
             Self::Delete => "delete",
@@ -371,6 +429,7 @@ impl Reason {
             Self::Copy => "copy",
             Self::Encoding => "encoding",
             Self::Parameters => "parameters",
+            Self::GuardOverflow => "guard_overflow",
         }
     }
 }
@@ -429,10 +488,22 @@ pub enum Effect {
     Catalog,
     /// TRUNCATE: root OIDs of protected tables emptied.
     Truncate(Vec<u32>),
-    /// DECLARE name CURSOR.
-    Declare(Box<str>),
+    /// DECLARE name CURSOR: the statement's own plan tells what a FETCH from it teaches.
+    Declare {
+        /// The cursor.
+        name: Box<str>,
+        /// WITH HOLD: it outlives its transaction, if that commits.
+        hold: bool,
+    },
     /// FETCH, MOVE from a cursor.
-    Fetch(Box<str>),
+    Fetch {
+        /// The cursor.
+        name: Box<str>,
+        /// MOVE: no rows are shown.
+        moves: bool,
+    },
+    /// CLOSE name, or ALL (`None`).
+    Close(Option<Box<str>>),
     /// PREPARE name: the statement's own plan tells what an EXECUTE of it does.
     Prepare(Box<str>),
     /// EXECUTE name, also under EXPLAIN ANALYZE and CREATE TABLE AS.

@@ -17,14 +17,15 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::Context;
+use super::choice::{Choice, Values, all};
 use super::evaluable;
 use super::plan::{Operand, Reason, Rest};
 use super::target::Written;
 use crate::catalog::VersionType;
-use crate::sql::code::Code;
+use crate::sql::code::{Code, MAX_NESTING};
 use crate::sql::condition::{self, Conjuncts};
-use crate::sql::keys::KeyType;
-use crate::sql::operand;
+use crate::sql::keys::{KeyType, MAX_KEYS};
+use crate::sql::operand::{self, List};
 use crate::sql::select_list::dotted;
 use crate::sql::token::TokenKind;
 
@@ -67,10 +68,8 @@ impl Rows {
 enum Part {
     /// Key columns with their values; `None` where a value is not canonical.
     Key(SmallVec<[(usize, Option<Operand>); 2]>),
-    /// A key column in a list of values.
-    KeyList(Vec<Option<Operand>>),
-    /// A key column among values that the text does not show.
-    KeyAny,
+    /// Key columns with the values that they may have.
+    Keys(Choice),
     /// `version = 5`.
     Version(Operand),
     Other,
@@ -87,7 +86,7 @@ pub fn read(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, range: Ran
         key_parts: SmallVec::new(),
         version_part: None,
     };
-    let mut several = None;
+    let mut choices = Vec::new();
     let mut unknown = false;
     for (n, part) in parts.iter().enumerate() {
         match read_part(code, ctx, written, part) {
@@ -105,10 +104,7 @@ pub fn read(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, range: Ran
                     out.key_parts.push(n);
                 }
             }
-            Part::KeyList(values) => {
-                several = Some(values.into_iter().map(|v| v.map(|v| vec![v])).collect::<Option<Vec<_>>>());
-            }
-            Part::KeyAny => several = several.or(Some(None)),
+            Part::Keys(choice) => choices.push(choice),
             Part::Version(value) if out.version.is_none() => {
                 out.version = Some(value);
                 out.version_part = Some(n);
@@ -116,15 +112,20 @@ pub fn read(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, range: Ran
             Part::Version(_) | Part::Other => {}
         }
     }
-    let single = written.table.key.len() == 1;
     out.parts = parts;
-    out.rows = match key.into_iter().collect::<Option<Vec<_>>>() {
+    out.rows = match key.iter().cloned().collect::<Option<Vec<_>>>() {
         Some(key) if !key.is_empty() => Rows::One(key),
         _ if unknown => Rows::Unnamed(Reason::UnknownKey),
-        _ => match several {
-            Some(keys) => Rows::Several(keys.filter(|_| single).unwrap_or_default()),
-            None => Rows::Unnamed(Reason::SetWrite),
-        },
+        _ => {
+            let choice = all(&key, &choices);
+            let whole: SmallVec<[usize; 2]> = (0..key.len()).collect();
+            if choice.columns.len() == whole.len() && !whole.is_empty() {
+                let keys = choice.only(&whole).keys.unwrap_or_default();
+                Rows::Several(keys.into_iter().map(SmallVec::into_vec).collect())
+            } else {
+                Rows::Unnamed(Reason::SetWrite)
+            }
+        }
     };
     out
 }
@@ -140,6 +141,15 @@ impl Condition {
             out.push_str(&code.spelled(part.clone())?);
         }
         Some(out.into())
+    }
+
+    /// It names rows, and asks nothing else.
+    pub fn is_bare(&self) -> bool {
+        match &self.rows {
+            Rows::One(_) => self.parts.len() == self.key_parts.len(),
+            Rows::Several(keys) => !keys.is_empty() && self.parts.len() == 1,
+            Rows::Unnamed(_) => false,
+        }
     }
 
     /// What the condition asks beside key and version.
@@ -172,38 +182,60 @@ fn read_part(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, part: &Ra
     if let Some(equals) = condition::equality(code, part) {
         return read_equality(code, ctx, written, part.start..equals, equals + 1..part.end);
     }
-    if let Some((column, list)) = in_list(code, written, part) {
-        let Some(k) = key_position(written, column) else { return Part::Other };
-        let mut values: Vec<_> =
-            code.split_commas(list).map(|v| key_value(code, ctx, written, column, v)).collect();
-        return match values.len() {
-            0 => Part::KeyAny,
-            1 => Part::Key(SmallVec::from_iter([(k, values.pop().flatten())])),
-            _ => Part::KeyList(values),
-        };
-    }
-    Part::Other
+    read_in(code, ctx, written, part).unwrap_or(Part::Other)
 }
 
-/// `id = 1 OR id = 2`.
+/// `id = 1 OR id = 2`, `(a = 1 AND b = 'x') OR (a = 2 AND b = 'y')`: the columns that every branch names.
 fn read_or(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, branches: &[Range<usize>]) -> Part {
-    let mut values = Vec::new();
-    let mut position = None;
+    let mut out: Option<Choice> = None;
     for branch in branches {
-        let Some(equals) = condition::equality(code, branch) else { return Part::Other };
-        match read_equality(code, ctx, written, branch.start..equals, equals + 1..branch.end) {
-            Part::Key(mut columns) if columns.len() == 1 => {
-                let (k, value) = columns.remove(0);
-                if position.is_some_and(|p| p != k) {
-                    return Part::Other;
-                }
-                position = Some(k);
-                values.push(value);
+        if code.depth(branch.start) > MAX_NESTING {
+            return Part::Other;
+        }
+        let choice = branch_choice(code, ctx, written, branch);
+        out = Some(match out {
+            None => choice,
+            Some(before) => {
+                let both: SmallVec<[usize; 2]> =
+                    before.columns.iter().copied().filter(|k| choice.columns.contains(k)).collect();
+                let (mut before, choice) = (before.only(&both), choice.only(&both));
+                before.keys = match (before.keys, choice.keys) {
+                    (Some(mut keys), Some(more)) if keys.len() + more.len() <= MAX_KEYS => {
+                        keys.extend(more);
+                        Some(keys)
+                    }
+                    _ => None,
+                };
+                before
             }
-            _ => return Part::Other,
+        });
+        if out.as_ref().is_none_or(|c| c.columns.is_empty()) {
+            return Part::Other;
         }
     }
-    Part::KeyList(values)
+    out.map_or(Part::Other, Part::Keys)
+}
+
+/// What one branch of an OR says of the key.
+fn branch_choice(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, branch: &Range<usize>) -> Choice {
+    let mut fixed: SmallVec<[Option<Operand>; 2]> = written.table.key.iter().map(|_| None).collect();
+    let mut choices = Vec::new();
+    for part in condition::conjuncts(code, branch.clone()) {
+        match read_part(code, ctx, written, &part) {
+            Part::Key(columns) => {
+                for (k, value) in columns {
+                    match (value, fixed.get_mut(k)) {
+                        (None, _) => choices.push(Choice::unknown(SmallVec::from_iter([k]))),
+                        (value, Some(slot)) if slot.is_none() => *slot = value,
+                        _ => {}
+                    }
+                }
+            }
+            Part::Keys(choice) => choices.push(choice),
+            Part::Version(_) | Part::Other => {}
+        }
+    }
+    all(&fixed, &choices)
 }
 
 fn read_equality(
@@ -229,7 +261,21 @@ fn read_equality(
     }
     let Some(k) = key_position(written, column) else { return Part::Other };
     if code.any_word(other.start, &["any", "some", "all"]) && code.is(other.start + 1, TokenKind::LParen) {
-        return Part::KeyAny;
+        let columns = SmallVec::from_iter([k]);
+        let inside = other.start + 1..other.end;
+        // `= ALL` of an empty array holds for every row.
+        if code.any_word(other.start, &["all"]) || !code.is_group(&inside) {
+            return Part::Keys(Choice::unknown(columns));
+        }
+        let list = key_type(written, column)
+            .and_then(|ty| operand::list(code, inside.start + 1..inside.end - 1, ty, ctx.lex));
+        let keys = list.map(|list| match list {
+            List::Values(values) => values.into_iter().map(|v| SmallVec::from_iter([v.into()])).collect(),
+            List::Param(n) => vec![SmallVec::from_iter([Operand::Elements(n)])],
+        });
+        // No key at all would be read as any.
+        let keys = keys.filter(|keys: &Vec<Values>| !keys.is_empty() && keys.len() <= MAX_KEYS);
+        return Part::Keys(Choice { columns, keys });
     }
     Part::Key(SmallVec::from_iter([(k, key_value(code, ctx, written, column, other))]))
 }
@@ -242,24 +288,46 @@ fn read_rows(
     left: Range<usize>,
     right: Range<usize>,
 ) -> Part {
-    let row = |r: Range<usize>| {
-        let r = r.start + usize::from(code.word(r.start, "row"))..r.end;
-        code.is_group(&r).then(|| r.start + 1..r.end - 1)
+    let values = row_columns(code, written, left)
+        .and_then(|columns| Some((row_values(code, ctx, written, &columns, right)?, columns)));
+    match values {
+        Some((values, columns)) => Part::Key(columns.iter().map(|(k, _)| *k).zip(values).collect()),
+        None => Part::Other,
+    }
+}
+
+/// `(a, b)` or `ROW(a, b)` of key columns: their positions in the key, and in the table.
+fn row_columns(
+    code: Code<'_>,
+    written: &Written<'_>,
+    range: Range<usize>,
+) -> Option<SmallVec<[(usize, usize); 2]>> {
+    let name = |range| {
+        let column = column(code, written, range)?;
+        Some((key_position(written, column)?, column))
     };
-    let (Some(left), Some(right)) = (row(left), row(right)) else { return Part::Other };
-    let mut values = code.split_commas(right);
-    let mut columns = SmallVec::new();
-    for name in code.split_commas(left) {
-        let (Some(column), Some(value)) = (column(code, written, name), values.next()) else {
-            return Part::Other;
-        };
-        let Some(k) = key_position(written, column) else { return Part::Other };
-        columns.push((k, key_value(code, ctx, written, column, value)));
-    }
-    if values.next().is_some() || columns.len() < 2 {
-        return Part::Other;
-    }
-    Part::Key(columns)
+    let columns: SmallVec<[_; 2]> = code.split_commas(row(code, range)?).map(name).collect::<Option<_>>()?;
+    (columns.len() > 1).then_some(columns)
+}
+
+/// `(1, 'x')` or `ROW(1, 'x')`: a value for each of the columns.
+fn row_values(
+    code: Code<'_>,
+    ctx: &Context<'_>,
+    written: &Written<'_>,
+    columns: &[(usize, usize)],
+    range: Range<usize>,
+) -> Option<SmallVec<[Option<Operand>; 2]>> {
+    let mut values = code.split_commas(row(code, range)?);
+    let value = |(_, column): &(usize, usize)| Some(key_value(code, ctx, written, *column, values.next()?));
+    let out = columns.iter().map(value).collect::<Option<_>>()?;
+    values.next().is_none().then_some(out)
+}
+
+/// The tokens inside of a row's parentheses.
+fn row(code: Code<'_>, range: Range<usize>) -> Option<Range<usize>> {
+    let range = range.start + usize::from(code.word(range.start, "row"))..range.end;
+    code.is_group(&range).then(|| range.start + 1..range.end - 1)
 }
 
 /// The tokens as a column of the written table: its index.
@@ -276,6 +344,10 @@ fn key_position(written: &Written<'_>, column: usize) -> Option<usize> {
     written.table.key.iter().position(|k| *k == column)
 }
 
+fn key_type(written: &Written<'_>, column: usize) -> Option<KeyType> {
+    KeyType::from_oid(written.table.columns.get(column)?.type_oid)
+}
+
 fn key_value(
     code: Code<'_>,
     ctx: &Context<'_>,
@@ -283,203 +355,50 @@ fn key_value(
     column: usize,
     range: Range<usize>,
 ) -> Option<Operand> {
-    let ty = KeyType::from_oid(written.table.columns.get(column)?.type_oid)?;
-    operand::value(code, range, ty, ctx.lex).map(Operand::from)
+    operand::value(code, range, key_type(written, column)?, ctx.lex).map(Operand::from)
 }
 
-/// `column IN (list)`: the column and the list; not a sub-select.
-fn in_list(code: Code<'_>, written: &Written<'_>, part: &Range<usize>) -> Option<(usize, Range<usize>)> {
+/// `id IN (1, 2)`, `(a, b) IN ((1, 'x'), (2, 'y'))`. `None` if it is nothing of that kind.
+fn read_in(code: Code<'_>, ctx: &Context<'_>, written: &Written<'_>, part: &Range<usize>) -> Option<Part> {
     let depth = code.depth(part.start);
     let at = (part.clone()).find(|i| code.depth(*i) == depth && code.word(*i, "in") && !code.is_named(*i))?;
     let list = at + 1..part.end;
     if !code.is_group(&list) {
         return None;
     }
-    let column = column(code, written, part.start..at)?;
+    let left = part.start..at;
+    let columns: SmallVec<[(usize, usize); 2]> = match column(code, written, left.clone()) {
+        Some(column) => SmallVec::from_iter([(key_position(written, column)?, column)]),
+        None => row_columns(code, written, left)?,
+    };
+    let positions: SmallVec<[usize; 2]> = columns.iter().map(|(k, _)| *k).collect();
     let inner = list.start + 1..list.end - 1;
     if code.any_word(inner.start, &["select", "with", "values", "table"]) {
-        return Some((column, 0..0));
+        return Some(Part::Keys(Choice::unknown(positions)));
     }
-    Some((column, inner))
+    let read = |item: Range<usize>| -> Option<SmallVec<[Option<Operand>; 2]>> {
+        match columns.as_slice() {
+            [(_, column)] => Some(SmallVec::from_iter([key_value(code, ctx, written, *column, item)])),
+            several => row_values(code, ctx, written, several, item),
+        }
+    };
+    let mut items = code.split_commas(inner.clone());
+    let first = items.next()?;
+    if items.next().is_none() {
+        let values = read(first).unwrap_or_else(|| columns.iter().map(|_| None).collect());
+        return Some(Part::Key(positions.into_iter().zip(values).collect()));
+    }
+    let items = code.split_commas(inner).filter(|item| !operand::is_null(code, item));
+    let mut keys = Vec::new();
+    for item in items {
+        match read(item).and_then(|values| values.into_iter().collect::<Option<Values>>()) {
+            Some(key) if keys.len() < MAX_KEYS => keys.push(key),
+            _ => return Some(Part::Keys(Choice::unknown(positions))),
+        }
+    }
+    Some(Part::Keys(Choice { columns: positions, keys: Some(keys).filter(|k| !k.is_empty()) }))
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use super::super::plan::{PointWrite, VersionSource};
-    use super::super::testing::{checked, only, reasons};
-    use super::*;
-
-    fn point(table: &str, condition: &str) -> PointWrite {
-        let plan = only(&format!("UPDATE {table} SET note = 'x' WHERE {condition}"));
-        assert!(plan.unchecked.is_empty(), "{condition}");
-        plan.point.unwrap_or_else(|| panic!("{condition}"))
-    }
-
-    fn literal(value: &str) -> Operand {
-        Operand::Literal(value.into())
-    }
-
-    #[test]
-    fn names_one_row() {
-        let uuid = "051e3dcf-81ba-49f2-8daa-110ed693f2b6";
-        for (table, condition, key) in [
-            ("projects", "id = 1", vec![literal("1")]),
-            ("projects", "1 = id", vec![literal("1")]),
-            ("projects", "-1 = id", vec![literal("-1")]),
-            ("projects", "id=-1", vec![literal("-1")]),
-            ("projects", "((id) = (1))", vec![literal("1")]),
-            ("projects", "projects.id = '1'", vec![literal("1")]),
-            ("projects", "public.projects.id = 1::int8", vec![literal("1")]),
-            ("projects p", "p.id = 1", vec![literal("1")]),
-            ("projects AS \"P\"", "\"P\".\"id\" = 1", vec![literal("1")]),
-            ("projects", "ID IN (1)", vec![literal("1")]),
-            ("projects", "id = $1", vec![Operand::Param(1)]),
-            ("projects", "id = ($1::INTEGER)", vec![Operand::Param(1)]),
-            ("projects", "id = CAST($1 AS bigint)", vec![Operand::Param(1)]),
-            ("projects", "id = $1::text::pg_catalog.int4", vec![Operand::Param(1)]),
-            ("users", &format!("id = '{uuid}'"), vec![literal(uuid)]),
-            ("users", &format!("id = '{}'::UUID", uuid.to_uppercase()), vec![literal(uuid)]),
-            ("users", "id = $1::uuid", vec![Operand::Param(1)]),
-            ("user_roles", "role = 'a' AND user_id = 7", vec![literal("7"), literal("a")]),
-            ("user_roles", "(user_id = $2 AND (role = $1))", vec![Operand::Param(2), Operand::Param(1)]),
-            ("user_roles", "(user_id, role) = ($1, 'x')", vec![Operand::Param(1), literal("x")]),
-            ("user_roles", "ROW (role, user_id) = ROW ('x', 1)", vec![literal("1"), literal("x")]),
-            (r#""Odd Name""#, r#""Id" = 1"#, vec![literal("1")]),
-            ("archive.rates", "rates.id = 1", vec![literal("1")]),
-        ] {
-            assert_eq!(point(table, condition).key, key, "{table}: {condition}");
-        }
-    }
-
-    #[test]
-    fn the_rest() {
-        let evaluable = |rest: &str| Rest::Evaluable(rest.into());
-        for (condition, rest) in [
-            ("id = 1", Rest::None),
-            ("id = 1 AND status = 'open'", evaluable("(status = 'open')")),
-            ("(id = 1 AND 1=1)", evaluable("(1=1)")),
-            ("id IN ($1) AND (id = $2 AND 1=1)", evaluable("(id = $2) AND (1=1)")),
-            ("budget BETWEEN 1 AND 5 AND id = 1", evaluable("(budget BETWEEN 1 AND 5)")),
-            ("id = 1 AND (status = 'a' OR status = 'b')", evaluable("(status = 'a' OR status = 'b')")),
-            ("id = 1 AND NOT status = 'a'", evaluable("(NOT status = 'a')")),
-            (
-                "id = 1 AND CASE WHEN budget > 1 AND budget < 3 THEN TRUE ELSE FALSE END",
-                evaluable("(CASE WHEN budget > 1 AND budget < 3 THEN TRUE ELSE FALSE END)"),
-            ),
-            ("id = 1 AND lower(name) LIKE 'a%'", evaluable("(lower(name) LIKE 'a%')")),
-            (
-                "id = 1 AND name IS NOT DISTINCT FROM $1::text",
-                evaluable("(name IS NOT DISTINCT FROM $1::text)"),
-            ),
-            ("id = 1 AND status IN ('a', 'b')", evaluable("(status IN ('a', 'b'))")),
-            ("id = 1 AND status = ANY($2)", evaluable("(status = ANY($2))")),
-            ("id = 1 AND version < 5", evaluable("(version < 5)")),
-            ("id = 1 AND xmin = '77'", evaluable("(xmin = '77')")),
-            (
-                "id = 1 AND updated_at = '2020-01-01'::timestamp(3)",
-                evaluable("(updated_at = '2020-01-01'::timestamp(3))"),
-            ),
-            (
-                "id = 1 AND name = 'a' -- which\n AND status = 'b'",
-                evaluable("(name = 'a') AND (status = 'b')"),
-            ),
-            ("id = 1 AND now() > updated_at", Rest::Opaque),
-            ("id = 1 AND f(name)", Rest::Opaque),
-            ("id = 1 AND s.lower(name) = 'a'", Rest::Opaque),
-            ("id = 1 AND EXISTS (SELECT 1 FROM users)", Rest::Opaque),
-            ("id = 1 AND budget = (SELECT max(budget) FROM users)", Rest::Opaque),
-            ("id = 1 AND other.name = 'x'", Rest::Opaque),
-            ("id = 1 AND nonsense", Rest::Opaque),
-            ("id = 1 AND name = 'a'::custom", Rest::Opaque),
-            ("id = 1 AND status OPERATOR(pg_catalog.=) 'a'", Rest::Opaque),
-        ] {
-            assert_eq!(point("projects", condition).rest, rest, "{condition}");
-        }
-    }
-
-    #[test]
-    fn key_conditions() {
-        for (table, condition, key_condition) in [
-            ("projects", "(status = 'a') AND ((id = /* k */ 1))", "id = 1"),
-            (
-                "user_roles",
-                "role=$1 AND note = 'x' AND user_roles.user_id=$2",
-                "role=$1 AND user_roles.user_id=$2",
-            ),
-        ] {
-            assert_eq!(&*point(table, condition).key_condition, key_condition);
-        }
-    }
-
-    #[test]
-    fn targets() {
-        for (table, target, reference) in [
-            ("ONLY public.projects /* p */ AS p", "ONLY public.projects AS p", "p"),
-            ("\"projects\"", "\"projects\"", "\"projects\""),
-            ("archive.rates", "archive.rates", "rates"),
-        ] {
-            let point = point(table, "id = 1");
-            assert_eq!((&*point.target, &*point.reference), (target, reference));
-        }
-    }
-
-    #[test]
-    fn names_the_version() {
-        for (condition, source) in [
-            ("id = 1 AND version = 5", VersionSource::InPredicate(literal("5"))),
-            ("($2 = projects.version) AND id = 1", VersionSource::InPredicate(Operand::Param(2))),
-            ("id = 1 AND version IN (5)", VersionSource::Observed),
-            ("id = 1 AND version < 5", VersionSource::Observed),
-            ("id = 1 AND (version = 5 OR version = 6)", VersionSource::Observed),
-        ] {
-            assert_eq!(point("projects", condition).source, source, "{condition}");
-        }
-        let text = "UPDATE projects SET name = 'x' WHERE id = 1 AND version = 4";
-        assert_eq!(
-            checked(text),
-            "UPDATE projects SET name = 'x', version = projects.version + 1 WHERE id = 1 AND version = 4"
-        );
-        assert_eq!(
-            point("projects", "id = 1 AND version = 5 AND name = 'x'").rest,
-            Rest::Evaluable("(name = 'x')".into())
-        );
-    }
-
-    #[test]
-    fn names_no_single_row() {
-        for (table, condition, reason, keys) in [
-            ("projects", "status = 'x'", Reason::SetWrite, 0),
-            ("projects", "id > 5", Reason::SetWrite, 0),
-            ("projects", "NOT id = 5", Reason::SetWrite, 0),
-            ("projects", "id = 5 OR status = 'x'", Reason::SetWrite, 0),
-            ("projects", "id = portfolio_id", Reason::SetWrite, 0),
-            ("projects", "id = 1 IS NOT TRUE", Reason::UnknownKey, 0),
-            ("projects", "id = 1 + 1", Reason::UnknownKey, 0),
-            ("projects", "id = 1.0", Reason::UnknownKey, 0),
-            ("projects", "id = (SELECT 1)", Reason::UnknownKey, 0),
-            ("projects", "id = f($1)", Reason::UnknownKey, 0),
-            ("projects", "id = $1::custom", Reason::UnknownKey, 0),
-            ("projects", "id + 0 = 1", Reason::SetWrite, 0),
-            ("projects", "id NOT IN (1)", Reason::SetWrite, 0),
-            ("projects", "id IN (1, '2', $1)", Reason::SeveralRows, 3),
-            ("projects", "id IN (1, f(2))", Reason::SeveralRows, 0),
-            ("projects", "id IN (SELECT 1)", Reason::SeveralRows, 0),
-            ("projects", "id = ANY($1)", Reason::SeveralRows, 0),
-            ("projects", "(id = 1 OR (id = 2)) AND status = 'x'", Reason::SeveralRows, 2),
-            ("user_roles", "user_id = 1", Reason::SetWrite, 0),
-            ("user_roles", "user_id IN (1, 2) AND role = 'x'", Reason::SeveralRows, 0),
-            ("user_roles", "role = $1::varchar(3) AND user_id = 1", Reason::UnknownKey, 0),
-            ("amounts", "id = 1", Reason::UnknownKey, 0),
-            ("triggered", "id = 1", Reason::StatementTrigger, 1),
-            ("projects", "CURRENT OF c", Reason::CurrentOf, 0),
-            ("locked", "id = 1", Reason::Privilege, 1),
-        ] {
-            let plan = only(&format!("UPDATE {table} SET name = 'x' WHERE {condition}"));
-            assert_eq!(plan.point, None, "{condition}");
-            assert_eq!(reasons(&plan), [(reason, keys)], "{condition}");
-            assert_eq!(plan.sites.is_empty(), reason == Reason::Privilege, "{condition}");
-        }
-    }
-}
+#[path = "predicate_tests.rs"]
+mod tests;

@@ -13,6 +13,19 @@ pub struct Checks<'a> {
     pub version: Option<i64>,
     /// Guard form: what is known of the rows of each of its `sites`. Missing, `None` or empty: the site only bumps.
     pub guards: &'a [Option<Known>],
+    /// Its hidden result goes in, where it has one.
+    pub hidden_result: bool,
+    /// Arguments that are added to its EXECUTE, and whether the server looks at those of the client.
+    pub arguments: Option<Arguments<'a>>,
+}
+
+/// Arguments for an EXECUTE.
+#[derive(Debug, Clone, Copy)]
+pub struct Arguments<'a> {
+    /// What goes behind the client's own.
+    pub added: &'a str,
+    /// What it runs has no parameters that the client knows of: its own arguments count for nothing.
+    pub own_ignored: bool,
 }
 
 /// The parameters added to a Parse. A Bind sends NULL for the one that it does not use.
@@ -43,15 +56,22 @@ pub fn render_query(plan: &Plan, text: &[u8], checks: &[Checks<'_>], nonce: &str
     for (n, statement) in plan.statements.iter().enumerate() {
         let checks = checks.get(n).copied().unwrap_or_default();
         edits.extend(statement.edits.iter().cloned());
+        edits.extend(prepared(statement, nonce)?);
+        if let (Some(execute), Some(arguments)) = (&statement.execute, checks.arguments) {
+            edits.push(execute.edit(arguments.added, arguments.own_ignored));
+        }
         edits.extend(predicate(statement, |_| checks.version.map(|v| v.to_string())));
         for (s, site) in statement.sites.iter().enumerate() {
             let known = checks.guards.get(s).and_then(Option::as_ref).filter(|k| !k.is_empty());
             let guard = known.filter(|_| site.takes_guard()).and_then(|known| {
                 let json = guard::Json::Literal(&known.to_json());
-                guard::guard(site, json, known.accepts_own(), &guard::marker(nonce, n, s))
+                let (strict, own_writes) = (known.refuses_others(), known.accepts_own());
+                guard::guard(site, json, strict, own_writes, &guard::marker(nonce, n, s))
             });
             edits.extend(increment(site, guard.as_ref())?);
         }
+        // Behind whatever else goes to the statement's end.
+        edits.extend(hidden_result(statement).filter(|_| checks.hidden_result));
     }
     apply(text, edits)
 }
@@ -67,15 +87,42 @@ pub fn render_parse(plan: &Plan, text: &[u8], params: HiddenParams, nonce: &str)
             let version = version_of(point)?;
             (params.version > 0).then(|| format!("COALESCE(${}::pg_catalog.{ty}, {version})", params.version))
         }));
-        for (s, site) in statement.sites.iter().enumerate() {
-            let guard = (params.known > 0 && site.takes_guard()).then(|| {
-                let json = guard::Json::Param { number: params.known, site: s };
-                guard::guard(site, json, params.own_writes, &guard::marker(nonce, n, s))
-            });
-            edits.extend(increment(site, guard.flatten().as_ref())?);
-        }
+        edits.extend(prepared(statement, nonce)?);
+        edits.extend(by_parameter(statement, params, n, nonce)?);
+        edits.extend(hidden_result(statement));
     }
     apply(text, edits)
+}
+
+/// The increments of a statement whose guards take what is known from a parameter.
+fn by_parameter(statement: &StatementPlan, params: HiddenParams, n: usize, nonce: &str) -> Option<Vec<Edit>> {
+    let mut edits = Vec::new();
+    for (s, site) in statement.sites.iter().enumerate() {
+        let guard = (params.known > 0 && site.takes_parameter()).then(|| {
+            let json = guard::Json::Param { number: params.known, site: s };
+            guard::guard(site, json, site.is_strict(), params.own_writes, &guard::marker(nonce, n, s))
+        });
+        edits.extend(increment(site, guard.flatten().as_ref())?);
+    }
+    Some(edits)
+}
+
+/// The edits of what a PREPARE prepares, and of its list of types.
+fn prepared(statement: &StatementPlan, nonce: &str) -> Option<Vec<Edit>> {
+    let Some(prepare) = &statement.prepares else { return Some(Vec::new()) };
+    let params = HiddenParams { version: 0, known: prepare.known(), own_writes: prepare.own_writes() };
+    let mut edits = prepare.inner.edits.clone();
+    if let (Some(at), true) = (prepare.types_end, params.known > 0) {
+        edits.push(Edit::insert(at, ", pg_catalog.jsonb"));
+    }
+    edits.extend(by_parameter(&prepare.inner, params, 0, nonce)?);
+    Some(edits)
+}
+
+/// A constant of type jsonb, or NULL.
+pub fn jsonb(json: Option<&str>) -> String {
+    let value = json.map_or_else(|| "NULL".to_owned(), guard::literal);
+    format!("{value}::pg_catalog.jsonb")
 }
 
 /// The brackets and the condition of the predicate form.
@@ -94,6 +141,10 @@ fn predicate(
         })
         .into_iter()
         .flatten()
+}
+
+fn hidden_result(statement: &StatementPlan) -> Option<Edit> {
+    statement.hidden_result.as_ref().map(|hidden| Edit::insert(hidden.at, hidden.returning.clone()))
 }
 
 fn increment(site: &GuardSite, guard: Option<&super::site::Guard>) -> Option<Vec<Edit>> {
@@ -125,7 +176,7 @@ mod tests {
     use super::super::testing::{NONCE, checked, plan_of};
     use super::*;
 
-    const FIVE: Checks<'_> = Checks { version: Some(5), guards: &[] };
+    const FIVE: Checks<'_> = Checks { version: Some(5), guards: &[], hidden_result: false, arguments: None };
 
     #[test]
     fn nothing_to_change() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plan::{Operand, Reason, VersionSource};
-use crate::catalog::{Table, VersionType};
+use crate::catalog::{Blind, Mode, Table, VersionType};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::KeyType;
 use crate::sql::splice::Edit;
@@ -36,6 +36,8 @@ pub struct GuardSite {
     pub self_relative: bool,
     /// It sets a key column: rows leave the keys named, and what lives under which key is not certain.
     pub moves_key: bool,
+    /// The condition asks nothing beside the keys: a row that it names and does not find is gone.
+    pub bare: bool,
     /// Where the expected version comes from; beside `Observed` only where `keys` names one row.
     pub source: VersionSource,
     /// Why the predicate form does not fit; for the site of a [`super::plan::PointWrite`], why it would not fit
@@ -47,13 +49,46 @@ pub struct GuardSite {
     pub slot: Slot,
     /// The rows' keys can be compared in the statement. If not, it only bumps.
     pub guardable: bool,
+    /// `WHERE CURRENT OF` this cursor: the row is the one that it stands on.
+    pub cursor: Option<Box<str>>,
 }
 
 impl GuardSite {
+    /// Rows that nobody has seen are refused: the guard lets only rows pass whose version goes with it.
+    pub fn is_strict(&self) -> bool {
+        let settings = &self.table.settings;
+        settings.blind == Blind::Reject && settings.mode == Mode::Enforce && self.is_checked()
+    }
+
+    /// False for a DELETE from a table that does not have them checked.
+    pub fn is_checked(&self) -> bool {
+        self.verb != Verb::Delete || self.table.settings.check_delete
+    }
+
     /// True if a guard may be put in: the application does not guard itself, the write could overwrite another's
     /// change, and the rows' keys can be compared.
     pub fn takes_guard(&self) -> bool {
-        self.guardable && !self.self_relative && !matches!(self.source, VersionSource::InPredicate(_))
+        self.is_compared() && self.table.settings.mode == Mode::Enforce
+    }
+
+    /// The rows' versions are compared with what is known: by a guard, or in mode `observe` when they are returned.
+    pub fn is_compared(&self) -> bool {
+        self.guardable
+            && self.is_checked()
+            && !self.self_relative
+            && !matches!(self.source, VersionSource::InPredicate(_))
+    }
+
+    /// .. and into a statement that is prepared once and run later, with what is known as a parameter. A RETURNING is
+    /// not put into one: a Describe would tell of it.
+    pub fn takes_parameter(&self) -> bool {
+        self.takes_guard() && !matches!(self.slot, Slot::Returning { .. })
+    }
+
+    /// The text names one row by its key.
+    pub fn names_one_row(&self) -> bool {
+        let [key] = self.keys.as_slice() else { return false };
+        !key.iter().any(|part| matches!(part, Operand::Elements(_)))
     }
 }
 
@@ -98,10 +133,24 @@ pub enum Slot {
         /// Where it ends.
         end: usize,
     },
-    /// A DELETE has no increment; the guard is a RETURNING at the statement's end.
+    /// A DELETE has no increment. The guard goes behind its condition, and is evaluated only for rows of which the
+    /// condition is true.
+    Condition {
+        /// The condition, fit to be evaluated once more; `None` if there is none.
+        condition: Option<Box<str>>,
+        /// Where it begins, or where a WHERE goes.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+    },
+    /// The guard of a DELETE whose condition may not be evaluated twice is a column of its RETURNING.
     Returning {
-        /// Where the RETURNING goes.
+        /// Where it goes.
         at: usize,
+        /// The client has a RETURNING: it is the last column of that one.
+        listed: bool,
+        /// The column is in the statement's result, and must be taken out of it.
+        shown: bool,
     },
     /// The client guards itself and sets the version itself: nothing is put in.
     Nothing,
@@ -148,10 +197,25 @@ impl Slot {
                 ],
                 None => Vec::new(),
             },
-            Self::Returning { at } => match guard {
+            Self::Condition { condition, start, end } => {
+                let Some(Guard { holds, raise }) = guard else { return Vec::new() };
+                let check = format!("CASE WHEN {holds} THEN TRUE ELSE {raise} IS NULL END");
+                match condition {
+                    Some(condition) => vec![
+                        Edit::insert(*start, "("),
+                        Edit::insert(
+                            *end,
+                            format!(") AND CASE WHEN ({condition}) THEN {check} ELSE TRUE END"),
+                        ),
+                    ],
+                    None => vec![Edit::insert(*end, format!(" WHERE {check}"))],
+                }
+            }
+            Self::Returning { at, listed, .. } => match guard {
                 Some(_) => {
+                    let word = if *listed { "," } else { " RETURNING" };
                     let nothing = format!("NULL::pg_catalog.{}", ty.sql_name());
-                    vec![Edit::insert(*at, format!(" RETURNING {} AS __sg_v1", guarded(&nothing)))]
+                    vec![Edit::insert(*at, format!("{word} {} AS __sg_v1", guarded(&nothing)))]
                 }
                 None => Vec::new(),
             },

@@ -11,6 +11,7 @@ use super::target::unchecked;
 use super::teach::{self, NameFilter};
 use super::{effect, label, nested};
 use crate::catalog::Table;
+use crate::catalog::nested::Event;
 use crate::sql::clauses;
 use crate::sql::code::{Code, MAX_NESTING};
 use crate::sql::ident::quote_ident;
@@ -26,10 +27,19 @@ pub enum Place {
     Cte,
     /// In EXPLAIN ANALYZE.
     Explained,
-    /// In PREPARE, where it is not run yet, or in COPY, which takes no parameters: no version can go with it.
+    /// In PREPARE.
+    Prepared,
+    /// In COPY, which takes no parameters: no version can go with it.
     Nested,
     /// In EXPLAIN without ANALYZE: it is not run.
     Shown,
+}
+
+impl Place {
+    /// What it returns is the result of the statement, or of its EXECUTE.
+    pub fn returns(self) -> bool {
+        matches!(self, Self::Main | Self::Prepared)
+    }
 }
 
 /// A statement while it is planned.
@@ -46,6 +56,8 @@ pub struct Statement<'a> {
     pub certain: bool,
     /// A WITH clause changes rows.
     pub modifying_cte: bool,
+    /// Hidden columns may be added to its result.
+    pub hide: bool,
     /// The plan.
     pub out: StatementPlan,
 }
@@ -61,14 +73,27 @@ pub fn plan<'a>(
     // With the comments around it, which may carry labels.
     let range = code.end_before(tokens.start)..code.start(tokens.end);
     let out = StatementPlan { range, ..StatementPlan::default() };
-    let mut statement =
-        Statement { code, ctx, filter, tokens: tokens.clone(), certain, modifying_cte: false, out };
+    let mut statement = Statement {
+        code,
+        ctx,
+        filter,
+        tokens: tokens.clone(),
+        certain,
+        modifying_cte: false,
+        hide: true,
+        out,
+    };
     if is_query(code, tokens.start) {
         statement.out.is_query = true;
         statement.query(tokens.start, tokens.end, Place::Main);
         statement.out.effect = effect::of_query(code, tokens.clone());
     } else if !nested::plan(&mut statement) {
         statement.out.effect = effect::of(code, ctx, tokens.clone());
+        if let Effect::Truncate(roots) = statement.out.effect.clone() {
+            for table in ctx.view.tables.iter().filter(|t| t.oid == t.root_oid && roots.contains(&t.oid)) {
+                statement.touch(Place::Main, table, Event::Truncate);
+            }
+        }
     }
     statement.out.says = label::of(code, ctx, tokens);
     statement.out
@@ -93,7 +118,7 @@ impl<'a> Statement<'a> {
             for cte in &with.ctes {
                 if clauses::is_modifying(code, cte.body.start, cte.body.end) {
                     self.modifying_cte = true;
-                    let inner = if place == Place::Main { Place::Cte } else { place };
+                    let inner = if place.returns() { Place::Cte } else { place };
                     self.query(cte.body.start, cte.body.end, inner);
                 }
             }
@@ -104,7 +129,7 @@ impl<'a> Statement<'a> {
             () if code.word(main, "insert") => self.insert(main, end, place),
             () if code.word(main, "delete") => self.delete(main, end, place),
             () if code.word(main, "merge") => self.merge(main, end, place),
-            () if place == Place::Main => self.select(main, end, true),
+            () if place.returns() => self.select(main, end, self.hide),
             () => {}
         }
     }
@@ -112,7 +137,8 @@ impl<'a> Statement<'a> {
     /// Why a write in this place is not checked whatever it says.
     pub fn reason(&self, place: Place) -> Option<Reason> {
         match place {
-            Place::Nested | Place::Shown | Place::Explained => Some(Reason::Nested),
+            Place::Prepared if self.modifying_cte => Some(Reason::Cte),
+            Place::Prepared | Place::Nested | Place::Shown | Place::Explained => Some(Reason::Nested),
             Place::Cte => Some(Reason::Cte),
             Place::Main => self.modifying_cte.then_some(Reason::Cte),
         }
@@ -124,7 +150,7 @@ impl<'a> Statement<'a> {
             site.reason = if site.table.may_read { Reason::UnknownKey } else { Reason::Privilege };
         }
         match place {
-            Place::Main | Place::Cte | Place::Explained => self.out.sites.push(site),
+            Place::Main | Place::Cte | Place::Explained | Place::Prepared => self.out.sites.push(site),
             Place::Nested | Place::Shown => {
                 let version = site.table.version_column().map(|v| quote_ident(&v.name)).unwrap_or_default();
                 let bump = format!("{}.{version} + 1", site.reference);
@@ -132,6 +158,25 @@ impl<'a> Statement<'a> {
                 let keys = if site.moves_key { Vec::new() } else { site.keys };
                 self.unchecked(place, unchecked(&site.table, site.reason, keys));
             }
+        }
+    }
+
+    /// What a write of `table` does to others, if it is run.
+    pub fn touch(&mut self, place: Place, table: &Table, event: Event) {
+        if place == Place::Shown {
+            return;
+        }
+        for touched in table.nested.of(event) {
+            if !self.out.touches.contains(&touched) {
+                self.out.touches.push(touched);
+            }
+        }
+    }
+
+    /// Likewise, of a write of whatever kind.
+    fn touch_all(&mut self, table: &Table) {
+        for event in Event::ALL {
+            self.touch(Place::Main, table, event);
         }
     }
 
@@ -154,6 +199,7 @@ impl<'a> Statement<'a> {
                 && !named.iter().any(|u| u.root_oid == table.root_oid)
             {
                 named.push(unchecked(table, Reason::Unparsed, Vec::new()));
+                self.touch_all(table);
             }
         }
         self.out.unchecked.extend(named);
@@ -161,7 +207,11 @@ impl<'a> Statement<'a> {
 
     /// A write of a view over the protected table `root`.
     pub fn view(&mut self, root: &str) {
-        let root_oid = self.ctx.view.tables.iter().find(|t| *t.root_name == *root).map_or(0, |t| t.root_oid);
+        let table = self.ctx.view.tables.iter().find(|t| *t.root_name == *root);
+        let root_oid = table.map_or(0, |t| t.root_oid);
+        if let Some(table) = table {
+            self.touch_all(table);
+        }
         self.out.unchecked.push(UncheckedWrite {
             table: root.into(),
             root_oid,
@@ -170,14 +220,36 @@ impl<'a> Statement<'a> {
         });
     }
 
-    /// The RETURNING of an INSERT or UPDATE that is the statement.
-    pub fn returning(&mut self, list: Option<Range<usize>>, target: &Relation, table: &'a Arc<Table>) {
-        self.written_rows(list, target, table, ResultKind::Written);
+    /// The RETURNING of an INSERT or UPDATE that is the statement. `always`: it must tell which rows were written.
+    pub fn returning(
+        &mut self,
+        list: Option<Range<usize>>,
+        target: &Relation,
+        table: &'a Arc<Table>,
+        always: bool,
+    ) {
+        self.written_rows(list, target, table, ResultKind::Written, always);
     }
 
-    /// The RETURNING of a DELETE that is the statement.
-    pub fn deleted(&mut self, list: Option<Range<usize>>, target: &Relation, table: &'a Arc<Table>) {
-        self.written_rows(list, target, table, ResultKind::Deleted);
+    /// The RETURNING of an UPDATE of ignored columns alone: the row as somebody else has left it.
+    pub fn returning_unchanged(
+        &mut self,
+        list: Option<Range<usize>>,
+        target: &Relation,
+        table: &'a Arc<Table>,
+    ) {
+        self.written_rows(list, target, table, ResultKind::Read, false);
+    }
+
+    /// The RETURNING of a DELETE that is the statement. `always`: it must tell which rows were deleted.
+    pub fn deleted(
+        &mut self,
+        list: Option<Range<usize>>,
+        target: &Relation,
+        table: &'a Arc<Table>,
+        always: bool,
+    ) {
+        self.written_rows(list, target, table, ResultKind::Deleted, always);
     }
 
     fn written_rows(
@@ -186,6 +258,7 @@ impl<'a> Statement<'a> {
         target: &Relation,
         table: &'a Arc<Table>,
         kind: ResultKind,
+        always: bool,
     ) {
         let Some(list) = list else { return };
         self.out.result = kind;
@@ -197,7 +270,8 @@ impl<'a> Statement<'a> {
             return;
         }
         let sources = [Source::new(table, target)];
-        self.show(list, &sources, kind == ResultKind::Written, &[table]);
+        let hide = self.hide && (kind != ResultKind::Deleted || always);
+        self.show(list, &sources, hide, always, &[table]);
     }
 
     /// Effects that more than one rule may find; the first one stays.

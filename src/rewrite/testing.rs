@@ -19,6 +19,7 @@ const TEXT: u32 = 25;
 const UUID: u32 = 2950;
 const NUMERIC: u32 = 1700;
 const TIMESTAMP: u32 = 1114;
+const FLOAT8: u32 = 701;
 const BOOL: u32 = 16;
 
 /// OID of `projects` in [`view`].
@@ -52,6 +53,12 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         visible: schema == "public",
         statement_triggers: false,
         version_triggers: false,
+        ignored_may_bump: false,
+        is_view: false,
+        nested: Default::default(),
+        delete_rules: false,
+        late_triggers: false,
+        rules: false,
         row_security: false,
         may_read: true,
         may_read_all: true,
@@ -64,6 +71,10 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             version_column: "version".into(),
             version_type: VersionType::Int4,
             adopt: false,
+            mode: Default::default(),
+            blind: Default::default(),
+            check_delete: true,
+            ignored_columns: Vec::new(),
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),
@@ -74,7 +85,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
 
 /// The catalog of the tests: `projects` (int key, `updated_at` ignored), `users` (uuid key), `user_roles` (composite key), `"Odd Name"`
 /// (mixed case), `archive.rates` (not in the search_path), `events` and its partition `events_2024`, tables with
-/// a smallint version, a numeric key, a statement trigger, and without privileges.
+/// a smallint version, a float key, a statement trigger, and without privileges.
 pub fn view() -> View {
     let mut projects = table(
         PROJECTS,
@@ -127,7 +138,7 @@ pub fn view() -> View {
     let mut small = table(1008, "public", "small", &["id"], &[("id", INT4), ("name", TEXT), ("version", 21)]);
     small.version_type = VersionType::Int2;
     let amounts =
-        table(1009, "public", "amounts", &["id"], &[("id", NUMERIC), ("name", TEXT), ("version", INT4)]);
+        table(1009, "public", "amounts", &["id"], &[("id", FLOAT8), ("name", TEXT), ("version", INT4)]);
     let mut triggered =
         table(1010, "public", "triggered", &["id"], &[("id", INT4), ("name", TEXT), ("version", INT4)]);
     triggered.statement_triggers = true;
@@ -155,7 +166,12 @@ pub fn view() -> View {
 
 /// The plan of a text under [`view`] and default settings.
 pub fn plan_of(text: &str) -> Plan {
-    plan(text.as_bytes(), &Context { view: &view(), lex: &LexOptions::default() })
+    plan_in(&view(), text)
+}
+
+/// The plan of a text under this view.
+pub fn plan_in(view: &View, text: &str) -> Plan {
+    plan(text.as_bytes(), &Context { view, lex: &LexOptions::default(), names_may_return: false })
 }
 
 /// The plan of the text's only statement.
@@ -171,10 +187,29 @@ pub fn bumped(text: &str) -> String {
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 
+/// The text as a Query without a known version, whose statements have their hidden results.
+pub fn returned(text: &str) -> String {
+    let plan = plan_of(text);
+    let checks = vec![Checks { hidden_result: true, ..Checks::default() }; plan.statements.len()];
+    let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
+    let bumps = [
+        ", version = projects.version + 1",
+        ", version = \"P\".version + 1",
+        ", version = user_roles.version + 1",
+        ", version = users.version + 1",
+    ];
+    let text = rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap());
+    bumps.iter().fold(text, |text, bump| text.replace(bump, ""))
+}
+
 /// The text as a Query whose first statement expects version 5.
 pub fn checked(text: &str) -> String {
-    let rendered =
-        render_query(&plan_of(text), text.as_bytes(), &[Checks { version: Some(5), guards: &[] }], NONCE);
+    let rendered = render_query(
+        &plan_of(text),
+        text.as_bytes(),
+        &[Checks { version: Some(5), ..Checks::default() }],
+        NONCE,
+    );
     rendered.map_or(text.to_owned(), |r| String::from_utf8(r.text).unwrap())
 }
 
@@ -185,7 +220,7 @@ pub fn guarded(text: &str) -> String {
     let known = |site: &super::plan::GuardSite| {
         let literal = |part: &Operand| match part {
             Operand::Literal(text) => Some(text.clone()),
-            Operand::Param(_) => None,
+            Operand::Param(_) | Operand::Elements(_) => None,
         };
         let mut known = Known::new();
         for key in site.keys.iter().filter_map(|k| k.iter().map(literal).collect::<Option<Vec<_>>>()) {
@@ -197,7 +232,7 @@ pub fn guarded(text: &str) -> String {
         Some(known)
     };
     let guards: Vec<Vec<_>> = plan.statements.iter().map(|s| s.sites.iter().map(known).collect()).collect();
-    let checks: Vec<_> = guards.iter().map(|guards| Checks { version: None, guards }).collect();
+    let checks: Vec<_> = guards.iter().map(|guards| Checks { guards, ..Checks::default() }).collect();
     let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
     rendered.map_or(text.to_owned(), |r| readable(&String::from_utf8(r.text).unwrap()))
 }

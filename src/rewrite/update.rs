@@ -8,15 +8,16 @@
 //! The increment is part of every form; the brackets and the check, or the guard in the increment's place, are put in
 //! by [`super::render`] where the session knows expected versions.
 
+use super::hidden_result;
 use super::increment;
-use super::plan::{Edit, GuardSite, PointWrite, Reason, Verb, VersionSource};
+use super::plan::{GuardSite, Reason, Touched, Verb, VersionSource};
 use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
 use super::written_back::VersionSet;
+use crate::catalog::nested::Event;
 use crate::sql::clauses;
-use crate::sql::ident::quote_ident;
 
 impl<'a> Statement<'a> {
     /// Plans the UPDATE that begins at token `i`.
@@ -28,26 +29,36 @@ impl<'a> Statement<'a> {
             Target::View(root) => return self.view(root),
             Target::Other => return,
         };
+        self.touch(place, table, Event::Update);
         let Some(written) = Written::new(code, self.ctx, &update.target, table) else {
+            self.touch(place, table, Event::KeyUpdate);
             return self.out.unchecked.push(unchecked(table, Reason::Encoding, Vec::new()));
         };
         let incomplete = |r: &std::ops::Range<usize>| !code.is_complete(r);
         if update.condition.as_ref().is_some_and(incomplete)
             || update.returning.as_ref().is_some_and(incomplete)
         {
+            self.touch(place, table, Event::KeyUpdate);
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, Vec::new()));
         }
-        let current_of = update.condition.as_ref().is_some_and(|c| code.words(c.start, &["current", "of"]));
+        let current_of = update.condition.as_ref().filter(|c| code.words(c.start, &["current", "of"]));
+        let cursor = current_of.map(|c| code.name(c.start + 2).unwrap_or_default().into());
         let condition = update.condition.clone().map(|c| predicate::read(code, self.ctx, &written, c));
         let guarded = condition.as_ref().is_some_and(|c| c.version.is_some());
         let rows = condition.as_ref().map_or(Rows::Unnamed(Reason::SetWrite), |c| c.rows.clone());
         let list = increment::set_list(code, self.ctx.lex, &written, update.set.clone(), guarded);
+        if list.as_ref().is_none_or(|l| l.moves_key) {
+            self.touch(place, table, Event::KeyUpdate);
+        }
         let Some(list) = list.filter(|_| self.certain) else {
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, rows.keys()));
         };
         if list.only_ignored {
-            if place == Place::Main {
-                self.returning(update.returning, &update.target, table);
+            if table.ignored_may_bump {
+                self.out.touches.push(Touched { root_oid: table.root_oid, deferred: false });
+            }
+            if place.returns() {
+                self.returning_unchanged(update.returning, &update.target, table);
             }
             return;
         }
@@ -55,12 +66,9 @@ impl<'a> Statement<'a> {
         if !table.may_write {
             return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
         }
-        if place == Place::Main {
-            self.returning(update.returning.clone(), &update.target, table);
-        }
         let reason = match (self.reason(place), &rows) {
             (Some(reason), _) => reason,
-            _ if current_of => Reason::CurrentOf,
+            _ if cursor.is_some() => Reason::CurrentOf,
             _ if update.from.is_some() => Reason::UpdateFrom,
             _ if table.statement_triggers => Reason::StatementTrigger,
             (None, Rows::Several(_)) => Reason::SeveralRows,
@@ -80,32 +88,26 @@ impl<'a> Statement<'a> {
             sets: list.sets,
             self_relative: list.self_relative,
             moves_key: list.moves_key,
+            bare: update.from.is_none() && condition.as_ref().is_some_and(|c| c.is_bare()),
             source,
             reason,
             verb: Verb::Update,
             slot: list.slot,
             guardable: comparable_key(table),
+            cursor,
         };
+        let needed = hidden_result::is_needed(&site);
+        if place.returns() {
+            self.returning(update.returning.clone(), &update.target, table, needed && !site.moves_key);
+        }
+        if needed && update.returning.is_none() {
+            self.hidden_result(place, &site, end);
+        }
         if let (Reason::Batch, Some(condition), Some(range)) = (reason, &condition, update.condition)
             && let Some(point) = self.point(&site, &update.target, &written, condition, range)
         {
-            if place == Place::Main && point.self_relative && update.returning.is_none() {
-                self.hidden_returning(&point);
-            }
             self.out.point = Some(point);
         }
         self.write(place, site);
-    }
-
-    /// A self-relative write is not checked, and its own count of rows does not tell which version it left: a
-    /// RETURNING does. Not under row security, where a RETURNING may fail what passes without one.
-    fn hidden_returning(&mut self, point: &PointWrite) {
-        let table = &point.table;
-        let Some(version) = table.version_column().filter(|_| table.may_read && !table.row_security) else {
-            return;
-        };
-        let returning = format!(" RETURNING {}.{} AS __sg_v1", point.reference, quote_ident(&version.name));
-        self.out.edits.push(Edit::insert(point.check_at, returning));
-        self.out.hidden_result = true;
     }
 }

@@ -1,30 +1,65 @@
 //! What every session has a share in.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quick_cache::sync::Cache;
 use tokio::sync::watch;
 
 use super::upstream::Upstream;
+use crate::catalog::Blind;
 use crate::catalog::views::Views;
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, OnUnparsed, Settings};
 use crate::rewrite::cache::PlanCache;
 use crate::telemetry::Metrics;
 
 /// How many plans of statement texts are kept.
 const PLANS: usize = 10_000;
 
+/// How many texts are remembered as logged.
+const TOLD: usize = 1_000;
+
+/// Texts that have been logged already: their hashes alone, bounded.
+#[derive(Debug)]
+pub struct Told {
+    texts: Cache<u64, ()>,
+    hasher: RandomState,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { texts: Cache::new(TOLD), hasher: RandomState::new() }
+    }
+}
+
+impl Told {
+    /// True the first time that this text is asked for.
+    pub fn is_news(&self, text: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(text);
+        if self.texts.get(&hash).is_some() {
+            return false;
+        }
+        self.texts.insert(hash, ());
+        true
+    }
+}
+
 /// One for the whole process, behind an `Arc`.
 #[derive(Debug)]
 pub struct Shared {
     /// The settings.
     pub settings: Arc<Settings>,
+    /// A setting refuses statements that cannot be checked.
+    pub refuses: bool,
     /// The metrics.
     pub metrics: Metrics,
     /// What has been seen of the catalogs of the upstream's databases.
     pub views: Views,
     /// Plans of statement texts.
     pub plans: PlanCache,
+    /// Texts that have been logged as unparsed.
+    pub told: Told,
     /// The PostgreSQL server.
     pub upstream: Upstream,
     /// Turns true once, when the process stops.
@@ -36,10 +71,14 @@ impl Shared {
     /// Puts the parts together. The sender tells all sessions to stop: send `true` once.
     pub fn new(settings: Arc<Settings>) -> Result<(Arc<Self>, watch::Sender<bool>), ConfigError> {
         let (stop, shutdown) = watch::channel(false);
+        let refuses = settings.tables.iter().any(|t| t.blind == Blind::Reject)
+            || settings.on_unparsed == OnUnparsed::Reject;
         let shared = Self {
+            refuses,
             metrics: Metrics::new(&settings.environment, &settings.tables),
             views: Views::default(),
             plans: PlanCache::new(PLANS),
+            told: Told::default(),
             upstream: Upstream::new(settings.upstream()?.clone()),
             shutdown,
             next_session: AtomicU64::new(1),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::guards::{self, Guards, Place, Scene};
+use super::guards::Guards;
 use super::look::Viewed;
 use super::prepared::{Prepared, Undo};
 use super::put;
@@ -13,7 +13,7 @@ use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values, Write};
 use crate::rewrite::known::Known;
-use crate::rewrite::plan::{Effect, Plan, Reason};
+use crate::rewrite::plan::{Plan, Reason, StatementPlan};
 use crate::rewrite::render::{Checks, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
@@ -167,7 +167,8 @@ impl Session {
                     self.expect(Kind::Bind, Detail::Plain);
                     return true;
                 };
-                if self.names.statement(bind.statement).is_some()
+                if self.naming
+                    || self.names.statement(bind.statement).is_some()
                     || self.names.is_uncertain(bind.statement, self.cycle.number)
                 {
                     return false;
@@ -185,10 +186,14 @@ impl Session {
                 if let Some(target) = &target {
                     let known = match kind {
                         Kind::DescribeStatement => {
-                            self.names.statement(target.name).is_some()
+                            self.naming
+                                || self.names.statement(target.name).is_some()
                                 || self.names.is_uncertain(target.name, self.cycle.number)
                         }
-                        _ => self.names.portal(target.name).is_some(),
+                        _ => {
+                            self.names.portal(target.name).is_some()
+                                || self.cursors.named(target.name).is_some()
+                        }
                     };
                     if known {
                         return false;
@@ -198,7 +203,8 @@ impl Session {
             }
             front::EXECUTE => {
                 if let Some(execute) = read_execute(body)
-                    && self.names.portal(execute.portal).is_some()
+                    && (self.names.portal(execute.portal).is_some()
+                        || self.cursors.named(execute.portal).is_some())
                 {
                     return false;
                 }
@@ -207,6 +213,10 @@ impl Session {
             front::CLOSE => {
                 let undo = match read_close(body) {
                     Some(target) if target.kind == b'S' => self.set_statement(target.name, None),
+                    Some(target) if self.cursors.named(target.name).is_some() => {
+                        self.expect(Kind::Close, Detail::CloseCursor(target.name.into()));
+                        return true;
+                    }
                     Some(target) => self.names.set_portal(target.name, None),
                     None => Undo::None,
                 };
@@ -244,9 +254,10 @@ impl Session {
     pub(super) fn waits_for_name(&mut self, name: &[u8], mixed: bool, out: &mut Out) -> bool {
         if self.queue.is_empty() {
             self.names.settle_all();
+            self.naming = false;
             return false;
         }
-        if !mixed && !self.names.is_uncertain(name, self.cycle.number) {
+        if !mixed && !self.naming && !self.names.is_uncertain(name, self.cycle.number) {
             return false;
         }
         if self.cycle.messages > 0 {
@@ -323,38 +334,44 @@ impl Session {
 
     /// The plan of a text under the present view, where there is anything to it.
     pub(super) fn plan(&mut self, text: &[u8]) -> Option<Arc<Plan>> {
-        let (plan, _) = self.any_plan(text)?;
+        let (plan, _) = self.any_plan(text, false)?;
         (!plan.is_idle()).then_some(plan)
     }
 
     /// The plan of a text that is prepared: also where there is nothing to it under the present view, but a
     /// later one may protect a table that it names.
     pub(super) fn lasting_plan(&mut self, text: &[u8]) -> Option<Arc<Plan>> {
-        let (plan, interest) = self.any_plan(text)?;
+        let (plan, interest) = self.any_plan(text, true)?;
         (interest == Interest::Protected || !plan.is_idle()).then_some(plan)
     }
 
-    fn any_plan(&mut self, text: &[u8]) -> Option<(Arc<Plan>, Interest)> {
+    fn any_plan(&mut self, text: &[u8], prepared: bool) -> Option<(Arc<Plan>, Interest)> {
         let view = self.view_arc()?;
         match view.prefilter.interest(text) {
             Interest::None => None,
-            interest => Some((self.shared.plans.plan(text, &view, self.lex), interest)),
+            interest => {
+                // What the open transaction has done to names may be undone by the text itself.
+                let names_may_return = self.view_private || self.view_outdated;
+                let plan = self.shared.plans.plan(text, &view, self.lex, names_may_return);
+                self.log_unparsed(text, &plan);
+                Some((self.with_refusals(plan, prepared), interest))
+            }
         }
     }
 
-    /// The text runs EXECUTE for a statement that a Parse has made: its result goes to the client as it is, so that
-    /// the server must have it without additions. True: that must come first.
+    /// The text runs EXECUTE for a statement that a Parse has made: its result goes to the client (or into a table) as
+    /// it is, so that the server must have it without hidden columns. True: that must come first.
     pub(super) fn restates(&mut self, plan: &Plan, out: &mut Out) -> bool {
-        let executed = plan.statements.iter().find_map(|s| match &s.effect {
-            Effect::Execute(name) => self.names.statement(name.as_bytes()).filter(|p| p.has_additions()),
-            _ => None,
+        let executed = plan.statements.iter().find_map(|s| {
+            let execute = s.execute.as_ref()?;
+            self.names.statement(execute.name.as_bytes()).filter(|p| p.has_hidden_result())
         });
         let Some(old) = executed.filter(|_| self.status != b'E').cloned() else { return false };
         if self.cycle.messages == 0 && !self.queue.is_empty() {
             self.drain(out);
             return true;
         }
-        let plan = Arc::new(old.plan.without_additions());
+        let plan = Arc::new(old.plan.with_own_result());
         let new = self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan);
         if self.cycle.messages == 0 {
             self.own_restate(out, new);
@@ -373,10 +390,10 @@ impl Session {
             return Lane::Later;
         }
         let plan = self.plan(text);
-        if plan.as_ref().is_some_and(|plan| self.restates(plan, out)) {
+        if plan.as_ref().is_some_and(|plan| self.awaits_names(plan, out) || self.restates(plan, out)) {
             return Lane::Later;
         }
-        let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.takes_check());
+        let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.compares_row());
         if checked && self.cycle.executes == 0 && self.is_unsettled() {
             self.drain(out);
             return Lane::Later;
@@ -387,7 +404,7 @@ impl Session {
             return Lane::Raw;
         };
         let now = self.now();
-        let values = Values { bind: None, oids: &[], encoding: self.lex.encoding };
+        let values = Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding };
         let single = plan.statements.len() == 1;
         // It ends the implicit transaction of messages before it that no Sync has ended, and would commit them.
         let allowed = if self.cycle.executes == 0 { Ok(()) } else { Err(Reason::Batch) };
@@ -399,15 +416,30 @@ impl Session {
             guarded = write.is_checked();
             checks.version = write.predicate();
         }
-        let (guards, unsettled) = self.decide_query(&plan, write.as_ref());
+        let refusal = write.as_ref().and_then(|write| self.refuses(write));
+        let (plan, write) = match refusal {
+            Some(refusal) => (Arc::new(plan.refusing(0, &refusal, &self.nonce)), None),
+            None => (plan, write),
+        };
+        let executed = self.executed(&plan, text);
+        let (guards, arguments, unsettled) = self.decide_query(&plan, text, &executed, write.as_ref());
         if unsettled && !self.queue.is_empty() {
             self.drain(out);
             return Lane::Later;
         }
         let known: Vec<Vec<Option<Known>>> =
             guards.iter().map(|g| g.as_ref().map_or_else(Vec::new, Guards::known)).collect();
-        let all: Vec<Checks<'_>> = known.iter().map(|guards| Checks { guards, ..checks }).collect();
+        let hidden_results = self.hidden_results(&plan, &guards, write.as_ref());
+        let of_each = known.iter().zip(&arguments).zip(&hidden_results).enumerate();
+        let all: Vec<Checks<'_>> = of_each
+            .map(|(n, ((guards, added), hidden_result))| {
+                let prepared = executed.get(n).and_then(Option::as_ref);
+                let arguments = prepared.and_then(|p| p.arguments(added.as_deref()));
+                Checks { guards, arguments, hidden_result: *hidden_result, ..checks }
+            })
+            .collect();
         let rendered = render_query(&plan, text, &all, &self.nonce);
+        let portals = self.portals_fetched(&plan);
         self.drop_unnamed();
         let sent = match &rendered {
             Some(rendered) => edit::query_with_text(out.as_bytes_mut(), &rendered.text),
@@ -417,16 +449,20 @@ impl Session {
             self.expect(Kind::Query, Detail::Plain);
             return Lane::Raw;
         }
+        self.notes_names(&plan);
         let detail = QueryDetail {
             seq: self.next_seq(),
             text: Bytes::copy_from_slice(text),
             plan,
-            rendered,
             index: 0,
             learner: None,
             write,
             guards,
-            returned: None,
+            executed,
+            hidden_results: if rendered.is_some() { hidden_results } else { Vec::new() },
+            rendered,
+            portals,
+            cursor: None,
             guarded,
             answered: false,
             refused: None,
@@ -438,41 +474,18 @@ impl Session {
         Lane::Done
     }
 
-    /// The guards of the statements of a Query, and whether it must wait for writes of earlier messages.
-    fn decide_query(&mut self, plan: &Plan, write: Option<&Write>) -> (Vec<Option<Guards>>, bool) {
-        let by_predicate = write.is_some_and(|w| !w.is_guarded());
-        // A place that no message of the extended protocol has.
-        let place = Place { cycle: u64::MAX - self.cycle.number, part: 0 };
-        let mut unsettled = false;
-        let mut guards = Vec::with_capacity(plan.statements.len());
-        let before = self.in_flight.clone();
-        for (n, statement) in plan.statements.iter().enumerate() {
-            if by_predicate || statement.sites.is_empty() {
-                guards.push(None);
-            } else {
-                let place = Place { part: self.cycle.part, ..place };
-                let scene = Scene {
-                    values: Values { bind: None, oids: &[], encoding: self.lex.encoding },
-                    place,
-                    own_writes: !self.subtransaction,
-                    now: self.now(),
-                };
-                let (made, waits) =
-                    guards::decide(statement, &scene, &self.in_flight, &mut self.observations);
-                // What an earlier statement of this very text has in flight cannot be waited for.
-                unsettled |=
-                    waits && (n == 0 || guards::decide(statement, &scene, &before, &mut self.observations).1);
-                self.sent_writes(statement, &made, place);
-                guards.push(Some(made));
-            }
-            self.sent_effect(&statement.effect);
-        }
-        if unsettled && !self.queue.is_empty() {
-            self.in_flight = before;
-        } else if let Some(write) = write.filter(|_| by_predicate) {
-            self.in_flight.add_point(write, place);
-        }
-        (guards, unsettled)
+    /// Which statements of a Query are to return what they have written: where nothing is known of a table's rows
+    /// there is nothing that could move.
+    fn hidden_results(&self, plan: &Plan, guards: &[Option<Guards>], write: Option<&Write>) -> Vec<bool> {
+        let one = |(n, statement): (usize, &StatementPlan)| {
+            let Some(hidden) = &statement.hidden_result else { return false };
+            let expects = write.is_some_and(Write::is_checked)
+                || guards.get(n).and_then(Option::as_ref).is_some_and(Guards::has_rows);
+            // What comes before it may teach something yet.
+            let last = n > 0 || !self.queue.is_empty();
+            expects || last || !self.observations.known_rows(hidden.table.root_oid, 1).0.is_empty()
+        };
+        plan.statements.iter().enumerate().map(one).collect()
     }
 }
 

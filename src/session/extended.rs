@@ -7,14 +7,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::client::{Lane, undo_detail};
+use super::cursors::{Cursor, OpenCursors, Shows};
 use super::guards::{self, Guards, Scene};
 use super::look::Viewed;
+use super::own::OWN_NAME;
 use super::prepared::{Portal, Prepared};
 use super::put;
 use super::queue::Kind;
-use super::state::{Detail, ExecuteDetail, Hold, Session};
+use super::state::{CursorDetail, Detail, ExecuteDetail, Hold, Session};
 use super::writes::{self, BoundValues, Values};
-use crate::rewrite::plan::{Plan, PointWrite, Reason};
+use crate::rewrite::plan::{Effect, Plan, PointWrite, Reason, StatementPlan};
 use crate::rewrite::render::{HiddenParams, render_parse};
 use crate::wire::buffer::Out;
 use crate::wire::edit::AddedParam;
@@ -70,7 +72,10 @@ impl Session {
             params.known = if one.takes_guard() { number(1 + usize::from(params.version > 0)) } else { 0 };
             params.own_writes = one.sites.iter().all(|s| s.table.may_read_all);
         }
-        let rendered = render_parse(&plan, &text, params, &self.nonce);
+        let rendered = match self.render_execute(&plan, &text) {
+            Some(rendered) => rendered,
+            None => render_parse(&plan, &text, params, &self.nonce),
+        };
         let hidden = plan.statements.first().map_or(0, |s| s.hidden.len());
         Rc::new(Prepared {
             seq: self.next_seq(),
@@ -80,9 +85,16 @@ impl Session {
             generation: self.generation(),
             params: if rendered.is_some() { params } else { HiddenParams::default() },
             hidden: if rendered.is_some() { hidden } else { 0 },
-            hidden_result: rendered.is_some() && plan.statements.first().is_some_and(|s| s.hidden_result),
+            fetched_hidden: plan
+                .statements
+                .first()
+                .and_then(|s| self.portal_fetched(s))
+                .map_or(0, |portal| portal.prepared.hidden),
+            hidden_result: rendered.is_some()
+                && plan.statements.first().is_some_and(|s| s.hidden_result.is_some()),
             rendered,
             plan,
+            from_sql: false,
             layout: RefCell::new(None),
             param_types: RefCell::new(None),
             described_in: Cell::new(u64::MAX),
@@ -106,13 +118,19 @@ impl Session {
     }
 
     /// Brings a statement whose plan is out of date up to the present view: the server gets a new text only
-    /// where that differs, and never where the client would find a result of another shape (a `*` that has grown:
+    /// where that differs (or hidden columns have become of another type, which would fail the client's statement), and
+    /// never where the client would find a result of another shape (a `*` that has grown:
     /// the server itself says so, 0A000).
     fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Rc<Prepared> {
         let (text, oids) = (old.text.clone(), old.oids.clone());
         let plan = self.lasting_plan(&text).unwrap_or_default();
         let new = self.prepare(&old.name, text, oids, plan);
-        if new.server_text() == old.server_text() {
+        let same_types = |new: &StatementPlan, old: &StatementPlan| new.hidden_types().eq(old.hidden_types());
+        let same_hidden = match (new.statement(), old.statement()) {
+            (Some(new), Some(old)) => same_types(new, old),
+            _ => true,
+        };
+        if new.server_text() == old.server_text() && same_hidden {
             *new.layout.borrow_mut() = old.layout.borrow().clone();
             *new.param_types.borrow_mut() = old.param_types.borrow().clone();
             self.names.replan(&old.name, new.clone());
@@ -157,21 +175,31 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        if prepared.generation != self.generation() && self.status != b'E' {
+        if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
             prepared = self.plan_again(&prepared, out);
         }
-        if prepared.is_rewritten() {
+        let (prepared, executed, made) = match self.bind_execute(&prepared, out) {
+            Ok(bound) => bound,
+            Err(lane) => return lane,
+        };
+        if prepared.is_rewritten() && !prepared.from_sql {
             self.keep_cycle(Some(&prepared));
         }
+        let fetched = prepared.statement().and_then(|s| self.portal_fetched(s)).map(Cursor::Portal);
+        let hidden = fetched.as_ref().map_or(prepared.hidden, Cursor::hidden);
         let portal = Rc::new(Portal {
             result_formats: prepared.result_formats(&bind).iter().collect(),
             cycle: self.cycle.number,
-            surplus: prepared.surplus(&bind),
-            returned: Cell::new(None),
+            surplus: prepared.surplus(&bind, hidden),
             opened: Cell::new(None),
             suspended: Cell::new(false),
             write: RefCell::new(None),
-            guards: RefCell::new(None),
+            guards: RefCell::new(made),
+            executed,
+            shows: Shows::default(),
+            named: !bind.portal.is_empty(),
+            fetched: RefCell::new(fetched),
+            described: Cell::new(false),
             prepared,
         });
         if portal.prepared.is_held() {
@@ -205,7 +233,8 @@ impl Session {
     ) -> bool {
         let prepared = portal.prepared.clone();
         let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
-        let values = Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding };
+        let values =
+            Values { bind: Some(bind), arguments: None, oids: &prepared.oids, encoding: self.lex.encoding };
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
         let mut guarded = false;
@@ -229,8 +258,16 @@ impl Session {
         }
         let added = AddedParam { text: text.as_ref().map(|t| t.as_bytes()), binary: binary.as_deref() };
         let handled = write.as_ref().is_none_or(|w| w.is_guarded());
-        let guards =
-            (handled && !prepared.plan.statements.is_empty()).then(|| self.decide_guards(&prepared, bind).0);
+        let guards = match portal.guards.take() {
+            Some(guards) => Some(guards),
+            None => (handled && !prepared.plan.statements.is_empty())
+                .then(|| self.decide_guards(&prepared, bind).0),
+        };
+        let needs_known = prepared.statement().is_some_and(StatementPlan::takes_guard);
+        let guards = match guards {
+            Some(guards) if needs_known && prepared.params.known == 0 => Some(guards.without_parameter()),
+            guards => guards,
+        };
         let json = guards.as_ref().filter(|_| prepared.params.known > 0).and_then(Guards::parameter);
         let jsonb = json.as_ref().map(|text| [&[1], text.as_bytes()].concat());
         let known = AddedParam { text: json.as_ref().map(|t| t.as_bytes()), binary: jsonb.as_deref() };
@@ -243,8 +280,17 @@ impl Session {
         }
         *portal.guards.borrow_mut() = guards;
         let visible = portal.result_formats.len();
-        let columns = (prepared.hidden > 0).then_some((visible, prepared.hidden));
+        let hidden = portal.hidden();
+        let columns = (hidden > 0).then_some((visible, hidden));
+        let refusal = write.as_ref().and_then(|write| self.refuses(write));
         let bytes = out.as_bytes_mut();
+        if let Some(refusal) = refusal {
+            // Its error is the Bind's.
+            put(build::parse(bytes, OWN_NAME, refusal.text(&self.nonce).as_bytes(), &[]));
+            let undo = self.names.set_portal(bind.portal, Some(portal.clone()));
+            self.expect(Kind::Bind, Detail::Bind(portal, undo));
+            return false;
+        }
         // More formats than a frame can name are the client's mistake, which the server has words for.
         put(edit::bind_with(bytes, bind, &params, columns) || edit::bind_with(bytes, bind, &params, None));
         *portal.write.borrow_mut() = write;
@@ -255,16 +301,37 @@ impl Session {
 
     /// The guards of a statement with the values of a Bind, and whether it must wait for earlier writes.
     pub(super) fn decide_guards(&mut self, prepared: &Prepared, bind: &Bind<'_>) -> (Guards, bool) {
+        if self.queue.is_empty() {
+            // Also in the midst of a cycle: Flush has brought every answer.
+            self.in_flight.clear();
+        }
         let scene = Scene {
-            values: Values { bind: Some(bind), oids: &prepared.oids, encoding: self.lex.encoding },
+            values: Values {
+                bind: Some(bind),
+                arguments: None,
+                oids: &prepared.oids,
+                encoding: self.lex.encoding,
+            },
+            open: OpenCursors {
+                names: &self.names,
+                cursors: &self.cursors,
+                before: &[],
+                in_flight: !self.queue.is_empty(),
+            },
             place: self.place(),
             own_writes: !self.subtransaction && prepared.params.own_writes,
+            prepared: true,
+            max_rows: self.shared.settings.guard_max_rows,
             now: self.now(),
         };
-        match prepared.statement() {
-            Some(statement) => guards::decide(statement, &scene, &self.in_flight, &mut self.observations),
-            None => (Guards::default(), false),
+        let Some(statement) = prepared.statement() else { return (Guards::default(), false) };
+        let (mut guards, unsettled) =
+            guards::decide(statement, &scene, &self.in_flight, &mut self.observations);
+        if statement.takes_guard() && prepared.params.known == 0 {
+            // The text has no room for one.
+            guards.only_bump();
         }
+        (guards, unsettled)
     }
 
     pub(super) fn on_describe(&mut self, body: &[u8], out: &mut Out) -> Lane {
@@ -280,8 +347,13 @@ impl Session {
             prepared.described_in.set(self.cycle.number);
             self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
         } else {
+            if let Some(cursor) = self.cursors.named(target.name).cloned() {
+                self.expect(Kind::DescribePortal, Detail::DescribeCursor(cursor));
+                return Lane::Raw;
+            }
             let Some(portal) = self.names.portal(target.name).cloned() else { return Lane::Raw };
             portal.prepared.described_in.set(self.cycle.number);
+            portal.described.set(true);
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal, false));
         }
         Lane::Raw
@@ -289,25 +361,57 @@ impl Session {
 
     pub(super) fn on_execute(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(execute) = read_execute(body) else { return Lane::Raw };
+        if let Some(cursor) = self.cursors.named(execute.portal).cloned() {
+            let detail = CursorDetail { cursor: cursor.clone(), learner: None };
+            if Cursor::Declared(cursor.clone()).layout().is_none() {
+                put(build::describe(out.as_bytes_mut(), b'P', execute.portal));
+                self.expect(Kind::DescribePortal, Detail::OwnDescribeCursor(cursor));
+            }
+            self.expect(Kind::Execute, Detail::ExecuteCursor(Box::new(detail)));
+            return Lane::Raw;
+        }
         let Some(portal) = self.names.portal(execute.portal).cloned() else { return Lane::Raw };
         self.execute_portal(&portal, execute.portal, out)
+    }
+
+    /// The columns of what a FETCH will show are not known, and may matter.
+    fn fetches_undescribed(&self, portal: &Portal) -> bool {
+        let Some(name) = portal.fetches().filter(|_| !portal.described.get()) else { return false };
+        let known = self.cursors.get(name).cloned().map(Cursor::Declared);
+        match known.or_else(|| portal.fetched.borrow().clone()) {
+            Some(cursor) => cursor.layout().is_none(),
+            None => self.may_declare(),
+        }
     }
 
     /// Queues an Execute, with a Describe of our own before it where its rows could not be read otherwise.
     pub(super) fn execute_portal(&mut self, portal: &Rc<Portal>, name: &[u8], out: &mut Out) -> Lane {
         let prepared = &portal.prepared;
-        let teaches = prepared.statement().is_some_and(|s| !s.teaches.is_empty());
-        if teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number {
+        // What a DECLARE teaches its FETCH does.
+        let teaches = portal
+            .acting()
+            .statement()
+            .is_some_and(|s| !s.teaches.is_empty() && !matches!(s.effect, Effect::Declare { .. }));
+        if self.fetches_undescribed(portal) {
+            portal.described.set(true);
+            put(build::describe(out.as_bytes_mut(), b'P', name));
+            self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
+        } else if teaches
+            && prepared.layout.borrow().is_none()
+            && prepared.described_in.get() != self.cycle.number
+        {
             prepared.described_in.set(self.cycle.number);
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
         }
-        if let Some(statement) = portal.prepared.statement() {
+        self.notes_names(&portal.prepared.plan);
+        if let (Some(statement), Some(acting)) = (portal.prepared.statement(), portal.acting().statement()) {
             let place = self.place();
             match &*portal.guards.borrow() {
-                Some(guards) => self.sent_writes(statement, guards, place),
+                Some(guards) => self.sent_writes(acting, guards, place),
                 None => self.sent_point(portal, place),
             }
+            self.in_flight.add_touched(&statement.touches);
             self.sent_effect(&statement.effect);
         }
         let seq = self.next_seq();

@@ -4,28 +4,24 @@
 //! server itself fails. What is known of the rows goes along as one JSON text; the error it raises is recognised by
 //! the session's nonce and put into the client's words.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::prepared::Portal;
-use super::put;
-use super::server::Fate;
+use smallvec::SmallVec;
+
+use super::cursors::{OpenCursors, Standing};
+use super::in_flight::{Earlier, InFlight, Place};
+use super::observed::Expectation;
+use super::prepared::Prepared;
 use super::state::Session;
 use super::writes::{Values, Write};
-use crate::conflict::{ConflictEvent, ConflictReport, Connection, Source};
+use crate::catalog::Mode;
+use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, Observations, RowKey};
-use crate::rewrite::guard::parse_raise;
 use crate::rewrite::known::{self, Known};
-use crate::rewrite::plan::{Effect, GuardSite, Operand, Plan, Reason, StatementPlan, Verb, VersionSource};
-use crate::sql::encoding::Encoding;
-use crate::sql::keys::{KeyType, join_key};
-use crate::telemetry::metrics::WriteOutcome;
-use crate::wire::buffer::Out;
-use crate::wire::build;
-use crate::wire::read::{read_error_fields, rows_of_tag};
-
-/// At most this many known rows travel with one statement.
-pub(crate) const MAX_ROWS: usize = 1_000;
+use crate::rewrite::plan::{GuardSite, Operand, Plan, StatementPlan, Verb, VersionSource};
+use crate::sql::keys::{KeyType, MAX_KEYS, join_key};
 
 /// One row whose version travels.
 #[derive(Debug)]
@@ -46,85 +42,47 @@ pub(crate) struct SiteGuard {
     pub rows: Vec<GuardedRow>,
     /// Rows that the text names, in canonical form; `None` where it does not name them all.
     pub named: Option<Vec<RowKey>>,
-    /// Why nothing is known of the one row that is named.
+    /// Why nothing is known of a row that is named.
     pub blind: Option<Cause>,
+    /// Mode `observe`: earlier writes of rows that are known are in flight, so that their versions do not tell.
+    pub unsure: bool,
+    /// The text names its rows, but not in a form that is certain.
+    pub uncertain: bool,
+    /// Nothing can travel: the statement has as many parameters as there may be.
+    pub no_parameter: bool,
+    /// Known rows that do not travel, since there are too many.
+    pub overflow: usize,
+    /// An earlier write of one of the rows is on its way, and what it leaves there cannot be awaited.
+    pub same_row: bool,
+    /// It stands on a cursor whose rows are known by what it has shown.
+    pub by_cursor: bool,
+}
+
+impl SiteGuard {
+    /// Rows that the site names, all of them known, and a completed write of this many rows did not find.
+    pub(super) fn gone(&self, site: &GuardSite, rows: Option<u64>) -> u64 {
+        let named = self.named.as_ref().filter(|n| n.len() == self.rows.len()).map_or(0, Vec::len);
+        let certain = site.bare && site.verb == Verb::Update && !site.table.row_security;
+        rows.filter(|_| certain).map_or(0, |rows| (named as u64).saturating_sub(rows))
+    }
 }
 
 /// The guards of one statement, by site.
 #[derive(Debug, Default)]
 pub(crate) struct Guards(pub Vec<SiteGuard>);
 
-/// Own writes that have been sent and not been answered, by row and by table (rows unknown): the place of the last
-/// one, and how many.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct InFlight {
-    rows: HashMap<RowKey, (Place, i64)>,
-    tables: HashMap<u32, (Place, i64)>,
-}
-
-/// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
-/// control between them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub cycle: u64,
-    pub part: u32,
-}
-
-/// What earlier writes that are still in flight mean for a write of the same row.
-enum Earlier {
-    /// There are none.
-    None,
-    /// This many of the same transaction.
-    Own(i64),
-    /// Of another transaction, or of one whose rows cannot be told by their xmin: their answers must be in first.
-    Unsettled,
-}
-
-impl InFlight {
-    /// Nothing is in flight any more.
-    pub fn clear(&mut self) {
-        self.rows.clear();
-        self.tables.clear();
-    }
-
-    fn earlier(&self, row: Option<&RowKey>, table: u32, place: Place) -> Earlier {
-        let of_row = row.and_then(|row| self.rows.get(row));
-        let of_table = self.tables.get(&table);
-        let mut count = 0;
-        for (at, n) in of_row.into_iter().chain(of_table) {
-            if *at != place {
-                return Earlier::Unsettled;
-            }
-            count += n;
-        }
-        if count == 0 { Earlier::None } else { Earlier::Own(count) }
-    }
-
-    /// A point write that goes without guards is on its way.
-    pub fn add_point(&mut self, write: &Write, place: Place) {
-        if let Some(point) = write.point() {
-            self.add(point.table.root_oid, write.row.as_ref().map(std::slice::from_ref), place);
-        }
-    }
-
-    /// A write of a statement is on its way.
-    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place) {
-        let count = |entry: &mut (Place, i64)| *entry = (place, entry.1 + 1);
-        match named {
-            Some(rows) => {
-                rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert((place, 0))))
-            }
-            None => count(self.tables.entry(table).or_insert((place, 0))),
-        }
-    }
-}
-
 /// What a write's guards depend on beside its text.
 pub(crate) struct Scene<'a> {
     pub values: Values<'a>,
+    /// For WHERE CURRENT OF.
+    pub open: OpenCursors<'a>,
     pub place: Place,
     /// Versions that this very transaction left may be told by xmin (not behind a savepoint).
     pub own_writes: bool,
+    /// At most this many known rows travel with a site.
+    pub max_rows: usize,
+    /// What is known travels as a parameter.
+    pub prepared: bool,
     pub now: Instant,
 }
 
@@ -138,41 +96,86 @@ pub(crate) fn decide(
 ) -> (Guards, bool) {
     let mut unsettled = false;
     let sites = statement.sites.iter().map(|site| {
-        let mut guard = SiteGuard { named: named(site, &scene.values), ..SiteGuard::default() };
-        // What a cursor has shown is not learned: the row that it stands on may be known better than we know it.
-        if !site.takes_guard() || site.reason == Reason::CurrentOf {
+        let named = named(site, &scene.values);
+        let mut guard = SiteGuard::default();
+        if named.is_none() && !site.keys.is_empty() && !site.moves_key {
+            guard.uncertain = true;
+        }
+        // Put into the text once, a guard must take its versions from a parameter.
+        let unfit = scene.prepared && site.takes_guard() && !site.takes_parameter();
+        if !site.is_compared() || unfit {
+            guard.named = named;
             return guard;
         }
-        let rows = match (&guard.named, site.keys.is_empty()) {
-            (Some(rows), _) => rows.clone(),
-            // A row that is named, though not in a form that is certain, may be any.
-            (None, false) => return guard,
-            (None, true) => observations.known_rows(site.table.root_oid, MAX_ROWS),
-        };
         let mut known = Known::new();
-        for row in rows {
-            let (expected, source, seen_ago) = match lookup(site, &row, scene, observations) {
+        known.refuse_others(site.is_strict());
+        let standing = scene.open.standing(site);
+        match standing {
+            Standing::Known => guard.by_cursor = site.cursor.is_some(),
+            Standing::Unknown if known.is_empty() => return guard,
+            Standing::Unknown => {}
+            Standing::Unsettled => {
+                unsettled = true;
+                return guard;
+            }
+        }
+        let rows: Cow<'_, [RowKey]> = match (&named, scene.open.position(site)) {
+            _ if matches!(standing, Standing::Unknown) => Cow::default(),
+            (Some(rows), _) => rows.into(),
+            (None, Some(row)) => vec![row].into(),
+            // Rows that are not named, or not in a form that is certain, may be any. The guard is evaluated for rows
+            // that the statement finds, and compares their keys in the server: more than those do no harm in it.
+            (None, None) => {
+                let (rows, more) = observations.known_rows(site.table.root_oid, scene.max_rows);
+                guard.overflow = more;
+                rows.into()
+            }
+        };
+        for row in rows.iter() {
+            let (expected, source, seen_ago) = match lookup(site, row, scene, observations) {
                 Ok(found) => found,
                 Err(cause) => {
                     guard.blind = Some(cause);
                     continue;
                 }
             };
-            let Some(key) = split_key(&row, site) else { continue };
-            match in_flight.earlier(Some(&row), site.table.root_oid, scene.place) {
+            if guard.rows.len() == scene.max_rows {
+                guard.overflow += 1;
+                continue;
+            }
+            let Some(key) = split_key(row, site) else { continue };
+            match in_flight.earlier(row, scene.place, observations) {
                 Earlier::None => {}
+                _ if !site.takes_guard() => {
+                    guard.unsure = true;
+                    continue;
+                }
+                // Where triggers move versions too, what those writes have left is not known.
+                Earlier::Own(_) if site.table.moves_versions() => {
+                    guard.same_row = true;
+                    continue;
+                }
                 Earlier::Own(count) if scene.own_writes && site.table.may_read_all => {
                     known.accept_own(&key, expected.saturating_add(count));
                 }
                 Earlier::Own(_) | Earlier::Unsettled => {
-                    unsettled = true;
+                    guard.same_row = true;
                     continue;
                 }
             }
-            known.expect(&key, expected);
-            guard.rows.push(GuardedRow { row, key, expected, source, seen_ago });
+            if site.takes_guard() {
+                known.expect(&key, expected);
+            }
+            guard.rows.push(GuardedRow { row: row.clone(), key, expected, source, seen_ago });
         }
+        unsettled |= guard.same_row;
+        if guard.same_row && named.is_some() && guard.blind.is_none() {
+            // Every row named has been seen: the ones that an own write has on its way need not go along.
+            known.refuse_others(false);
+        }
+        drop(rows);
         guard.known = (!known.is_empty()).then_some(known);
+        guard.named = named;
         guard
     });
     let guards = Guards(sites.collect());
@@ -210,19 +213,42 @@ fn named(site: &GuardSite, values: &Values<'_>) -> Option<Vec<RowKey>> {
     if site.keys.is_empty() || site.moves_key {
         return None;
     }
-    let row = |key: &Vec<Operand>| {
-        let parts = site
-            .table
-            .key_columns()
-            .zip(key)
-            .map(|(column, operand)| values.key(KeyType::from_oid(column.type_oid)?, operand))
-            .collect::<Option<Vec<_>>>()?;
-        (parts.len() == site.table.key.len()).then(|| RowKey::new(site.table.root_oid, join_key(&parts)))
-    };
-    let mut rows = site.keys.iter().map(row).collect::<Option<Vec<_>>>()?;
+    let mut rows = Vec::with_capacity(site.keys.len());
+    for key in &site.keys {
+        expand(site, values, key, &mut rows)?;
+    }
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     rows.dedup();
     Some(rows)
+}
+
+/// The rows of one key: one, or as many as its arrays name together.
+fn expand(site: &GuardSite, values: &Values<'_>, key: &[Operand], rows: &mut Vec<RowKey>) -> Option<()> {
+    let mut keys: Vec<SmallVec<[Box<str>; 2]>> = vec![SmallVec::new()];
+    for (column, operand) in site.table.key_columns().zip(key) {
+        let ty = KeyType::from_oid(column.type_oid)?;
+        let Operand::Elements(n) = operand else {
+            let value = values.key(ty, operand)?;
+            keys.iter_mut().for_each(|key| key.push(value.clone()));
+            continue;
+        };
+        let elements = values.elements(ty, *n)?;
+        if keys.len().saturating_mul(elements.len()) > MAX_KEYS {
+            return None;
+        }
+        let beside = |key: &SmallVec<[Box<str>; 2]>| {
+            let key = key.clone();
+            elements.iter().map(move |element| key.iter().chain([element]).cloned().collect())
+        };
+        keys = keys.iter().flat_map(beside).collect();
+    }
+    if rows.len().saturating_add(keys.len()) > MAX_KEYS
+        || keys.iter().any(|key| key.is_empty() || key.len() != site.table.key.len())
+    {
+        return None;
+    }
+    rows.extend(keys.iter().map(|key| RowKey::new(site.table.root_oid, join_key(key))));
+    Some(())
 }
 
 /// The parts of a row's key. A key of several columns is taken apart as [`join_key`] has put it together.
@@ -231,10 +257,47 @@ fn split_key(row: &RowKey, site: &GuardSite) -> Option<Vec<Box<str>>> {
     (parts.len() == site.table.key.len()).then_some(parts)
 }
 
+impl GuardedRow {
+    /// For a report.
+    pub fn expectation(&self) -> Expectation {
+        let Self { key, expected, source, seen_ago, .. } = self;
+        Expectation { key: key.clone(), expected: *expected, source: *source, seen_ago: *seen_ago }
+    }
+}
+
+impl SiteGuard {
+    /// Mode `observe`: a guard would have travelled.
+    pub(super) fn is_observed(&self, site: &GuardSite) -> bool {
+        site.table.settings.mode == Mode::Observe && (self.unsure || !self.rows.is_empty())
+    }
+}
+
 impl Guards {
+    /// Something is known of rows that it may write.
+    pub fn has_rows(&self) -> bool {
+        self.0.iter().any(|site| !site.rows.is_empty())
+    }
+
+    /// Nothing travels after all.
+    pub fn only_bump(&mut self) {
+        for site in &mut self.0 {
+            site.known = None;
+            site.rows.clear();
+        }
+    }
+
     /// What travels, by site.
     pub fn known(&self) -> Vec<Option<Known>> {
         self.0.iter().map(|site| site.known.clone()).collect()
+    }
+
+    /// There is no room for the parameter that they need: nothing travels.
+    pub fn without_parameter(mut self) -> Self {
+        for site in &mut self.0 {
+            (site.known, site.overflow, site.no_parameter) = (None, 0, true);
+            site.rows.clear();
+        }
+        self
     }
 
     /// The text of the added parameter; `None` is NULL.
@@ -244,151 +307,73 @@ impl Guards {
 }
 
 impl Session {
-    /// The place of what is sent next.
-    pub fn place(&self) -> Place {
-        Place { cycle: self.cycle.number, part: self.cycle.part }
-    }
-
-    /// Takes note of the writes of a statement that is sent now.
-    pub fn sent_writes(&mut self, statement: &StatementPlan, guards: &Guards, place: Place) {
-        for (site, guard) in statement.sites.iter().zip(&guards.0) {
-            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place);
+    /// The guards of the statements of a Query, the arguments added to its EXECUTEs, and whether it must wait for
+    /// writes of earlier messages.
+    pub(super) fn decide_query(
+        &mut self,
+        plan: &Plan,
+        text: &[u8],
+        executed: &[Option<Rc<Prepared>>],
+        write: Option<&Write>,
+    ) -> (Vec<Option<Guards>>, Vec<Option<String>>, bool) {
+        let by_predicate = write.is_some_and(|w| !w.is_guarded());
+        // A place that no message of the extended protocol has.
+        let place = Place { cycle: u64::MAX - self.cycle.number, part: 0 };
+        let mut unsettled = false;
+        let mut guards = Vec::with_capacity(plan.statements.len());
+        let mut arguments = Vec::with_capacity(plan.statements.len());
+        if self.queue.is_empty() {
+            self.in_flight.clear();
         }
-    }
-
-    /// Likewise of a point write that goes without guards.
-    pub fn sent_point(&mut self, portal: &Portal, place: Place) {
-        if let Some(write) = &*portal.write.borrow() {
+        let before = self.in_flight.clone();
+        for (n, statement) in plan.statements.iter().enumerate() {
+            let mut added = None;
+            if let (Some(execute), Some(Some(prepared))) = (&statement.execute, executed.get(n)) {
+                let place = Place { part: self.cycle.part, ..place };
+                let (made, more, waits) = self.decide_execute(execute, prepared, text, place);
+                unsettled |= waits && n == 0;
+                if let (Some(made), Some(acting)) = (&made, prepared.statement()) {
+                    self.sent_writes(acting, made, place);
+                }
+                added = more;
+                guards.push(made);
+            } else if by_predicate || statement.sites.is_empty() {
+                if !by_predicate {
+                    self.sent_writes(statement, &Guards::default(), Place { part: self.cycle.part, ..place });
+                }
+                guards.push(None);
+            } else {
+                let place = Place { part: self.cycle.part, ..place };
+                let scene = Scene {
+                    values: Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding },
+                    open: OpenCursors {
+                        names: &self.names,
+                        cursors: &self.cursors,
+                        before: plan.statements.get(..n).unwrap_or_default(),
+                        in_flight: !self.queue.is_empty(),
+                    },
+                    place,
+                    own_writes: !self.subtransaction,
+                    prepared: false,
+                    max_rows: self.shared.settings.guard_max_rows,
+                    now: self.now(),
+                };
+                let (made, waits) = decide(statement, &scene, &self.in_flight, &mut self.observations);
+                // What an earlier statement of this very text has in flight cannot be waited for.
+                unsettled |=
+                    waits && (n == 0 || decide(statement, &scene, &before, &mut self.observations).1);
+                self.sent_writes(statement, &made, place);
+                guards.push(Some(made));
+            }
+            arguments.push(added);
+            self.in_flight.add_touched(&statement.touches);
+            self.sent_effect(&statement.effect);
+        }
+        if unsettled && !self.queue.is_empty() {
+            self.in_flight = before;
+        } else if let Some(write) = write.filter(|_| by_predicate) {
             self.in_flight.add_point(write, place);
         }
-    }
-
-    /// A guard has raised: the client gets the conflict in the place of the server's 22P02.
-    pub fn raised(
-        &mut self,
-        body: &[u8],
-        plan: &Plan,
-        guards: &[Option<Guards>],
-        client: &mut Out,
-    ) -> Option<Fate> {
-        let fields = read_error_fields(body).filter(|f| f.sqlstate() == Some(b"22P02"))?;
-        let message = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok())?;
-        let raised = parse_raise(message, &self.nonce)?;
-        let site = plan.statements.get(raised.statement)?.sites.get(raised.site)?;
-        let guard = guards.get(raised.statement)?.as_ref()?.0.get(raised.site)?;
-        let key = join_key(&raised.key);
-        let row = guard.rows.iter().find(|r| r.row.key == key)?;
-        let table = &site.table;
-        let report = ConflictReport {
-            entity: table.entity.to_string(),
-            entity_id: row.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
-            schema: table.schema.to_string(),
-            table: table.name.to_string(),
-            version_column: table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
-            expected: row.expected,
-            actual: Some(raised.actual),
-            current_state: None,
-            scope: "connection",
-            seen_ago: row.seen_ago,
-            source: row.source,
-            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
-        };
-        let key = row.row.clone();
-        self.tell(&report, client);
-        let now = self.now();
-        self.observations.refused(&key, now);
-        self.errored = true;
-        Some(Fate::Gone)
-    }
-
-    /// Sends the conflict error, counts and logs it.
-    pub fn tell(&mut self, report: &ConflictReport, client: &mut Out) {
-        let fields = match self.lex.encoding {
-            Encoding::Utf8 => report.fields(),
-            _ => report.ascii_fields(),
-        };
-        put(build::error_response(client.as_bytes_mut(), &fields));
-        self.shared.metrics.conflict(&report.entity);
-        self.shared.metrics.write(&report.entity, WriteOutcome::Conflict);
-        let client_address = self.facts.peer.to_string();
-        let connection = Connection {
-            session: self.facts.id,
-            database: &self.facts.database,
-            role: &self.facts.user,
-            application: &self.facts.application_name,
-            client: &client_address,
-        };
-        ConflictEvent { report, connection, user_id: None }.emit();
-    }
-
-    /// A statement with guards has completed: what its writes mean for what is known.
-    pub fn settle_guards(&mut self, statement: &StatementPlan, guards: &Guards, tag: &[u8], taught: &[u32]) {
-        let now = self.now();
-        let metrics = self.shared.metrics.clone();
-        // How many rows the write itself has changed: the tag tells where the write is the statement.
-        let is_statement = |site: &GuardSite| {
-            statement.sites.len() == 1
-                && !matches!(site.reason, Reason::Cte | Reason::Nested)
-                && [&b"UPDATE "[..], b"DELETE "].iter().any(|word| tag.starts_with(word))
-        };
-        for (site, guard) in statement.sites.iter().zip(&guards.0) {
-            let table = &site.table;
-            let rows = rows_of_tag(tag).filter(|_| is_statement(site));
-            if rows == Some(0) {
-                metrics.write(&table.entity, WriteOutcome::PassedZero);
-                continue;
-            }
-            let outcome = match (&guard.known, guard.blind) {
-                (Some(_), _) => WriteOutcome::Checked,
-                (None, Some(cause)) => {
-                    metrics.blind_write(&table.root_name, cause.label());
-                    WriteOutcome::Blind
-                }
-                (None, None) if site.self_relative => WriteOutcome::SelfRelative,
-                (None, None) => {
-                    metrics.unchecked_write(&table.root_name, site.reason);
-                    WriteOutcome::Unchecked
-                }
-            };
-            metrics.write(&table.entity, outcome);
-            if taught.contains(&table.root_oid) {
-                continue;
-            }
-            let Some(named) = &guard.named else {
-                self.observations.forget_table(table.root_oid);
-                continue;
-            };
-            // All rows that it names were written: each is at one more than the scope knew.
-            let all =
-                site.verb == Verb::Update && rows == Some(named.len() as u64) && !table.version_triggers;
-            for row in named {
-                let expected = guard.rows.iter().any(|r| r.row == *row);
-                match self.observations.expected(row, &site.sets, now) {
-                    Lookup::Known { version, .. } if all && expected => {
-                        self.observations.wrote_checked(row, version, &site.sets, now);
-                    }
-                    Lookup::Known { .. } if site.verb == Verb::Delete => self.observations.deleted(row, now),
-                    Lookup::Known { .. } => self.observations.wrote_unchecked(row, now),
-                    Lookup::Unknown(_) => {}
-                }
-            }
-        }
-    }
-
-    /// Transaction control stands between what was sent before and what comes.
-    pub fn sent_effect(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Begin
-            | Effect::Commit { .. }
-            | Effect::Rollback { .. }
-            | Effect::RollbackTo(_)
-            | Effect::Release(_)
-            | Effect::PrepareTransaction => self.cycle.part += 1,
-            Effect::Savepoint(_) => {
-                self.cycle.part += 1;
-                self.subtransaction = true;
-            }
-            _ => {}
-        }
+        (guards, arguments, unsettled)
     }
 }

@@ -33,7 +33,7 @@ impl Session {
                 return Some(Lane::Done);
             }
             front::SYNC if hold.executed && self.cycle.executes == 0 => {
-                if hold.portal.prepared.plan.takes_check() && self.is_unsettled() {
+                if hold.portal.prepared.plan.compares_row() && self.is_unsettled() {
                     self.drain(out);
                     return Some(Lane::Later);
                 }

@@ -3,7 +3,7 @@
 use super::own::{Exchange, Own, OwnStatement};
 use super::state::{Detail, Session, Wait};
 use crate::catalog::View;
-use crate::catalog::look::{self, Look};
+use crate::catalog::look::{self, Look, Unprotected};
 use crate::catalog::views::Seen;
 use crate::sql::prefilter::first_word;
 use crate::telemetry::metrics::CatalogLook;
@@ -30,7 +30,7 @@ pub(crate) enum Viewed {
 impl Session {
     /// Takes the shared view in, where a newer one is there and this session has not gone its own way.
     fn adopt_shared(&mut self) {
-        if self.diverged || self.view_outdated || self.view_private {
+        if self.diverged || self.view_outdated || self.view_private || self.is_of_old_defaults() {
             return;
         }
         if let Some(shared) = self.shared.views.get(&self.facts.view_key)
@@ -38,6 +38,11 @@ impl Session {
         {
             self.take_view(shared);
         }
+    }
+
+    /// Role or database have got another search_path since this session began: it keeps the one that it has.
+    fn is_of_old_defaults(&self) -> bool {
+        self.shared.views.is_of_old_defaults(&self.facts.view_key, self.facts.begun)
     }
 
     /// Plans with this view from now on. Versions of a column that is gone, or was made anew, compare with none.
@@ -48,7 +53,7 @@ impl Session {
             return;
         }
         let version = |view: &View, oid: u32| Some(view.table_by_oid(oid)?.version_column()?.attnum);
-        for table in &before.view.tables {
+        for table in before.view.tables.iter().filter(|t| !t.is_view) {
             if version(&before.view, table.oid) != version(&now.view, table.oid) {
                 self.observations.forget_table(table.root_oid);
             }
@@ -169,7 +174,10 @@ impl Session {
         self.diverged |= look.shadowed;
         // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
         self.view_private |= in_transaction;
-        let seen = if self.diverged || in_transaction {
+        if !self.diverged && !in_transaction {
+            shared.views.begin_with(&self.facts.view_key, &look.defaults, at, self.now());
+        }
+        let seen = if self.diverged || in_transaction || self.is_of_old_defaults() {
             Seen { view: shared.views.private(self.view.as_ref().map(|v| &v.view), look.view), at }
         } else {
             shared.views.publish(&self.facts.view_key, look.view, at)
@@ -180,13 +188,16 @@ impl Session {
         self.view_outdated = false;
         if !in_transaction && shared.views.is_news(look.database.as_bytes(), &look.tables) {
             for table in &look.tables {
+                let mode = table.mode.name();
                 match (&table.unprotected, table.note) {
                     (None, None) => tracing::info!(target: targets::CATALOG, database = %look.database,
-                        table = %table.table, "protected"),
+                        table = %table.table, mode, "protected"),
                     (None, Some(note)) => tracing::warn!(target: targets::CATALOG, database = %look.database,
-                        table = %table.table, note, "protected"),
+                        table = %table.table, mode, note, "protected"),
+                    (Some(reason @ Unprotected::Off), _) => tracing::info!(target: targets::CATALOG,
+                        database = %look.database, table = %table.table, mode, %reason, "not protected"),
                     (Some(reason), _) => tracing::warn!(target: targets::CATALOG, database = %look.database,
-                        table = %table.table, %reason, "not protected"),
+                        table = %table.table, mode, %reason, "not protected"),
                 }
             }
         }

@@ -16,23 +16,33 @@ use crate::wire::build;
 
 mod again;
 mod client;
+mod cursors;
+mod effects;
+mod errors;
 mod extended;
+mod fetch;
 mod guards;
 mod hold;
+mod in_flight;
 mod learn;
 mod look;
 mod measure;
+mod observed;
 mod own;
 mod prepared;
 pub mod queue;
+mod refuse;
 mod relay;
 mod results;
 mod server;
-mod setting;
+mod settle;
+mod sql_prepared;
 mod startup;
 mod state;
+mod tell;
 mod verdict;
 mod writes;
+mod written;
 
 /// Serves one client until it or the server is gone, or the process stops.
 pub async fn run(client: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {

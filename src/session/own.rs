@@ -17,7 +17,7 @@ use crate::wire::buffer::Out;
 use crate::wire::build;
 
 /// Name of the proxy's own statement and portal on the server.
-const NAME: &[u8] = b"staleguard_own";
+pub(super) const OWN_NAME: &[u8] = b"staleguard_own";
 
 /// What an exchange is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,16 +90,16 @@ impl Session {
         let bytes = out.as_bytes_mut();
         let mut kinds: smallvec::SmallVec<[Kind; 10]> = smallvec::SmallVec::new();
         if let Some(run) = run {
-            put(build::close(bytes, b'S', NAME));
-            put(build::parse(bytes, NAME, run.text, run.oids));
-            put(build::bind_formats(bytes, NAME, NAME, run.formats, run.values, &[]));
-            put(build::execute(bytes, NAME, 0));
-            put(build::close(bytes, b'P', NAME));
-            put(build::close(bytes, b'S', NAME));
+            put(build::close(bytes, b'S', OWN_NAME));
+            put(build::parse(bytes, OWN_NAME, run.text, run.oids));
+            put(build::bind_formats(bytes, OWN_NAME, OWN_NAME, run.formats, run.values, &[]));
+            put(build::execute(bytes, OWN_NAME, 0));
+            put(build::close(bytes, b'P', OWN_NAME));
+            put(build::close(bytes, b'S', OWN_NAME));
             kinds.extend([Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close]);
         }
         if let Some(text) = fail {
-            put(build::parse(bytes, NAME, text, &[]));
+            put(build::parse(bytes, OWN_NAME, text, &[]));
             kinds.push(Kind::Parse);
         }
         if sync {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::cursors::{Cursor, Shows, fetched};
 use super::guards::Guards;
 use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
@@ -39,8 +40,12 @@ pub(crate) struct Prepared {
     pub params: HiddenParams,
     /// How many hidden columns its result ends with.
     pub hidden: usize,
+    /// It is a FETCH from a portal whose rows end with this many hidden columns.
+    pub fetched_hidden: usize,
     /// Its whole result is the proxy's own: the client knows it as a statement without one.
     pub hidden_result: bool,
+    /// A PREPARE in SQL made it: it cannot be parsed again, and stays as it is.
+    pub from_sql: bool,
     /// The result's columns as the server described them (hidden ones included, formats of a statement).
     pub layout: RefCell<Option<Rc<[Field]>>>,
     /// Parameter types as the server described them (the added one included).
@@ -63,7 +68,9 @@ impl Prepared {
     /// A Bind of it is held until it is known what follows its Execute: zero rows may ask for a verdict.
     pub fn is_held(&self) -> bool {
         let explicit = |p: &PointWrite| matches!(p.source, VersionSource::InPredicate(_));
-        self.params.version > 0 || self.statement().and_then(|s| s.point.as_ref()).is_some_and(explicit)
+        let point = self.statement().and_then(|s| s.point.as_ref());
+        // In mode `observe` as well, where zero rows are only reported on.
+        self.params.version > 0 || point.is_some_and(|p| explicit(p) || p.is_observed())
     }
 
     /// The text as the server has it.
@@ -76,9 +83,9 @@ impl Prepared {
         usize::from(self.params.version > 0) + usize::from(self.params.known > 0)
     }
 
-    /// The server has it with more parameters or a larger result than the client knows of.
-    pub fn has_additions(&self) -> bool {
-        self.added_params() > 0 || self.hidden > 0 || self.hidden_result
+    /// The server has it with a larger result than the client knows of.
+    pub fn has_hidden_result(&self) -> bool {
+        self.hidden > 0 || self.hidden_result
     }
 
     /// The text on the server is not the client's.
@@ -92,8 +99,8 @@ impl Prepared {
         if self.hidden_result { I16List::default() } else { bind.result_formats }
     }
 
-    /// What [`Portal::surplus`] is for this Bind.
-    pub fn surplus(&self, bind: &Bind<'_>) -> (usize, usize) {
+    /// What [`Portal::surplus`] is for this Bind, with so many hidden columns in its result.
+    pub fn surplus(&self, bind: &Bind<'_>, hidden: usize) -> (usize, usize) {
         let (formats, count) = (bind.param_formats.len(), bind.param_count());
         if (formats > 1 && formats != count) || count != self.own_params() {
             let added = self.added_params();
@@ -101,8 +108,8 @@ impl Prepared {
         } else {
             let codes = bind.result_formats.len();
             // More codes than a frame can hold are sent as they came.
-            let grown = codes > 1 && codes + self.hidden <= usize::from(u16::MAX);
-            (if grown { self.hidden } else { 0 }, self.hidden)
+            let grown = codes > 1 && codes + hidden <= usize::from(u16::MAX);
+            (if grown { hidden } else { 0 }, hidden)
         }
     }
 }
@@ -119,8 +126,6 @@ pub(crate) struct Portal {
     /// By how much the counts in the server's complaint about the Bind (of parameters, or of result columns)
     /// are higher than the client's own.
     pub surplus: (usize, usize),
-    /// The version that its hidden result has shown.
-    pub returned: Cell<Option<i64>>,
     /// When the server opened it, in the order of own writes.
     pub opened: Cell<Option<Sequence>>,
     /// It has shown some of its rows and waits to be fetched further.
@@ -129,12 +134,32 @@ pub(crate) struct Portal {
     pub write: RefCell<Option<super::writes::Write>>,
     /// The guards that it was bound with.
     pub guards: RefCell<Option<Guards>>,
+    /// What its rows have shown.
+    pub shows: Shows,
+    /// It has a name, by which `WHERE CURRENT OF` can tell it.
+    pub named: bool,
+    /// It is a FETCH: from this cursor.
+    pub fetched: RefCell<Option<Cursor>>,
+    /// It is a FETCH, and a Describe of it has been sent.
+    pub described: Cell<bool>,
+    /// What its EXECUTE names.
+    pub executed: Option<Rc<Prepared>>,
 }
 
 impl Portal {
     /// It writes rows of a protected table.
     pub fn writes(&self) -> bool {
-        self.prepared.statement().is_some_and(StatementPlan::writes)
+        self.acting().statement().is_some_and(StatementPlan::writes)
+    }
+
+    /// How many columns at the end of its rows are not the client's.
+    pub fn hidden(&self) -> usize {
+        self.fetched.borrow().as_ref().map_or(self.prepared.hidden, Cursor::hidden)
+    }
+
+    /// The cursor that it fetches from.
+    pub fn fetches(&self) -> Option<&str> {
+        self.prepared.statement().and_then(fetched)
     }
 
     /// Format of result column `i` (hidden columns count behind the visible ones).
@@ -193,8 +218,24 @@ impl Names {
         last.and_then(|c| c.last()).is_some_and(|c| c.number != 0 && c.cycle != cycle)
     }
 
+    /// A message that has not been answered has changed the name.
+    pub fn is_pending(&self, name: &[u8]) -> bool {
+        self.statements.get(name).and_then(|c| c.last()).is_some_and(|c| c.number != 0)
+    }
+
+    /// A PREPARE has made it, before anything that is still in flight.
+    pub fn made(&mut self, new: Rc<Prepared>) {
+        let changes = self.statements.entry(new.name.clone()).or_default();
+        changes.retain(|c| c.number != 0);
+        changes.insert(0, Change { number: 0, cycle: 0, statement: Some(new) });
+    }
+
     pub fn portal(&self, name: &[u8]) -> Option<&Rc<Portal>> {
         if self.portals.is_empty() { None } else { self.portals.get(name) }
+    }
+
+    pub fn has_portals(&self) -> bool {
+        !self.portals.is_empty()
     }
 
     /// Puts a statement in the place of one of its name, or takes that away (`None`), by a message of this cycle.

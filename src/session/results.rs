@@ -2,25 +2,23 @@
 
 use bytes::Bytes;
 
-use super::guards::Guards;
-use super::learn::Learner;
+use super::cursors::{Cursor, Shows, fetched};
+use super::learn::{Learner, Taught, hidden_learner, portal_learner};
 use super::prepared::Undo;
 use super::put;
 use super::queue::Kind;
-use super::server::{Fate, portal_learner, strip_description};
+use super::server::{Fate, strip_description};
+use super::settle::Done;
+use super::sql_prepared::own_argument_counts;
 use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
 use super::verdict::Verdict;
-use super::writes::{Stance, Write};
-use crate::observe::{RowKey, Sequence};
-use crate::rewrite::plan::{Effect, Operand, ResultKind, StatementPlan, UncheckedWrite, Verb};
-use crate::sql::columns::ColumnSet;
-use crate::sql::keys::{int_param, join_key};
-use crate::telemetry::metrics::WriteOutcome;
+use super::writes::Write;
+use super::written::Basis;
+use crate::observe::Sequence;
+use crate::rewrite::plan::ResultKind;
 use crate::wire::buffer::Out;
 use crate::wire::edit;
-use crate::wire::read::{
-    read_command_complete, read_data_row, read_error_fields, read_row_description, rows_of_tag,
-};
+use crate::wire::read::{read_command_complete, read_error_fields, read_row_description, rows_of_tag};
 use crate::wire::tag::back;
 
 impl Session {
@@ -34,33 +32,53 @@ impl Session {
     ) -> Fate {
         match tag {
             back::ROW_DESCRIPTION => {
-                query.answered = true;
-                let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
-                if statement.hidden_result {
+                if query.hides_result() {
+                    self.hidden_learner(query);
                     return Fate::Gone;
                 }
-                let hidden = if query.rendered.is_some() { statement.hidden.len() } else { 0 };
+                query.answered = true;
+                let Some(statement) = query.plan.statements.get(query.index) else { return Fate::Forward };
+                let portal = query.portals.get(query.index).cloned().flatten();
+                if fetched(statement).is_some() || portal.is_some() {
+                    let declared = fetched(statement).and_then(|name| self.cursor(name, None));
+                    let cursor = declared.or_else(|| portal.map(Cursor::Portal));
+                    return self.fetch_begins(query, cursor, body, client);
+                }
+                let guard = usize::from(query.guard_column() == Some(true));
+                let hidden = if query.rendered.is_some() { statement.hidden.len() + guard } else { 0 };
                 // The view may be gone since the text was sent (DISCARD ALL before it).
+                let acting = query.executed().and_then(|p| p.statement()).unwrap_or(statement);
                 let mut learner = match (read_row_description(body), self.view.as_ref()) {
-                    (Some(fields), Some(seen)) => Learner::new(statement, &seen.view, &fields, |_| 0),
+                    (Some(fields), Some(seen)) => Learner::new(acting, &seen.view, &fields, |_| 0),
                     _ => Learner::default(),
                 };
                 learner.hidden = hidden;
+                if learner.kind != ResultKind::Read {
+                    let guards = query.guards.get(query.index).and_then(Option::as_ref);
+                    learner.basis = Basis::new(statement, guards, query.write.as_ref());
+                }
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)
             }
-            back::DATA_ROW if query.hides_result() => {
-                query.returned = returned_version(body, 0);
-                Fate::Gone
-            }
-            back::DATA_ROW => match &query.learner {
-                Some(learner) => self.row(learner, None, body, client),
-                None => Fate::Forward,
+            // Of a guard that is the whole of a hidden result there is nothing to learn.
+            back::DATA_ROW if query.learner.is_none() && query.hides_result() => Fate::Gone,
+            back::DATA_ROW => match (&query.learner, &query.cursor) {
+                (Some(learner), Some(cursor)) => {
+                    self.learn_from_cursor(cursor, learner, body);
+                    strip_row(body, learner.hidden, client)
+                }
+                (Some(learner), None) => self.row(learner, None, None, body, client),
+                (None, _) => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
+                if query.hides_result() {
+                    self.hidden_learner(query);
+                }
                 let learner = query.learner.take();
+                query.cursor = None;
                 let plan = query.plan.clone();
                 let statement = plan.statements.get(query.index);
+                let executed = query.executed().cloned();
                 query.index += 1;
                 let tag = read_command_complete(body).unwrap_or_default();
                 let rows = rows_of_tag(tag);
@@ -72,22 +90,45 @@ impl Session {
                 }
                 query.answered = true;
                 if let Some(statement) = statement {
-                    let taught = learner.as_ref().map_or(&[][..], |l| l.written());
                     let guards = query.guards.get_mut(query.index - 1).and_then(Option::take);
-                    let done = Done { tag, seq: query.seq, taught, returned: query.returned.take(), guards };
+                    let portal = query.portals.get_mut(query.index - 1).and_then(Option::take);
+                    let learner = learner.as_ref();
+                    let done = Done { tag, seq: query.seq, learner, guards, portal, executed };
                     self.complete(statement, query.write.take(), &done);
+                    if let Some(prepare) = &statement.prepares {
+                        self.prepared_in_sql(prepare, &query.text, query.rendered.as_ref(), query.seq);
+                    }
                 }
                 Fate::Forward
             }
             back::EMPTY_QUERY => Fate::Forward,
             back::ERROR => {
                 let plan = query.plan.clone();
-                if let Some(fate) = self.raised(body, &plan, &query.guards, client) {
+                let raised = match query.executed().cloned() {
+                    Some(executed) => {
+                        let guards = [query.guards.get_mut(query.index).and_then(Option::take)];
+                        self.raised(body, &executed.plan, &guards, client)
+                    }
+                    None => self.raised(body, &plan, &query.guards, client),
+                };
+                if let Some(fate) = raised {
                     return fate;
                 }
+                if let Some(portal) = query.portals.get(query.index).cloned().flatten()
+                    && let Some(fate) = self.portal_raised(&portal, body, client)
+                {
+                    return fate;
+                }
+                let named = query.executed.get(query.index).and_then(Option::as_ref);
+                if own_argument_counts(body, named, client) {
+                    self.errored = true;
+                    return Fate::Gone;
+                }
+                let named = named.is_some();
                 let refused =
                     read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
-                let alone = query.plan.statements.len() == 1 && !query.answered && query.rendered.is_some();
+                let alone =
+                    query.plan.statements.len() == 1 && !query.answered && !named && query.rendered.is_some();
                 // Inside a block it stands, and goes out in its place before what the server says of its own accord.
                 if refused && alone && self.status == b'I' {
                     query.refused = Some(Bytes::copy_from_slice(body));
@@ -146,9 +187,15 @@ impl Session {
     ) -> Fate {
         let portal = execute.portal.clone();
         match tag {
-            back::DATA_ROW if portal.prepared.hidden_result => {
-                portal.returned.set(returned_version(body, portal.format(0)));
-                Fate::Gone
+            back::DATA_ROW if portal.fetches().is_some() || portal.fetched.borrow().is_some() => {
+                if execute.learner.is_none() {
+                    execute.learner = Some(self.fetch_learner(&portal));
+                }
+                let Some(learner) = &execute.learner else { return Fate::Forward };
+                if let Some(cursor) = &*portal.fetched.borrow() {
+                    self.learn_from_cursor(cursor, learner, body);
+                }
+                strip_row(body, learner.hidden, client)
             }
             back::DATA_ROW => {
                 if execute.learner.is_none() {
@@ -159,16 +206,18 @@ impl Session {
                     portal.suspended.get() || !portal.writes() && *opened != self.observations.sequence()
                 };
                 let opened = portal.opened.get().filter(behind);
-                match &execute.learner {
-                    Some(learner) => self.row(learner, opened, body, client),
-                    None => Fate::Forward,
-                }
+                let Some(learner) = &execute.learner else { return Fate::Forward };
+                let shows = Some(&portal.shows).filter(|_| portal.named);
+                self.row(learner, opened, shows, body, client)
             }
             // A write has run in full before its first row: it was taken note of then.
             back::COMMAND_COMPLETE | back::PORTAL_SUSPENDED if portal.suspended.get() && portal.writes() => {
                 Fate::Forward
             }
             back::COMMAND_COMPLETE => {
+                if execute.learner.is_none() && portal.writes() {
+                    execute.learner = Some(portal_learner(self, &portal));
+                }
                 let tag = read_command_complete(body).unwrap_or_default();
                 let mut write = portal.write.borrow_mut();
                 if rows_of_tag(tag) == Some(0)
@@ -178,37 +227,76 @@ impl Session {
                     return Fate::Gone;
                 }
                 if let Some(statement) = portal.prepared.statement() {
-                    let taught = execute.learner.as_ref().map_or(&[][..], |l| l.written());
                     let guards = portal.guards.borrow_mut().take();
-                    let done =
-                        Done { tag, seq: execute.seq, taught, returned: portal.returned.take(), guards };
+                    let portal_fetched = match &*portal.fetched.borrow() {
+                        Some(Cursor::Portal(portal)) => Some(portal.clone()),
+                        _ => None,
+                    };
+                    let learner = execute.learner.as_ref();
+                    let executed = portal.run_by_name().cloned();
+                    let seq = execute.seq;
+                    let done = Done { tag, seq, learner, guards, portal: portal_fetched, executed };
                     self.complete(statement, write.take(), &done);
+                    if let Some(prepare) = &statement.prepares {
+                        let prepared = &portal.prepared;
+                        self.prepared_in_sql(
+                            prepare,
+                            &prepared.text,
+                            prepared.rendered.as_ref(),
+                            execute.seq,
+                        );
+                    }
+                    if portal.prepared.from_sql {
+                        let later = self.later_writes(&portal.prepared);
+                        self.unchecked(&later, learner.map_or(&[], Learner::written));
+                    }
                 }
                 Fate::Forward
             }
             back::PORTAL_SUSPENDED => {
                 portal.suspended.set(true);
+                if let Some(cursor) = &*portal.fetched.borrow() {
+                    // It stands on the last row of the FETCH, not on the last one that was shown.
+                    cursor.shows().next_row();
+                }
                 // A write may never be fetched further.
-                if let Some(statement) = portal.prepared.statement().filter(|s| s.writes()) {
+                if let Some(statement) = portal.prepared.statement().filter(|_| portal.writes()) {
                     let write = portal.write.borrow_mut().take();
-                    let single = execute.learner.as_ref().filter(|_| statement.point.is_some());
-                    let taught = single.map_or(&[][..], |l| l.written());
+                    let learner = execute.learner.as_ref().filter(|_| statement.point.is_some());
+                    let executed = portal.run_by_name().cloned();
                     let guards = portal.guards.borrow_mut().take();
-                    let done = Done { tag: b"UPDATE 1", seq: execute.seq, taught, returned: None, guards };
+                    let (tag, seq) = (b"UPDATE 1", execute.seq);
+                    let done = Done { tag, seq, learner, guards, portal: None, executed };
                     self.complete(statement, write, &done);
                 }
                 Fate::Forward
             }
             back::ERROR => {
-                let guards = [portal.guards.borrow_mut().take()];
-                if let Some(fate) = self.raised(body, &portal.prepared.plan, &guards, client) {
+                if let Some(fate) = self.portal_raised(&portal, body, client) {
+                    return fate;
+                }
+                if let Some(Cursor::Portal(fetched)) = &*portal.fetched.borrow()
+                    && let Some(fate) = self.portal_raised(fetched, body, client)
+                {
                     return fate;
                 }
                 self.errored = true;
+                if own_argument_counts(body, portal.executed.as_ref(), client) {
+                    return Fate::Gone;
+                }
                 let prepared = &portal.prepared;
                 self.error_out(back::ERROR, body, &prepared.text, prepared.rendered.as_ref(), client)
             }
             _ => Fate::Forward,
+        }
+    }
+
+    /// Makes ready for the rows of a hidden result.
+    fn hidden_learner(&self, query: &mut QueryDetail) {
+        let Some(statement) = query.plan.statements.get(query.index) else { return };
+        let guards = query.guards.get(query.index).and_then(Option::as_ref);
+        if query.learner.is_none() {
+            query.learner = hidden_learner(self, statement, guards, query.write.as_ref());
         }
     }
 
@@ -221,240 +309,60 @@ impl Session {
         self.verdict = Some(Box::new(Verdict::new(write, &frame)));
     }
 
-    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since.
-    fn row(&mut self, learner: &Learner, opened: Option<Sequence>, body: &[u8], client: &mut Out) -> Fate {
+    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since. `shows`:
+    /// of one whose place counts.
+    fn row(
+        &mut self,
+        learner: &Learner,
+        opened: Option<Sequence>,
+        shows: Option<&Shows>,
+        body: &[u8],
+        client: &mut Out,
+    ) -> Fate {
         let now = self.now();
         let observations = &mut self.observations;
-        learner.row(body, self.lex.encoding, |taught| match (learner.kind, opened) {
-            (ResultKind::Read | ResultKind::Written, Some(opened)) => {
-                observations.read_from_cursor(taught.row, taught.version, taught.shown, opened, now);
-            }
-            (ResultKind::Read, None) => observations.read(taught.row, taught.version, taught.shown, now),
-            (ResultKind::Written, None) => {
-                observations.returned(taught.row, taught.version, taught.shown, now)
-            }
-            (ResultKind::Deleted, _) => observations.deleted(&taught.row, now),
-        });
-        if learner.hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, learner.hidden) {
-            Fate::Gone
-        } else {
-            Fate::Forward
+        if let Some(shows) = shows {
+            shows.next_row();
         }
-    }
-
-    /// A statement has completed with this tag.
-    fn complete(&mut self, statement: &StatementPlan, write: Option<Write>, done: &Done<'_>) {
-        let Done { tag, seq, taught, .. } = *done;
-        let guarded = write.as_ref().is_none_or(Write::is_guarded);
-        let prepares = matches!(statement.effect, Effect::Prepare(_));
-        let rows = rows_of_tag(tag).unwrap_or(0);
-        if let Some(write) = write.filter(|w| !w.is_guarded()) {
-            self.settle(&write, rows, done);
-        } else if let Some(guards) = done.guards.as_ref().filter(|_| guarded && !prepares) {
-            self.settle_guards(statement, guards, tag, taught);
-            self.unchecked(&statement.unchecked, taught);
-            return self.effect(statement, tag, seq);
-        } else if let Some(point) = &statement.point {
-            // Its outcome is settled already, or its key was not looked at.
-            self.observations.forget_table(point.table.root_oid);
-        }
-        match &statement.effect {
-            Effect::Prepare(name) => {
-                self.sql_prepared.insert(name.clone(), statement.unguarded());
+        learner.row(body, self.lex.encoding, |taught| {
+            if let Some(shows) = shows {
+                shows.stands_on(&taught.row);
             }
-            Effect::Execute(name) => {
-                if let Some(writes) = self.sql_prepared.get(name).cloned() {
-                    self.unchecked(&writes, taught);
-                }
-                self.unchecked(&statement.unguarded(), taught);
-            }
-            _ if tag != b"INSERT 0 0" => self.unchecked(&statement.unguarded(), taught),
-            _ => {}
-        }
-        self.effect(statement, tag, seq);
-    }
-
-    /// Writes of unknown outcome: counted, and what was known of their rows is forgotten.
-    fn unchecked(&mut self, writes: &[UncheckedWrite], taught: &[u32]) {
-        let now = self.now();
-        for write in writes {
-            self.shared.metrics.unchecked_write(&write.table, write.reason);
-            if write.root_oid == 0 || taught.contains(&write.root_oid) {
-                continue;
-            }
-            match self.literal_rows(write) {
-                Some(rows) => rows.iter().for_each(|row| self.observations.wrote_unchecked(row, now)),
-                None => self.observations.forget_table(write.root_oid),
-            }
-        }
-    }
-
-    /// The rows of an unchecked write, if its text names them all by constants.
-    fn literal_rows(&self, write: &UncheckedWrite) -> Option<Vec<RowKey>> {
-        if write.keys.is_empty() {
-            return None;
-        }
-        let row = |key: &Vec<Operand>| {
-            let parts: Option<Vec<&str>> = key
-                .iter()
-                .map(|part| match part {
-                    Operand::Literal(text) => Some(&**text),
-                    Operand::Param(_) => None,
-                })
-                .collect();
-            Some(RowKey::new(write.root_oid, join_key(&parts?)))
-        };
-        write.keys.iter().map(row).collect()
-    }
-
-    /// A point write has completed.
-    fn settle(&mut self, write: &Write, rows: u64, done: &Done<'_>) {
-        let Some(point) = write.point() else { return };
-        let metrics = self.shared.metrics.clone();
-        let entity: &str = &point.table.entity;
-        let now = self.now();
-        let outcome = match (&write.stance, rows) {
-            (Stance::Checked { expected, .. }, 1..) => {
-                match &write.row {
-                    Some(row) if point.verb == Verb::Delete => self.observations.deleted(row, now),
-                    Some(row) if !point.moves_key && !point.table.version_triggers => {
-                        self.observations.wrote_checked(row, *expected, &point.sets, now);
+            let Taught { row, version, shown } = taught;
+            let basis = learner.basis.as_ref();
+            match (learner.kind, opened, version) {
+                (ResultKind::Deleted, _, version) => {
+                    if let (Some(basis), Some(version)) = (basis, version) {
+                        basis.deleted(&row, version);
                     }
-                    Some(row) => self.observations.wrote_unchecked(row, now),
-                    None => {}
+                    observations.deleted(&row, now);
                 }
-                WriteOutcome::Checked
-            }
-            (_, 0) => WriteOutcome::PassedZero,
-            (Stance::Blind(cause), _) => {
-                metrics.blind_write(&point.table.root_name, cause.label());
-                WriteOutcome::Blind
-            }
-            (Stance::SelfRelative, _) => WriteOutcome::SelfRelative,
-            (Stance::Explicit { .. }, _) => WriteOutcome::Explicit,
-            (Stance::Guarded, _) => WriteOutcome::Checked,
-            (Stance::Unchecked(reason), _) => {
-                metrics.unchecked_write(&point.table.root_name, *reason);
-                WriteOutcome::Unchecked
-            }
-        };
-        metrics.write(entity, outcome);
-        if let (Stance::SelfRelative, Some(version), Some(row)) = (&write.stance, done.returned, &write.row) {
-            // Moves what was known of the row just before, leaves what was known of an older state.
-            return self.observations.returned(row.clone(), version, &ColumnSet::new(), now);
-        }
-        let shown = done.taught.contains(&point.table.root_oid);
-        if rows > 0 && !shown && !matches!(write.stance, Stance::Checked { .. }) {
-            match &write.row {
-                Some(row) => self.observations.wrote_unchecked(row, now),
-                None => self.observations.forget_table(point.table.root_oid),
-            }
-        }
-        if point.moves_key && rows > 0 {
-            // The row now lives under a key that is not worked out here.
-            self.observations.forget_table(point.table.root_oid);
-        }
-    }
-
-    /// What a completed statement does to the session beside rows.
-    fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
-        let now = self.now();
-        match &statement.effect {
-            Effect::None
-            | Effect::Begin
-            | Effect::Declare(_)
-            | Effect::Fetch(_)
-            | Effect::Prepare(_)
-            | Effect::Execute(_) => {}
-            Effect::Commit { .. } | Effect::Rollback { .. } => {
-                if tag == b"COMMIT" {
-                    self.observations.commit();
-                } else {
-                    self.observations.rollback(now);
+                (ResultKind::Read | ResultKind::Written, Some(opened), Some(version)) => {
+                    observations.read_from_cursor(row, version, shown, opened, now);
                 }
-                self.errored = false;
-                // With AND CHAIN the next transaction has begun.
-                self.view_outdated |= std::mem::take(&mut self.view_private);
+                (ResultKind::Read, None, Some(version)) => observations.read(row, version, shown, now),
+                (ResultKind::Written, None, Some(version)) => match basis {
+                    Some(basis) => basis.written(row, version, shown, observations, now),
+                    None => observations.returned(row, version, shown, now),
+                },
+                // Only a cursor's rows are read without it.
+                (_, _, None) => {}
             }
-            Effect::Savepoint(name) => self.observations.savepoint(name),
-            Effect::RollbackTo(name) => {
-                self.observations.rollback_to(name, now);
-                // What the transaction has done to names and tables may be undone.
-                self.view_outdated |= self.view_private;
-            }
-            Effect::Release(name) => self.observations.release(name),
-            // Of a failed transaction it answers ROLLBACK.
-            Effect::PrepareTransaction if tag == b"ROLLBACK" => self.observations.rollback(now),
-            Effect::PrepareTransaction => self.observations.forget_written(now),
-            Effect::DiscardAll => {
-                self.names.deallocate_all(seq);
-                self.observations.clear();
-                self.sql_prepared.clear();
-                // As the session began: what its kind shares fits again.
-                self.diverged = false;
-                self.view_outdated = false;
-                self.view = None;
-            }
-            Effect::ResetAll => {
-                self.observations.clear();
-                self.view_outdated |= self.diverged;
-            }
-            Effect::Deallocate(Some(name)) => {
-                self.sql_prepared.remove(name);
-                self.names.deallocate(name.as_bytes(), seq);
-            }
-            Effect::Deallocate(None) => {
-                self.sql_prepared.clear();
-                self.names.deallocate_all(seq);
-            }
-            Effect::Role => {
-                self.observations.clear();
-                self.names_changed();
-            }
-            Effect::Names => self.names_changed(),
-            Effect::Catalog => {
-                self.view_outdated = true;
-                self.shared.views.outdate(&self.facts.view_key.database);
-            }
-            Effect::Truncate(roots) => {
-                for root in roots {
-                    self.observations.forget_table(*root);
-                }
-            }
+        });
+        if learner.swallows {
+            return Fate::Gone;
         }
-    }
-
-    /// Names may resolve otherwise from here on, in this session alone.
-    fn names_changed(&mut self) {
-        self.view_outdated = true;
-        self.diverged = true;
+        strip_row(body, learner.hidden, client)
     }
 }
 
-/// A completed statement.
-struct Done<'a> {
-    /// Command tag.
-    tag: &'a [u8],
-    /// Order of sending.
-    seq: u64,
-    /// Root OIDs of tables whose written rows its own result has shown.
-    taught: &'a [u32],
-    /// The version that its hidden result has shown.
-    returned: Option<i64>,
-    /// What its guards were.
-    guards: Option<Guards>,
-}
-
-impl QueryDetail {
-    /// The present statement's result is the proxy's own.
-    fn hides_result(&self) -> bool {
-        self.plan.statements.get(self.index).is_some_and(|s| s.hidden_result)
+/// Sends a row without its hidden columns.
+pub(super) fn strip_row(body: &[u8], hidden: usize, client: &mut Out) -> Fate {
+    if hidden > 0 && edit::data_row_strip(client.as_bytes_mut(), body, hidden) {
+        Fate::Gone
+    } else {
+        Fate::Forward
     }
-}
-
-/// The one column of a hidden result.
-fn returned_version(body: &[u8], format: i16) -> Option<i64> {
-    int_param(0, format, read_data_row(body)?.fields().next()??)
 }
 
 /// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or

@@ -3,23 +3,20 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
+use super::cursors::Cursor;
+use super::errors::{is_fatal, own_counts};
+use super::fetch::{set_cursor_layout, set_portal_layout};
 use super::learn::Learner;
 use super::own::Exchange;
-use super::prepared::{Portal, Prepared};
+use super::prepared::Prepared;
 use super::queue::{Entry, Kind, Reply};
 use super::state::{Buffers, Detail, Session, Wait};
-use crate::rewrite::render::Rendered;
-use crate::sql::lexer::{LexOptions, lex};
-use crate::telemetry::metrics::ErrorSource;
-use crate::telemetry::targets;
 use crate::wire::buffer::Out;
 use crate::wire::edit;
 use crate::wire::frame::{Scan, scan};
 use crate::wire::read::{
-    Field, read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
-    read_row_description,
+    read_data_row, read_parameter_description, read_parameter_status, read_ready, read_row_description,
 };
 use crate::wire::tag::back;
 
@@ -87,6 +84,7 @@ impl Session {
                     Detail::Query(q) => {
                         tag == back::COPY_DATA || q.learner.as_ref().is_some_and(Learner::passes)
                     }
+                    Detail::ExecuteCursor(e) => e.learner.as_ref().is_some_and(Learner::passes),
                     Detail::Execute(e) => {
                         tag == back::COPY_DATA || e.learner.as_ref().is_some_and(Learner::passes)
                     }
@@ -120,7 +118,11 @@ impl Session {
             return self.ready(frame, body, client, server);
         }
         let own = self.queue.head().is_some_and(|h| h.detail.is_own());
-        let fate = if own { self.own_frame(tag, body) } else { self.head_frame(tag, body, client) };
+        let fate = match () {
+            () if tag == back::ERROR && self.told_refusal(body, client) => Fate::Gone,
+            () if own => self.own_frame(tag, body),
+            () => self.head_frame(tag, body, client),
+        };
         match self.queue.reply(tag) {
             Reply::Async | Reply::Part => {}
             Reply::End(entry) => self.answered(entry, client, server),
@@ -209,16 +211,25 @@ impl Session {
     fn drained(&mut self) {
         if self.wait == Some(Wait::Drain) && self.queue.is_empty() {
             self.wait = None;
+            // Also inside a cycle: what its writes have left is known now.
+            self.in_flight.clear();
         }
     }
 
     /// A reply to the proxy's own message: kept, never forwarded.
     fn own_frame(&mut self, tag: u8, body: &[u8]) -> Fate {
-        if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head())
-            && let Detail::DescribePortal(portal, true) = &head.detail
-        {
-            set_layout(&portal.prepared, body);
-            return Fate::Gone;
+        if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head()) {
+            match &head.detail {
+                Detail::DescribePortal(portal, true) => {
+                    set_portal_layout(portal, body);
+                    return Fate::Gone;
+                }
+                Detail::OwnDescribeCursor(cursor) => {
+                    set_cursor_layout(cursor, body);
+                    return Fate::Gone;
+                }
+                _ => {}
+            }
         }
         if tag == back::ERROR {
             // An error of a Describe or Parse put in before the client's own message is that message's error.
@@ -298,6 +309,19 @@ impl Session {
                 self.put_back(Detail::Execute(execute));
                 fate
             }
+            Detail::DescribeCursor(cursor) => {
+                if tag == back::ROW_DESCRIPTION {
+                    set_cursor_layout(&cursor, body);
+                }
+                self.errored |= tag == back::ERROR;
+                self.put_back(Detail::DescribeCursor(cursor));
+                Fate::Forward
+            }
+            Detail::ExecuteCursor(mut execute) => {
+                self.cursor_frame(&mut execute, tag, body);
+                self.put_back(Detail::ExecuteCursor(execute));
+                Fate::Forward
+            }
             detail => {
                 let fate = self.described_frame(&detail, tag, body, client);
                 self.put_back(detail);
@@ -326,6 +350,9 @@ impl Session {
                 self.again = None;
                 if let Detail::Bind(portal, _) = detail {
                     portal.opened.set(Some(self.observations.sequence()));
+                    if let Some(cursor) = portal.fetches().and_then(|name| self.cursors.get(name)) {
+                        *portal.fetched.borrow_mut() = Some(Cursor::Declared(cursor.clone()));
+                    }
                 }
                 Fate::Forward
             }
@@ -359,8 +386,17 @@ impl Session {
                     super::frame_out(client, back::NO_DATA, &[]);
                     return Fate::Gone;
                 }
-                set_layout(prepared, body);
-                strip_description(body, prepared.hidden, client)
+                let hidden = match detail {
+                    Detail::DescribePortal(portal, _) => {
+                        set_portal_layout(portal, body);
+                        portal.hidden()
+                    }
+                    _ => {
+                        set_layout(prepared, body);
+                        prepared.hidden.max(prepared.fetched_hidden)
+                    }
+                };
+                strip_description(body, hidden, client)
             }
             _ => Fate::Forward,
         }
@@ -371,6 +407,11 @@ impl Session {
         match entry.detail {
             Detail::OwnEnd => self.own_done(client, server),
             Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) => self.names.settle(undo),
+            Detail::CloseCursor(name) => {
+                if let Ok(name) = std::str::from_utf8(&name) {
+                    self.cursors.close(name);
+                }
+            }
             _ => {}
         }
     }
@@ -394,96 +435,9 @@ impl Session {
         }
         self.await_ready(server);
     }
-
-    fn notice(&mut self, frame: &[u8], body: &[u8], client: &mut Out) -> Fate {
-        let Some(head) = self.queue.head() else { return Fate::Forward };
-        if head.detail.is_own() {
-            return Fate::Gone;
-        }
-        let (text, rendered) = match &head.detail {
-            Detail::Query(q) => match &q.rendered {
-                Some(r) => (&q.text, r),
-                None => return Fate::Forward,
-            },
-            Detail::Parse(p, _) => match &p.rendered {
-                Some(r) => (&p.text, r),
-                None => return Fate::Forward,
-            },
-            Detail::Execute(e) => match &e.portal.prepared.rendered {
-                Some(r) => (&e.portal.prepared.text, r),
-                None => return Fate::Forward,
-            },
-            _ => return Fate::Forward,
-        };
-        let tag = frame.first().copied().unwrap_or(back::NOTICE);
-        map_position(tag, body, text, rendered, self.lex.encoding, client)
-    }
-
-    /// Forwards an error with its position mapped into the client's own text.
-    pub(super) fn error_out(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        text: &[u8],
-        rendered: Option<&Rendered>,
-        client: &mut Out,
-    ) -> Fate {
-        let Some(rendered) = rendered else { return Fate::Forward };
-        if let Some(fields) = read_error_fields(body) {
-            let sqlstate = fields.sqlstate().unwrap_or_default();
-            // A syntax error there is the client's own, left open before the insertion, as far as anybody can tell.
-            if sqlstate.starts_with(b"42") && sqlstate != b"42601" {
-                let inserted = fields
-                    .position()
-                    .is_some_and(|p| rendered.map.is_inserted(&rendered.text, p, self.lex.encoding));
-                if inserted {
-                    self.rewrite_rejected(sqlstate);
-                }
-            }
-        }
-        map_position(tag, body, text, rendered, self.lex.encoding, client)
-    }
-
-    pub(super) fn rewrite_rejected(&mut self, sqlstate: &[u8]) {
-        let sqlstate = String::from_utf8_lossy(sqlstate);
-        self.shared.metrics.rewrite_rejected(&sqlstate);
-        tracing::warn!(target: targets::REWRITE, session = self.facts.id, database = %self.facts.database, %sqlstate,
-            "the server refused a rewritten statement");
-    }
-
-    /// The queue and the server disagree: nothing that follows could be trusted.
-    pub(super) fn desynced(&mut self, client: &mut Out, tag: u8, what: &'static str) {
-        self.shared.metrics.sessions_desynced.increment(1);
-        self.shared.metrics.protocol_error(ErrorSource::Server);
-        tracing::error!(target: targets::SESSION, session = self.facts.id, tag = %char::from(tag),
-            outstanding = ?self.queue.head().map(|h| h.kind), what, "closing: server and proxy disagree");
-        self.close_with(client, "08P01", "staleguard lost step with the server and closed the connection");
-    }
-
-    /// Ends the session with a FATAL error of the proxy's own.
-    pub(super) fn close_with(&mut self, client: &mut Out, sqlstate: &str, message: &str) {
-        super::fatal(client, sqlstate, message);
-        self.fatal = true;
-        self.closing = true;
-        self.wait = None;
-    }
 }
 
-/// Makes a learner for the rows of an Execute, from the layout and the formats bound.
-pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
-    let prepared = &portal.prepared;
-    let layout = prepared.layout.borrow().clone();
-    let empty: Rc<[Field]> = Rc::from(Vec::new());
-    let fields = layout.unwrap_or(empty);
-    let mut learner = match (prepared.statement(), session.view.as_ref()) {
-        (Some(statement), Some(seen)) => Learner::new(statement, &seen.view, &fields, |i| portal.format(i)),
-        _ => Learner::default(),
-    };
-    learner.hidden = prepared.hidden;
-    learner
-}
-
-fn set_layout(prepared: &Prepared, body: &[u8]) {
+pub(super) fn set_layout(prepared: &Prepared, body: &[u8]) {
     if let Some(fields) = read_row_description(body) {
         *prepared.layout.borrow_mut() = Some(fields.into());
     }
@@ -495,73 +449,4 @@ pub(super) fn strip_description(body: &[u8], hidden: usize, client: &mut Out) ->
     } else {
         Fate::Forward
     }
-}
-
-fn map_position(
-    tag: u8,
-    body: &[u8],
-    text: &[u8],
-    rendered: &Rendered,
-    encoding: crate::sql::encoding::Encoding,
-    client: &mut Out,
-) -> Fate {
-    let Some(fields) = read_error_fields(body) else { return Fate::Forward };
-    let Some(position) = fields.position() else { return Fate::Forward };
-    let mapped = rendered.map.original_position(&rendered.text, text, position, encoding);
-    let mut changes: SmallVec<[(u8, Option<Vec<u8>>); 2]> = SmallVec::new();
-    changes.push((b'P', mapped.map(|p| p.to_string().into_bytes())));
-    // The parser tripped over a piece of ours that closes what the client left open (`WHERE id =`): the client's
-    // own text has something else there, or its end.
-    let near = fields.get(b'M').is_some_and(|m| m.starts_with(b"syntax error at or near "));
-    if near
-        && rendered.map.is_inserted(&rendered.text, position, encoding)
-        && text.is_ascii()
-        && let Some(mapped) = mapped
-    {
-        let (at, message) = syntax_error_at(text, mapped.saturating_sub(1));
-        changes.clear();
-        changes.push((b'P', Some((at + 1).to_string().into_bytes())));
-        changes.push((b'M', Some(message.into_bytes())));
-    }
-    if edit::error_with(client.as_bytes_mut(), tag, &fields, &changes) { Fate::Gone } else { Fate::Forward }
-}
-
-/// Place and wording of a syntax error at the first token at or behind `offset`.
-fn syntax_error_at(text: &[u8], offset: usize) -> (usize, String) {
-    let tokens = lex(text, &LexOptions::default()).map(|t| t.tokens).unwrap_or_default();
-    match tokens.iter().find(|t| t.start as usize >= offset) {
-        Some(token) => {
-            let near = String::from_utf8_lossy(token.text(text)).into_owned();
-            (token.start as usize, format!("syntax error at or near \"{near}\""))
-        }
-        None => (text.len(), "syntax error at end of input".to_owned()),
-    }
-}
-
-/// Forwards the server's complaint about a Bind ("bind message has 3 result formats but query has 4 columns")
-/// with the client's own counts: the first and the last number of the message. False if it is no such complaint.
-fn own_counts(body: &[u8], surplus: (usize, usize), client: &mut Out) -> bool {
-    let Some(fields) = read_error_fields(body).filter(|f| surplus.1 > 0 && f.sqlstate() == Some(b"08P01"))
-    else {
-        return false;
-    };
-    let Some(message) = fields.get(b'M').and_then(|m| std::str::from_utf8(m).ok()) else { return false };
-    let mut words: Vec<String> = message.split(' ').map(str::to_owned).collect();
-    let number = |word: &String| word.parse::<usize>().is_ok();
-    let (first, last) = (words.iter().position(number), words.iter().rposition(number));
-    let places = [(first, surplus.0), (last.filter(|_| first != last), surplus.1)];
-    for (place, surplus) in places {
-        if let Some(word) = place.and_then(|i| words.get_mut(i)) {
-            *word = word.parse::<usize>().unwrap_or_default().saturating_sub(surplus).to_string();
-        }
-    }
-    let message = words.join(" ").into_bytes();
-    edit::error_with(client.as_bytes_mut(), back::ERROR, &fields, &[(b'M', Some(message))])
-}
-
-/// Severity FATAL or PANIC: the server ends the session of its own accord.
-fn is_fatal(body: &[u8]) -> bool {
-    read_error_fields(body)
-        .and_then(|f| f.get(b'V').or_else(|| f.get(b'S')).map(|s| s == b"FATAL" || s == b"PANIC"))
-        .unwrap_or(false)
 }

@@ -89,6 +89,7 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
         options.push(0);
     }
     let facts = Facts {
+        begun: std::time::Instant::now(),
         id: shared.next_session_id(),
         peer,
         user: text(startup.user()),

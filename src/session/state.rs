@@ -1,6 +1,5 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,18 +8,21 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::again::Again;
-use super::guards::{Guards, InFlight};
+use super::cursors::{Cursor, Cursors, Declared};
+use super::guards::Guards;
+use super::in_flight::InFlight;
 use super::learn::Learner;
 use super::measure::Measured;
 use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
+use super::sql_prepared::runs;
 use super::verdict::Verdict;
 use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::observe::{Limits, Observations};
-use crate::rewrite::plan::{Plan, UncheckedWrite};
+use crate::rewrite::plan::{Effect, Plan, Slot};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
 use crate::sql::encoding::Encoding;
@@ -49,6 +51,8 @@ pub(crate) struct Facts {
     pub database: String,
     pub application_name: String,
     pub view_key: ViewKey,
+    /// When its start-up packet was read: the server reads its defaults later.
+    pub begun: Instant,
 }
 
 /// What the session keeps with an outstanding request.
@@ -83,12 +87,37 @@ pub(crate) enum Detail {
     Bind(Rc<Portal>, Undo),
     /// Execute of a portal with a plan.
     Execute(Box<ExecuteDetail>),
+    /// Describe of a cursor of DECLARE.
+    DescribeCursor(Rc<Declared>),
+    /// Likewise, but the client did not ask for it.
+    OwnDescribeCursor(Rc<Declared>),
+    /// Execute of a cursor of DECLARE.
+    ExecuteCursor(Box<CursorDetail>),
+    /// Close of a cursor of DECLARE.
+    CloseCursor(Box<[u8]>),
 }
 
 impl Detail {
     /// The client must not see the replies.
     pub fn is_own(&self) -> bool {
-        matches!(self, Self::Own | Self::OwnEnd | Self::OwnUndo(_) | Self::DescribePortal(_, true))
+        matches!(
+            self,
+            Self::Own
+                | Self::OwnEnd
+                | Self::OwnUndo(_)
+                | Self::DescribePortal(_, true)
+                | Self::OwnDescribeCursor(_)
+        )
+    }
+
+    /// It may open a cursor.
+    pub fn declares(&self) -> bool {
+        let plan = match self {
+            Self::Query(query) => &query.plan,
+            Self::Execute(execute) => &execute.portal.prepared.plan,
+            _ => return false,
+        };
+        plan.statements.iter().any(|s| matches!(s.effect, Effect::Declare { .. }))
     }
 
     /// Its reply may change what is known of rows otherwise than by a read.
@@ -115,8 +144,14 @@ pub(crate) struct QueryDetail {
     pub write: Option<Write>,
     /// The guards of its statements.
     pub guards: Vec<Option<Guards>>,
-    /// The version that a hidden result has shown.
-    pub returned: Option<i64>,
+    /// What each EXECUTE of it stands for.
+    pub executed: Vec<Option<Rc<Prepared>>>,
+    /// Which statements were sent with their hidden result.
+    pub hidden_results: Vec<bool>,
+    /// The portals that its statements fetch from, if any do.
+    pub portals: Vec<Option<Rc<Portal>>>,
+    /// What the present statement fetches from.
+    pub cursor: Option<Cursor>,
     /// It is a checked write: its ReadyForQuery asks for the verdict.
     pub guarded: bool,
     /// Something of this Query's reply has reached the client.
@@ -126,11 +161,42 @@ pub(crate) struct QueryDetail {
     pub refused: Option<Bytes>,
 }
 
+impl QueryDetail {
+    /// The present statement's result is the proxy's own.
+    pub fn hides_result(&self) -> bool {
+        let planned = self.hidden_results.get(self.index).copied().unwrap_or_default();
+        planned || self.guard_column() == Some(false)
+    }
+
+    /// What the present statement, an EXECUTE, runs.
+    pub fn executed(&self) -> Option<&Rc<Prepared>> {
+        let runs = self.plan.statements.get(self.index).is_some_and(runs);
+        self.executed.get(self.index)?.as_ref().filter(|_| runs)
+    }
+
+    /// The present statement's result has got a guard as its last column; false: as its only one.
+    pub fn guard_column(&self) -> Option<bool> {
+        let guards = self.guards.get(self.index)?.as_ref()?;
+        let sites = &self.plan.statements.get(self.index)?.sites;
+        sites.iter().zip(&guards.0).find_map(|(site, guard)| match site.slot {
+            Slot::Returning { listed, shown: true, .. } if guard.known.is_some() => Some(listed),
+            _ => None,
+        })
+    }
+}
+
 /// An Execute in flight.
 #[derive(Debug)]
 pub(crate) struct ExecuteDetail {
     pub seq: u64,
     pub portal: Rc<Portal>,
+    pub learner: Option<Learner>,
+}
+
+/// An Execute of a cursor in flight.
+#[derive(Debug)]
+pub(crate) struct CursorDetail {
+    pub cursor: Rc<Declared>,
     pub learner: Option<Learner>,
 }
 
@@ -195,6 +261,7 @@ pub(crate) struct Session {
     /// A statement without a protected word has passed under a view that was too old.
     pub look_after: bool,
     pub names: Names,
+    pub cursors: Cursors,
     pub observations: Observations,
     pub measured: Measured,
     pub cycle: Cycle,
@@ -205,8 +272,8 @@ pub(crate) struct Session {
     pub verdict: Option<Box<Verdict>>,
     /// The client's own request has failed since the last ReadyForQuery.
     pub errored: bool,
-    /// What the statements of SQL-level PREPAREs write, by name.
-    pub sql_prepared: HashMap<Box<str>, Vec<UncheckedWrite>>,
+    /// A PREPARE, DEALLOCATE or DISCARD in SQL has been sent since nothing was in flight.
+    pub naming: bool,
     /// Bytes of the present frame still to forward unread, by direction.
     pub client_rest: usize,
     pub server_rest: usize,
@@ -263,6 +330,7 @@ impl Session {
             view_awaited: false,
             look_after: false,
             names: Names::default(),
+            cursors: Cursors::default(),
             observations,
             measured,
             cycle: Cycle::default(),
@@ -272,7 +340,7 @@ impl Session {
             own: None,
             verdict: None,
             errored: false,
-            sql_prepared: HashMap::new(),
+            naming: false,
             client_rest: 0,
             server_rest: 0,
             client_raw: false,

@@ -6,16 +6,18 @@
 
 use bytes::Bytes;
 
+use super::observed::Expectation;
 use super::own::{Exchange, Own, OwnStatement, Value};
 use super::put;
+use super::refuse::unseen;
 use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Column, Table};
-use crate::conflict::{self, ConflictReport, Probed, ZeroRows};
+use crate::conflict::{self, BlindReport, Probed, Source, ZeroRows};
 use crate::rewrite::plan::{Rest, Verb};
 use crate::sql::ident::quote_ident;
 use crate::sql::keys::KeyType;
-use crate::telemetry::metrics::WriteOutcome;
+use crate::telemetry::metrics::{Observed, WriteOutcome};
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
 use crate::wire::tag::back;
@@ -129,14 +131,24 @@ impl Session {
             row_security: point.table.row_security,
             deleted_by_us,
             is_delete: point.verb == Verb::Delete,
+            blind: verdict.write.is_refused(),
         });
         match decision {
             conflict::Verdict::Pass(reason) => {
                 self.shared.metrics.zero_row_probe(reason.label());
+                if verdict.write.observed().is_some() {
+                    self.shared.metrics.observed(&point.table.entity, Observed::Pass);
+                }
                 self.pass_zero(client);
             }
             conflict::Verdict::Conflict { actual } => {
-                self.shared.metrics.zero_row_probe("conflict");
+                let blind = verdict.write.is_refused();
+                self.shared.metrics.zero_row_probe(if blind { "blind" } else { "conflict" });
+                if let Some(row) = verdict.write.observed() {
+                    let table = point.table.clone();
+                    self.would_conflict(&table, &row, actual);
+                    return self.pass_zero(client);
+                }
                 if verdict.write.reports_only() {
                     self.shared.metrics.conflict(&point.table.entity);
                     return self.pass_zero(client);
@@ -199,22 +211,20 @@ impl Session {
     fn told(&mut self, state: Option<String>, client: &mut Out) {
         let Some(verdict) = self.verdict.take() else { return };
         let Some(point) = verdict.write.point() else { return };
-        let Stance::Checked { expected, source, seen_ago } = verdict.write.stance else { return };
-        let report = ConflictReport {
-            entity: point.table.entity.to_string(),
-            entity_id: verdict.write.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
-            schema: point.table.schema.to_string(),
-            table: point.table.name.to_string(),
-            version_column: point.table.version_column().map(|c| c.name.to_string()).unwrap_or_default(),
-            expected,
-            actual: verdict.actual,
-            current_state: state,
-            scope: "connection",
-            seen_ago,
-            source,
-            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
+        let (expected, source, seen_ago) = match verdict.write.stance {
+            Stance::Checked { expected, source, seen_ago } => (expected, source, seen_ago),
+            Stance::Refused(_) => (0, Source::Nobody, None),
+            _ => return,
         };
-        self.tell(&report, client);
+        let row = Expectation { key: verdict.write.key.clone(), expected, source, seen_ago };
+        let mut report = self.report(&point.table, &row, verdict.actual);
+        report.current_state = state;
+        match verdict.write.stance {
+            Stance::Refused(cause) => {
+                self.tell_blind(BlindReport { row: report, unseen: unseen(cause) }, client)
+            }
+            _ => self.tell(&report, client),
+        }
         put(build::ready(client.as_bytes_mut(), self.status));
         let now = self.now();
         if let Some(row) = &verdict.write.row {
@@ -285,6 +295,11 @@ fn key_type_name(oid: u32) -> Option<&'static str> {
         KeyType::Int8 => "int8",
         KeyType::Uuid => "uuid",
         KeyType::Text | KeyType::Varchar => "text",
+        KeyType::Bpchar => "bpchar",
+        KeyType::Numeric => "numeric",
+        KeyType::Bool => "bool",
+        KeyType::Date => "date",
+        KeyType::Timestamp => "timestamp",
     })
 }
 
@@ -345,6 +360,7 @@ impl Session {
                 self.observations.commit();
             }
             self.names.transaction_over(self.cycle.answered);
+            self.cursors.transaction_over(!failed);
             self.subtransaction &= !self.queue.is_empty();
             if self.view_private {
                 self.view_private = false;

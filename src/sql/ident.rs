@@ -10,8 +10,8 @@ pub const MAX_NAME: usize = 63;
 /// The name that an identifier token stands for, as the server stores it: an unquoted word in lower case (ASCII
 /// only, as in a UTF-8 database), a quoted one with its quotes undone, both cut to [`MAX_NAME`] bytes.
 ///
-/// `None` if the token is no identifier or its name is not certain: bytes that are not UTF-8, a `U&".."` with an
-/// `UESCAPE` (or a comment, which may hide one) behind it or with a wrong escape.
+/// `None` if the token is no identifier or its name is not certain: bytes that are not UTF-8, a `U&".."` with a
+/// wrong escape, or with an `UESCAPE` behind it that is not in the token (or a comment, which may hide one).
 pub fn ident_name<'a>(token: &Token, src: &'a [u8]) -> Option<Cow<'a, str>> {
     let text = std::str::from_utf8(token.text(src)).ok()?;
     match token.kind {
@@ -31,8 +31,12 @@ pub fn ident_name<'a>(token: &Token, src: &'a [u8]) -> Option<Cow<'a, str>> {
             if escape_may_follow(src.get(token.end as usize..).unwrap_or(&[])) {
                 return None;
             }
-            let inner = text.get(2..)?.strip_prefix('"')?.strip_suffix('"')?;
-            let decoded = decode_unicode(&inner.replace("\"\"", "\""))?;
+            let (inner, behind) = text.get(2..)?.strip_prefix('"')?.rsplit_once('"')?;
+            let escape = match behind.strip_suffix('\'') {
+                Some(uescape) => uescape.chars().next_back()?,
+                None => '\\',
+            };
+            let decoded = decode_unicode(&inner.replace("\"\"", "\""), escape)?;
             Some(Cow::Owned(truncated(&decoded).to_owned()))
         }
         _ => None,
@@ -61,19 +65,48 @@ fn escape_may_follow(tail: &[u8]) -> bool {
         || tail.get(..7).is_some_and(|word| word.eq_ignore_ascii_case(b"uescape"))
 }
 
-/// Undoes `\XXXX`, `\+XXXXXX` and `\\`; surrogates count in pairs only.
-fn decode_unicode(text: &str) -> Option<String> {
+/// The end of `UESCAPE '!'` behind a `U&".."` that ends at `pos`: the server reads both as one name. `None` if there is
+/// none, or one that the server would refuse, or that is spelled in another way than this.
+pub(super) fn uescape_end(text: &[u8], pos: usize) -> Option<usize> {
+    let skip_space = |mut pos: usize| {
+        while text.get(pos).is_some_and(|b| matches!(b, b' ' | b'\t'..=b'\r')) {
+            pos += 1;
+        }
+        pos
+    };
+    let word = skip_space(pos);
+    let quote = skip_space(word + 7);
+    let escape = match text.get(word..)? {
+        [b'u' | b'U', ..] if text.get(word..word + 7)?.eq_ignore_ascii_case(b"uescape") => {
+            text.get(quote..quote + 3)?
+        }
+        _ => return None,
+    };
+    // A quote or a newline behind it would go on with the literal.
+    let ends = !matches!(text.get(quote + 3), Some(b'\'' | b'\n' | b'\r'));
+    match escape {
+        [b'\'', c, b'\'']
+            if ends && c.is_ascii_graphic() && !c.is_ascii_hexdigit() && !b"+'\"\\".contains(c) =>
+        {
+            Some(quote + 3)
+        }
+        _ => None,
+    }
+}
+
+/// Undoes `\XXXX`, `\+XXXXXX` and `\\` (or the like of another escape character); surrogates count in pairs only.
+fn decode_unicode(text: &str, escape: char) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut high: Option<u32> = None;
     let mut tail = text;
     while let Some(c) = tail.chars().next() {
         tail = tail.get(c.len_utf8()..)?;
         let code = match c {
-            '\\' if tail.starts_with('\\') => {
+            c if c == escape && tail.starts_with(escape) => {
                 tail = tail.get(1..)?;
-                u32::from('\\')
+                u32::from(escape)
             }
-            '\\' => {
+            c if c == escape => {
                 let (digits, len) = match tail.strip_prefix('+') {
                     Some(digits) => (digits, 6),
                     None => (tail, 4),
@@ -186,7 +219,12 @@ mod tests {
             (r#"U&"\0000""#, None),
             (r#"U&"\00+1""#, None),
             (r#"U&"\00""#, None),
-            (r#"U&"d!0061" UESCAPE '!'"#, None),
+            (r#"U&"d!0061t!+000061!!" UESCAPE '!'"#, Some("data!")),
+            (r#"U&"d\0061" uescape'!' , x"#, Some("d\\0061")),
+            (r#"U&"d!0061" UESCAPE '!!'"#, None),
+            (r#"U&"d!0061" UESCAPE 'a'"#, None),
+            (r#"U&"d!0061" UESCAPE"#, None),
+            (r#"U&"d!00" UESCAPE '!'"#, None),
             (r#"U&"d!0061" /**/ UESCAPE '!'"#, None),
             (r#"U&"d!0061" -- x"#, None),
             ("'a'", None),

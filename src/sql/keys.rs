@@ -2,22 +2,31 @@
 //!
 //! Two values of one key are the same row exactly if their canonical forms are equal. What cannot be made
 //! canonical with certainty is `None`: unknown, never guessed. The forms are what the server prints: `7`,
-//! `2531439d-3075-46d6-9c19-63e3342fc43e`, the text itself.
+//! `2531439d-3075-46d6-9c19-63e3342fc43e`, the text itself, `true`; of a numeric without zeros that say nothing, of a date
+//! or timestamp under DateStyle ISO, whatever the session's is. [`KeyType::sql_text`] makes the server print them.
 
+mod array;
 mod literal;
+mod number;
+mod time;
 
-pub use literal::{canonical_literal, int_literal};
+pub use array::{MAX_KEYS, canonical_elements};
+pub use literal::{canonical_literal, canonical_literals, int_literal};
 
 use super::encoding::Encoding;
 
 /// Type OIDs of `pg_type` that key values and parameters come in.
 mod oid {
+    pub const BOOL: u32 = 16;
     pub const INT8: u32 = 20;
     pub const INT2: u32 = 21;
     pub const INT4: u32 = 23;
     pub const TEXT: u32 = 25;
     pub const UNKNOWN: u32 = 705;
+    pub const BPCHAR: u32 = 1042;
     pub const VARCHAR: u32 = 1043;
+    pub const DATE: u32 = 1082;
+    pub const TIMESTAMP: u32 = 1114;
     pub const NUMERIC: u32 = 1700;
     pub const UUID: u32 = 2950;
 }
@@ -37,6 +46,16 @@ pub enum KeyType {
     Text,
     /// `varchar`, with or without a length.
     Varchar,
+    /// `character(n)`: blanks at the end say nothing.
+    Bpchar,
+    /// `numeric`, with or without a scale.
+    Numeric,
+    /// `boolean`.
+    Bool,
+    /// `date`.
+    Date,
+    /// `timestamp` without time zone.
+    Timestamp,
 }
 
 impl KeyType {
@@ -49,8 +68,55 @@ impl KeyType {
             oid::UUID => Some(Self::Uuid),
             oid::TEXT => Some(Self::Text),
             oid::VARCHAR => Some(Self::Varchar),
+            oid::BPCHAR => Some(Self::Bpchar),
+            oid::NUMERIC => Some(Self::Numeric),
+            oid::BOOL => Some(Self::Bool),
+            oid::DATE => Some(Self::Date),
+            oid::TIMESTAMP => Some(Self::Timestamp),
             _ => None,
         }
+    }
+
+    /// The type's OID in `pg_type`.
+    pub fn oid(self) -> u32 {
+        match self {
+            Self::Int2 => oid::INT2,
+            Self::Int4 => oid::INT4,
+            Self::Int8 => oid::INT8,
+            Self::Uuid => oid::UUID,
+            Self::Text => oid::TEXT,
+            Self::Varchar => oid::VARCHAR,
+            Self::Bpchar => oid::BPCHAR,
+            Self::Numeric => oid::NUMERIC,
+            Self::Bool => oid::BOOL,
+            Self::Date => oid::DATE,
+            Self::Timestamp => oid::TIMESTAMP,
+        }
+    }
+
+    /// The expression that prints the canonical form of a key column in the server, in a session of any settings. What
+    /// has no canonical form here (infinity, NaN) is printed in some way that no key here has, and never fails.
+    pub fn sql_text(self, column: &str) -> String {
+        // JSON has dates in one form only, whatever DateStyle says.
+        let json = || format!("pg_catalog.to_jsonb({column}) OPERATOR(pg_catalog.#>>) '{{}}'");
+        match self {
+            Self::Int2
+            | Self::Int4
+            | Self::Int8
+            | Self::Uuid
+            | Self::Text
+            | Self::Varchar
+            | Self::Bpchar
+            | Self::Bool => format!("{column}::pg_catalog.text"),
+            Self::Numeric => format!("pg_catalog.trim_scale({column})::pg_catalog.text"),
+            Self::Date => format!("({})", json()),
+            Self::Timestamp => format!("pg_catalog.replace({}, 'T', ' ')", json()),
+        }
+    }
+
+    /// What an INSERT stores is what its value says. Others are rounded to the column's precision.
+    pub fn is_stored_as_given(self) -> bool {
+        !matches!(self, Self::Numeric | Self::Timestamp)
     }
 
     fn is_int(self) -> bool {
@@ -67,7 +133,7 @@ impl KeyType {
             Self::Int2 => i16::try_from(value).is_ok(),
             Self::Int4 => i32::try_from(value).is_ok(),
             Self::Int8 => true,
-            Self::Uuid | Self::Text | Self::Varchar => false,
+            _ => false,
         }
     }
 
@@ -84,6 +150,11 @@ pub fn canonical_text(ty: KeyType, encoding: Encoding, value: &[u8]) -> Option<B
         KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => ty.int_key(parse_int(value)?),
         KeyType::Uuid => parse_uuid(value),
         KeyType::Text | KeyType::Varchar => text_key(encoding, value),
+        KeyType::Bpchar => text_key(encoding, trim_blanks(value)),
+        KeyType::Numeric => number::text(value),
+        KeyType::Bool => parse_bool(value).map(bool_key),
+        KeyType::Date => time::date_text(value),
+        KeyType::Timestamp => time::timestamp_text(value),
     }
 }
 
@@ -97,6 +168,7 @@ pub fn canonical_binary(
 ) -> Option<Box<str>> {
     let type_oid = type_oid.filter(|t| *t != 0 && *t != oid::UNKNOWN);
     match (ty, type_oid) {
+        (KeyType::Bpchar, Some(oid::TEXT | oid::VARCHAR)) if ends_in_blank(value) => None,
         // Text in another type's place can only have come through a cast in the statement.
         (_, Some(oid::TEXT | oid::VARCHAR)) => canonical_text(ty, encoding, value),
         (KeyType::Int2 | KeyType::Int4 | KeyType::Int8, _) => ty.int_key(binary_int(type_oid, value)?),
@@ -104,7 +176,20 @@ pub fn canonical_binary(
             Some(format_uuid(u128::from_be_bytes(value.try_into().ok()?)))
         }
         (KeyType::Text | KeyType::Varchar, None) => text_key(encoding, value),
-        (KeyType::Uuid | KeyType::Text | KeyType::Varchar, Some(_)) => None,
+        (KeyType::Bpchar, None | Some(oid::BPCHAR)) => text_key(encoding, trim_blanks(value)),
+        // A zero of either type has eight bytes where the type is not told.
+        (KeyType::Numeric, None) if value.len() == 8 => None,
+        (KeyType::Numeric, None | Some(oid::NUMERIC)) => number::binary(value),
+        (KeyType::Numeric, Some(oid::INT2 | oid::INT4 | oid::INT8)) => {
+            binary_int(type_oid, value).map(|value| value.to_string().into())
+        }
+        (KeyType::Bool, None | Some(oid::BOOL)) => match value {
+            [value] => Some(bool_key(*value != 0)),
+            _ => None,
+        },
+        (KeyType::Date, None | Some(oid::DATE)) => time::date_binary(value),
+        (KeyType::Timestamp, None | Some(oid::TIMESTAMP)) => time::timestamp_binary(value),
+        (_, Some(_)) => None,
     }
 }
 
@@ -119,6 +204,13 @@ pub fn canonical_param(
     value: &[u8],
 ) -> Option<Box<str>> {
     match format {
+        // As a text its blanks count.
+        0 if ty == KeyType::Bpchar
+            && matches!(declared_oid, oid::TEXT | oid::VARCHAR)
+            && ends_in_blank(value) =>
+        {
+            None
+        }
         0 if comparable(ty, declared_oid) => canonical_text(ty, encoding, value),
         1 => canonical_binary(ty, Some(declared_oid), encoding, value),
         _ => None,
@@ -182,8 +274,8 @@ pub fn split_key(joined: &str, count: usize) -> Vec<Box<str>> {
 fn comparable(ty: KeyType, declared_oid: u32) -> bool {
     match declared_oid {
         0 | oid::UNKNOWN | oid::TEXT | oid::VARCHAR => true,
-        oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC => ty.is_int(),
-        oid::UUID => ty == KeyType::Uuid,
+        oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC => ty.is_int() || ty == KeyType::Numeric,
+        oid::UUID | oid::BPCHAR | oid::BOOL | oid::DATE | oid::TIMESTAMP => declared_oid == ty.oid(),
         _ => false,
     }
 }
@@ -193,6 +285,35 @@ fn text_key(encoding: Encoding, value: &[u8]) -> Option<Box<str>> {
         return None;
     }
     std::str::from_utf8(value).ok().map(Into::into)
+}
+
+fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [head @ .., b' '] = value {
+        value = head;
+    }
+    value
+}
+
+fn ends_in_blank(value: &[u8]) -> bool {
+    value.last() == Some(&b' ')
+}
+
+/// As a cast to text prints it, which is not how a result shows it (`t`).
+fn bool_key(value: bool) -> Box<str> {
+    if value { "true" } else { "false" }.into()
+}
+
+/// A boolean as the server's input function reads it: words or the beginnings of words, in any case.
+fn parse_bool(value: &[u8]) -> Option<bool> {
+    let value = trim_space(value).to_ascii_lowercase();
+    let begins = |word: &[u8], least: usize| value.len() >= least && word.starts_with(&value);
+    if begins(b"true", 1) || begins(b"yes", 1) || value == b"on" || value == b"1" {
+        Some(true)
+    } else if begins(b"false", 1) || begins(b"no", 1) || begins(b"off", 2) || value == b"0" {
+        Some(false)
+    } else {
+        None
+    }
 }
 
 /// A binary integer, of its declared type or else of the type that its size tells.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr2};
 
 pub use super::encoding::Encoding;
+use super::ident::uescape_end;
 use super::token::{Token, TokenKind};
 
 /// Session settings that change how a text is read.
@@ -296,7 +297,10 @@ fn prefixed(text: &[u8], start: usize, opts: &LexOptions) -> Result<Option<(Toke
             b'\'' => {
                 return Ok(Some((TokenKind::UnicodeStr, string_end(text, start, start + 3, false)?)));
             }
-            b'"' => return Ok(Some((TokenKind::UnicodeIdent, ident_end(text, start, start + 3)?))),
+            b'"' => {
+                let end = ident_end(text, start, start + 3)?;
+                return Ok(Some((TokenKind::UnicodeIdent, uescape_end(text, end).unwrap_or(end))));
+            }
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder, SharedStrin
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::names::{self, Kind, Metric};
-use crate::catalog::TableSettings;
+use crate::catalog::{Mode, TableSettings};
 use crate::rewrite::plan::Reason;
 
 static METADATA: Metadata<'static> = Metadata::new("staleguard", Level::INFO, None);
@@ -26,20 +26,26 @@ pub enum WriteOutcome {
     Unchecked,
     /// Refused.
     Conflict,
+    /// Refused: nobody knew the expected version, and the table refuses that.
+    Refused,
     /// Changed no row for a reason that is no conflict: the server's own `UPDATE 0` was passed on.
     PassedZero,
+    /// Landed in mode `observe`, where it would have been checked: see `staleguard_observe_total`.
+    Observed,
 }
 
 impl WriteOutcome {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Checked,
         Self::Explicit,
         Self::SelfRelative,
         Self::Blind,
         Self::Unchecked,
         Self::Conflict,
+        Self::Refused,
         Self::PassedZero,
+        Self::Observed,
     ];
 
     /// The metric label.
@@ -51,7 +57,35 @@ impl WriteOutcome {
             Self::Blind => "blind",
             Self::Unchecked => "unchecked",
             Self::Conflict => "conflict",
+            Self::Refused => "blind_refused",
             Self::PassedZero => "passed_zero",
+            Self::Observed => "observed",
+        }
+    }
+}
+
+/// What mode `enforce` would have done with a statement in mode `observe`. The `outcome` label of
+/// `staleguard_observe_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Observed {
+    /// Let it pass.
+    Pass,
+    /// Refused it.
+    WouldConflict,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Observed {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pass, Self::WouldConflict, Self::Unknown];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::WouldConflict => "would_conflict",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -179,6 +213,9 @@ impl Metrics {
             for outcome in WriteOutcome::ALL {
                 self.writes(&table.entity, outcome).increment(0);
             }
+            for outcome in Observed::ALL.into_iter().filter(|_| table.mode == Mode::Observe) {
+                self.observes(&table.entity, outcome).increment(0);
+            }
         }
         for source in ErrorSource::ALL {
             self.labelled(names::PROTOCOL_ERRORS, [source.label().into()]).increment(0);
@@ -212,6 +249,15 @@ impl Metrics {
         self.writes(entity_type, outcome).increment(1);
     }
 
+    /// What `enforce` would have done with a statement in mode `observe`: `staleguard_observe_total`.
+    pub fn observed(&self, entity_type: &str, outcome: Observed) {
+        self.observes(entity_type, outcome).increment(1);
+    }
+
+    fn observes(&self, entity_type: &str, outcome: Observed) -> Counter {
+        self.labelled(names::OBSERVED, [entity_type.to_owned().into(), outcome.label().into()])
+    }
+
     /// A write let through unchecked: `staleguard_unchecked_writes_total`.
     pub fn unchecked_write(&self, table: &str, reason: Reason) {
         self.labelled(names::UNCHECKED_WRITES, [table.to_owned().into(), reason.label().into()]).increment(1);
@@ -220,6 +266,29 @@ impl Metrics {
     /// A blind write; `cause` is a fixed word such as `never_read`: `staleguard_blind_writes_total`.
     pub fn blind_write(&self, table: &str, cause: &'static str) {
         self.labelled(names::BLIND_WRITES, [table.to_owned().into(), cause.into()]).increment(1);
+    }
+
+    /// Known rows that did not go with a guarded write: `staleguard_guard_overflow_total`.
+    pub fn guard_overflow(&self, table: &str, rows: u64) {
+        self.guard_rows(names::GUARD_OVERFLOW, table, rows);
+    }
+
+    /// Known rows that a guarded write did not find: `staleguard_guard_gone_total`.
+    pub fn guard_gone(&self, table: &str, rows: u64) {
+        self.guard_rows(names::GUARD_GONE, table, rows);
+    }
+
+    fn guard_rows(&self, metric: Metric, table: &str, rows: u64) {
+        if rows > 0 {
+            self.labelled(metric, [table.to_owned().into()]).increment(rows);
+        }
+    }
+
+    /// A statement refused since nothing could check it; `reason` is a label of [`Reason`]:
+    /// `staleguard_refused_statements_total`.
+    pub fn refused_statement(&self, table: &str, reason: &str) {
+        let labels = [table.to_owned().into(), reason.to_owned().into()];
+        self.labelled(names::REFUSED_STATEMENTS, labels).increment(1);
     }
 
     /// A probe after zero rows; `verdict` is a fixed word: `staleguard_zero_row_probes_total`.

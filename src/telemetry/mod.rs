@@ -7,4 +7,4 @@ pub mod metrics;
 pub mod names;
 pub mod targets;
 
-pub use metrics::{CatalogLook, ErrorSource, Metrics, WriteOutcome};
+pub use metrics::{CatalogLook, ErrorSource, Metrics, Observed, WriteOutcome};

@@ -39,10 +39,18 @@ metrics! {
         "Writes refused because the row had another version than expected, or was gone.";
     WRITES: Counter "staleguard_writes_total" ["entity_type", "outcome"]
         "Writes of protected tables by outcome.";
+    OBSERVED: Counter "staleguard_observe_total" ["entity_type", "outcome"]
+        "Statements in mode observe that enforce would have checked, by what it would have done.";
     UNCHECKED_WRITES: Counter "staleguard_unchecked_writes_total" ["table", "reason"]
         "Writes of protected tables that were let through without a check, by reason.";
     BLIND_WRITES: Counter "staleguard_blind_writes_total" ["table", "cause"]
         "Point writes of rows whose expected version nobody knew, by cause.";
+    GUARD_OVERFLOW: Counter "staleguard_guard_overflow_total" ["table"]
+        "Known rows whose versions did not go with a guarded write, since there were more than guard_max_rows.";
+    GUARD_GONE: Counter "staleguard_guard_gone_total" ["table"]
+        "Known rows that a guarded write named and did not find: they are gone.";
+    REFUSED_STATEMENTS: Counter "staleguard_refused_statements_total" ["table", "reason"]
+        "Statements refused because nothing could check them and a setting lets no such write pass, by reason.";
     ZERO_ROW_PROBES: Counter "staleguard_zero_row_probes_total" ["verdict"]
         "Probes made after a checked write changed no row, by verdict.";
     REWRITE_REJECTED: Counter "staleguard_rewrite_rejected_total" ["sqlstate"]

@@ -21,7 +21,7 @@ use crate::common::twin::{Stage, stage};
 use script::{Msg, Step};
 
 mod found;
-mod rng;
+pub mod rng;
 mod script;
 mod selects;
 mod statements;
@@ -50,8 +50,13 @@ const ACCEPTED: &[(&str, &str)] = &[
     ),
     (
         "Execute, again",
-        "a self-relative UPDATE has got a hidden RETURNING: a second Execute of its portal, an error of the client, \
-         is answered UPDATE 0 and not 55000: not generated",
+        "a write that has got a hidden RETURNING: a second Execute of its portal, an error of the client, is answered \
+         UPDATE 0 and not 55000: not generated",
+    ),
+    (
+        "Describe, aborted",
+        "a write that has got a hidden RETURNING is not described in an aborted block: 25P02 and not NoData. What the \
+         server skips behind that is not compared",
     ),
     (
         "SET version = ..",
@@ -192,7 +197,7 @@ impl Bench {
             let told = |side: &str, error| format!("step {i}, {side}: {error}\n{step:?}");
             let expected = direct.exchange(&messages, &bytes.concat()).map_err(|e| told("direct", e))?;
             let got = proxied.exchange(&messages, &bytes.concat()).map_err(|e| told("proxied", e))?;
-            if compared(&expected) != compared(&got) {
+            if !alike(&compared(&expected), &compared(&got)) {
                 return Err(format!("step {i}: {step:?}\n direct: {expected:#?}\nproxied: {got:#?}"));
             }
             if let Step::ReadVersion(_) = step {
@@ -297,6 +302,21 @@ impl Side {
             }
         }
         Ok(out)
+    }
+}
+
+/// Equal, but for a Describe in an aborted block of a write that has got a hidden RETURNING, and what the server skips
+/// behind that.
+fn alike(direct: &[Frame], proxied: &[Frame]) -> bool {
+    let same = direct.iter().zip(proxied).take_while(|(a, b)| a == b).count();
+    let (direct, proxied) = (&direct[same..], &proxied[same..]);
+    let no_data = direct.iter().map(|f| f.tag).take(2).eq(*b"tn");
+    match proxied.first() {
+        Some(error) if no_data && error.tag == b'E' && error.field('C').as_deref() == Some("25P02") => {
+            let rest = |frames: &[Frame]| frames.iter().position(|f| f.tag == b'Z').unwrap_or(frames.len());
+            alike(&direct[rest(direct)..], &proxied[rest(proxied)..])
+        }
+        first => first.is_none() && direct.is_empty(),
     }
 }
 

@@ -30,7 +30,19 @@ fn explain_shows_the_statement_as_it_is_sent_and_says_why() {
         ("update projects set budget = budget + 1 where id = 7", &["cannot overwrite anyone's change"]),
         (
             "update projects set name = 'x'",
-            &["checked row by row in the guard form, since it does not name its rows by primary key"],
+            &[
+                "checked row by row in the guard form, since it does not name its rows by primary key",
+                "A RETURNING that the client does not see",
+                " RETURNING projects.id AS __sg_k1, projects.version AS __sg_v2",
+            ],
+        ),
+        (
+            "update projects set name = 'x' where id = 3 + 4",
+            &["checked row by row in the guard form, since the value of its key has no certain form"],
+        ),
+        (
+            "update projects set name = 'x' where id = any ('{7,8}')",
+            &["since it names several rows", "\"7\":", "\"8\":"],
         ),
         (
             "delete from projects where id = 7",

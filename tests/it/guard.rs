@@ -50,7 +50,7 @@ async fn connect(cluster: &Cluster, user: &str) -> Session {
 
 impl Session {
     fn plan(&self, text: &str) -> Plan {
-        plan(text.as_bytes(), &Context { view: &self.view, lex: &self.lex })
+        plan(text.as_bytes(), &Context { view: &self.view, lex: &self.lex, names_may_return: false })
     }
 
     /// The text as a Query in which every site knows these rows.
@@ -64,7 +64,8 @@ impl Session {
                 s.sites.iter().map(|_| Some(known.clone())).collect()
             })
             .collect();
-        let checks: Vec<Checks<'_>> = guards.iter().map(|guards| Checks { version: None, guards }).collect();
+        let checks: Vec<Checks<'_>> =
+            guards.iter().map(|guards| Checks { guards, ..Checks::default() }).collect();
         let rendered = render_query(&plan, text.as_bytes(), &checks, NONCE);
         rendered.map_or_else(|| text.to_owned(), |r| String::from_utf8(r.text).unwrap())
     }

@@ -4,23 +4,41 @@
 //! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blind;
+mod client_statements;
 mod clients;
 mod common;
+mod coverage;
+mod cursors;
+mod delete;
 mod differential;
 mod explain;
+mod failure_modes;
+mod found_races;
 mod guard;
 mod hidden_columns;
+mod key_lists;
+mod key_types;
 mod keys;
 mod lifecycle;
+mod lost_update;
 mod migration;
+mod names;
+mod nested_writes;
 mod observations;
+mod observe;
 mod positions;
 mod protocol;
 mod refused;
 mod relay;
 mod replay;
 mod review;
+mod set_writes;
+mod settings;
+mod sql_prepare;
 mod startup;
+mod trigger;
 mod two_users;
 mod unchecked;
+mod views;
 mod zero_rows;

@@ -9,9 +9,13 @@
 //! | `row` | one row: by column, the newest read and the newest read of another unit |
 //! | `shared` | [`Contexts`]: all labels, bounded each and in total |
 //! | `session` | [`ContextScope`]: one session's part in it, its own writes until they are committed |
+//! | [`setting`] | a setting (GUC) that carries a label, as transactions and savepoints leave it |
+//!
+//! Sessions do not use it yet: their scope is the connection.
 
 mod row;
 mod session;
+pub mod setting;
 mod shared;
 
 #[cfg(test)]

@@ -307,14 +307,6 @@ impl Row {
         self.refusals = 0;
     }
 
-    /// What was known of these columns no longer counts.
-    pub(super) fn forget_columns(&mut self, columns: &ColumnSet) {
-        for seen in &mut self.seen {
-            seen.columns.subtract(columns);
-        }
-        self.seen.retain(|s| !s.columns.is_empty());
-    }
-
     /// Changes how `columns` were seen; those never seen begin with `new`.
     fn change(&mut self, columns: &ColumnSet, new: Sight, change: impl Fn(&mut Sight)) {
         let mut fresh = columns.clone();

@@ -253,19 +253,23 @@ impl ContextScope {
     }
 
     /// As [`Observations::known_rows`].
-    pub fn known_rows(&self, table: u32, limit: usize) -> Vec<RowKey> {
-        let Some(key) = &self.key else { return self.local.known_rows(table, limit) };
-        let mut rows = self.writes.known_rows(table, limit);
-        let local = self.local.known_rows(table, limit);
-        for row in local.into_iter().chain(self.contexts.known_rows(key, table, limit)) {
-            if rows.len() >= limit {
-                break;
+    pub fn known_rows(&self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
+        let (local, mut more) = self.local.known_rows(table, limit);
+        let Some(key) = &self.key else { return (local, more) };
+        let (mut rows, beyond) = self.writes.known_rows(table, limit);
+        let (shared, shared_beyond) = self.contexts.known_rows(key, table, limit);
+        more += beyond + shared_beyond;
+        for row in local.into_iter().chain(shared) {
+            if rows.contains(&row) {
+                continue;
             }
-            if !rows.contains(&row) {
+            if rows.len() < limit {
                 rows.push(row);
+            } else {
+                more += 1;
             }
         }
-        rows
+        (rows, more)
     }
 
     /// As [`Observations::forget_table`]: for the transaction at once, for the context at its COMMIT.

@@ -220,10 +220,10 @@ impl Contexts {
         matches!(entry, Some(Entry { known: Known::Deleted, .. }))
     }
 
-    /// Up to `limit` rows of a table of which something is known.
-    pub(super) fn known_rows(&self, key: &ContextKey, table: u32, limit: usize) -> Vec<RowKey> {
+    /// Up to `limit` rows of a table of which something is known, and how many there are beyond.
+    pub(super) fn known_rows(&self, key: &ContextKey, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
         let part = lock(self.part(key));
-        part.contexts.get(key).map_or_else(Vec::new, |context| context.store.of_table(table, limit))
+        part.contexts.get(key).map_or_else(Default::default, |context| context.store.of_table(table, limit))
     }
 
     /// A transaction of `unit` has committed: its writes enter. `tables`: of these it wrote rows that are not known.

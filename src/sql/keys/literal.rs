@@ -2,29 +2,40 @@
 
 use std::borrow::Cow;
 
-use super::{KeyType, parse_digits, parse_int, parse_uuid, text_key};
+use super::{KeyType, bool_key, ends_in_blank, parse_digits, parse_int, text_key, trim_blanks};
+use crate::sql::encoding::Encoding;
 use crate::sql::lexer::LexOptions;
 use crate::sql::token::{Token, TokenKind};
 
 /// Canonical form of a literal that is compared with a key: the whole of `tokens` must be one.
 ///
-/// Known are `7`, `-7`, `+7`, `'7'`, `E'..'`, `$$..$$`, `1::int8`, `CAST('1' AS int4)`, `uuid '..'`, all in
-/// parentheses or not, with casts to integer types, uuid, text and varchar without a length. Anything else
-/// (`7.0`, out of the key type's range, `U&'..'`, `N'..'`, strings continued over a newline, a literal whose type
+/// Known are `7`, `-7`, `+7`, `'7'`, `E'..'`, `$$..$$`, `1::int8`, `CAST('1' AS int4)`, `uuid '..'`, `1.50`, `TRUE`,
+/// `DATE '..'`, all in parentheses or not, with casts to key types without a length or scale. Anything else
+/// (`7.0` for an integer, out of the key type's range, `U&'..'`, `N'..'`, strings continued over a newline, a literal whose type
 /// cannot be compared with the key's) is `None`.
 pub fn canonical_literal(ty: KeyType, tokens: &[Token], src: &[u8], opts: &LexOptions) -> Option<Box<str>> {
     match evaluate(tokens, src, opts)? {
+        Value::Int(value) if ty == KeyType::Numeric => Some(value.to_string().into()),
         Value::Int(value) => ty.int_key(i64::try_from(value).ok()?),
-        Value::Uuid(text) => (ty == KeyType::Uuid).then_some(text),
-        Value::Text(text) => {
-            if ty.is_text() {
-                text_key(opts.encoding, &text)
-            } else {
-                None
-            }
+        Value::Canonical(of, text) => (ty == of).then_some(text),
+        // As a text its blanks count.
+        Value::Text(text) if ty.is_text() || (ty == KeyType::Bpchar && !ends_in_blank(&text)) => {
+            text_key(opts.encoding, &text)
         }
+        Value::Blank(text) if ty == KeyType::Bpchar => text_key(opts.encoding, trim_blanks(&text)),
+        Value::Text(_) | Value::Blank(_) => None,
         Value::Untyped(text) => super::canonical_text(ty, opts.encoding, &text),
     }
+}
+
+/// Canonical forms of the elements of an array literal, `'{1,2}'`, that is compared with a key: `token` is the string.
+pub fn canonical_literals(
+    ty: KeyType,
+    token: &Token,
+    src: &[u8],
+    opts: &LexOptions,
+) -> Option<Vec<Box<str>>> {
+    super::array::text(ty, opts.encoding, &string_value(token, src, opts)?)
 }
 
 /// A version number written as a literal, by the same rules as an int8 key.
@@ -32,7 +43,7 @@ pub fn int_literal(tokens: &[Token], src: &[u8], opts: &LexOptions) -> Option<i6
     match evaluate(tokens, src, opts)? {
         Value::Int(value) => i64::try_from(value).ok(),
         Value::Untyped(text) => parse_int(&text),
-        Value::Uuid(_) | Value::Text(_) => None,
+        Value::Canonical(..) | Value::Text(_) | Value::Blank(_) => None,
     }
 }
 
@@ -40,8 +51,10 @@ pub fn int_literal(tokens: &[Token], src: &[u8], opts: &LexOptions) -> Option<i6
 enum Value<'a> {
     /// An integer of any type: wide, as the sign of the lowest int8 stands apart from its digits.
     Int(i128),
-    /// uuid, canonical.
-    Uuid(Box<str>),
+    /// uuid, numeric, boolean, date, timestamp: canonical.
+    Canonical(KeyType, Box<str>),
+    /// bpchar.
+    Blank(Cow<'a, [u8]>),
     /// text or varchar.
     Text(Cow<'a, [u8]>),
     /// A string literal without a type: takes the type of what it is compared with.
@@ -89,6 +102,17 @@ impl<'a> Reader<'_, 'a> {
             (None, value) => Some(value),
             (Some(b"+"), Value::Int(value)) => Some(Value::Int(value)),
             (Some(b"-"), Value::Int(value)) => Some(Value::Int(-value)),
+            (Some(b"+"), Value::Canonical(KeyType::Numeric, value)) => {
+                Some(Value::Canonical(KeyType::Numeric, value))
+            }
+            (Some(b"-"), Value::Canonical(KeyType::Numeric, value)) => {
+                let negated = match value.strip_prefix('-') {
+                    Some(positive) => positive.into(),
+                    None if *value == *"0" => value,
+                    None => format!("-{value}").into(),
+                };
+                Some(Value::Canonical(KeyType::Numeric, negated))
+            }
             _ => None,
         }
     }
@@ -107,7 +131,15 @@ impl<'a> Reader<'_, 'a> {
         match token.kind {
             TokenKind::Number => {
                 self.next();
-                parse_digits(token.text(self.src)).map(|n| Value::Int(n.into()))
+                let text = token.text(self.src);
+                match parse_digits(text) {
+                    Some(n) => Some(Value::Int(n.into())),
+                    None => super::number::text(text).map(|n| Value::Canonical(KeyType::Numeric, n)),
+                }
+            }
+            TokenKind::Word if token.is_word(self.src, "true") || token.is_word(self.src, "false") => {
+                self.next();
+                Some(Value::Canonical(KeyType::Bool, bool_key(token.is_word(self.src, "true"))))
             }
             TokenKind::Str | TokenKind::EscapeStr | TokenKind::DollarStr => {
                 self.next();
@@ -139,7 +171,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// One of the key types by any of its names, without a length.
+    /// One of the key types by any of its names, without a length or scale.
     fn type_name(&mut self) -> Option<KeyType> {
         let first = self.next()?;
         let qualified = self.take(TokenKind::Dot).is_some();
@@ -163,7 +195,22 @@ impl<'a> Reader<'_, 'a> {
         } else if is("varchar") {
             Some(KeyType::Varchar)
         } else if is_grammar("character") {
+            // Without VARYING it has the length 1.
             self.take_word("varying").map(|_| KeyType::Varchar)
+        } else if is("bpchar") {
+            Some(KeyType::Bpchar)
+        } else if is("numeric") || is_grammar("decimal") || is_grammar("dec") {
+            Some(KeyType::Numeric)
+        } else if is("bool") || is_grammar("boolean") {
+            Some(KeyType::Bool)
+        } else if is("date") {
+            Some(KeyType::Date)
+        } else if is("timestamp") {
+            if !qualified && self.take_word("without").is_some() {
+                self.take_word("time")?;
+                self.take_word("zone")?;
+            }
+            Some(KeyType::Timestamp)
         } else {
             None
         }
@@ -182,14 +229,21 @@ fn is_name(token: &Token, src: &[u8], name: &str) -> bool {
 /// The value behind a cast, if the cast cannot change it: else the server would raise, or the value is not certain.
 fn cast(value: Value<'_>, ty: KeyType) -> Option<Value<'_>> {
     match value {
+        Value::Int(value) if ty == KeyType::Numeric => Some(Value::Canonical(ty, value.to_string().into())),
         Value::Int(value) => i64::try_from(value).is_ok_and(|n| ty.holds(n)).then_some(Value::Int(value)),
-        Value::Uuid(text) => (ty == KeyType::Uuid).then_some(Value::Uuid(text)),
+        Value::Canonical(of, text) => (ty == of).then_some(Value::Canonical(of, text)),
+        Value::Blank(text) => (ty == KeyType::Bpchar).then_some(Value::Blank(text)),
+        Value::Text(text) if ty == KeyType::Bpchar && ends_in_blank(&text) => None,
         Value::Text(text) | Value::Untyped(text) => match ty {
             KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => {
                 parse_int(&text).filter(|n| ty.holds(*n)).map(|n| Value::Int(n.into()))
             }
-            KeyType::Uuid => parse_uuid(&text).map(Value::Uuid),
             KeyType::Text | KeyType::Varchar => Some(Value::Text(text)),
+            KeyType::Bpchar => Some(Value::Blank(text)),
+            // Of these the client's encoding makes no difference.
+            KeyType::Uuid | KeyType::Numeric | KeyType::Bool | KeyType::Date | KeyType::Timestamp => {
+                super::canonical_text(ty, Encoding::Utf8, &text).map(|text| Value::Canonical(ty, text))
+            }
         },
     }
 }

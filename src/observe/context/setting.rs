@@ -13,7 +13,7 @@ struct Values {
 
 /// One setting. A value is `None` where the setting has none, or one that is not known.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Setting {
+pub struct Setting {
     /// What RESET goes back to.
     start: Option<Box<str>>,
     now: Values,

@@ -1,0 +1,98 @@
+//! What a completed statement does to the session beside rows.
+
+use super::state::Session;
+use crate::rewrite::plan::{Effect, StatementPlan};
+
+impl Session {
+    /// What a completed statement does to the session beside rows.
+    pub(super) fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
+        let now = self.now();
+        self.touched(statement, tag);
+        match &statement.effect {
+            Effect::None | Effect::Begin | Effect::Fetch { .. } | Effect::Prepare(_) | Effect::Execute(_) => {
+            }
+            Effect::Declare { name, hold } => {
+                let opened = self.observations.sequence();
+                self.cursors.declare(name, statement, *hold, opened);
+            }
+            Effect::Close(Some(name)) => self.cursors.close(name),
+            Effect::Close(None) => self.cursors.clear(),
+            Effect::Commit { .. } | Effect::Rollback { .. } => {
+                if tag == b"COMMIT" {
+                    self.observations.commit();
+                } else {
+                    self.observations.rollback(now);
+                }
+                self.cursors.transaction_over(tag == b"COMMIT");
+                self.errored = false;
+                // With AND CHAIN the next transaction has begun.
+                self.view_outdated |= std::mem::take(&mut self.view_private);
+            }
+            Effect::Savepoint(name) => {
+                self.observations.savepoint(name);
+                self.cursors.savepoint(name);
+            }
+            Effect::RollbackTo(name) => {
+                self.cursors.rollback_to(name);
+                self.observations.rollback_to(name, now);
+                // What the transaction has done to names and tables may be undone.
+                self.view_outdated |= self.view_private;
+            }
+            Effect::Release(name) => {
+                self.observations.release(name);
+                self.cursors.release(name);
+            }
+            Effect::PrepareTransaction => {
+                // Of a failed transaction it answers ROLLBACK.
+                let failed = tag == b"ROLLBACK";
+                if failed {
+                    self.observations.rollback(now);
+                } else {
+                    self.observations.forget_written(now);
+                }
+                self.cursors.transaction_over(!failed);
+            }
+            Effect::DiscardAll => {
+                self.cursors.clear();
+                self.names.deallocate_all(seq);
+                self.observations.clear();
+                // As the session began: what its kind shares fits again.
+                self.diverged = false;
+                self.view_outdated = false;
+                self.view = None;
+            }
+            Effect::ResetAll => {
+                self.observations.clear();
+                self.view_outdated |= self.diverged;
+            }
+            // The one without a name is not to be reached in SQL.
+            Effect::Deallocate(Some(name)) if name.is_empty() => {}
+            Effect::Deallocate(Some(name)) => {
+                self.names.deallocate(name.as_bytes(), seq);
+            }
+            Effect::Deallocate(None) => {
+                self.names.deallocate_all(seq);
+            }
+            Effect::Role => {
+                self.observations.clear();
+                self.names_changed();
+            }
+            Effect::Names => self.names_changed(),
+            Effect::Catalog => {
+                self.view_outdated = true;
+                self.shared.views.outdate(&self.facts.view_key.database);
+            }
+            Effect::Truncate(roots) => {
+                for root in roots {
+                    self.observations.forget_table(*root);
+                }
+            }
+        }
+    }
+
+    /// Names may resolve otherwise from here on, in this session alone.
+    fn names_changed(&mut self) {
+        self.view_outdated = true;
+        self.diverged = true;
+    }
+}

@@ -1,0 +1,155 @@
+//! Own writes that have been sent and not been answered, and what that means for later ones.
+
+use std::collections::HashMap;
+
+use super::guards::Guards;
+use super::prepared::Portal;
+use super::state::Session;
+use super::writes::Write;
+use crate::observe::{Observations, RowKey};
+use crate::rewrite::plan::{Effect, StatementPlan, Touched, Verb};
+
+/// Own writes that have been sent and not been answered, by row and by table (rows unknown).
+#[derive(Debug, Default, Clone)]
+pub(crate) struct InFlight {
+    rows: HashMap<RowKey, Sent>,
+    tables: HashMap<u32, Sent>,
+    /// The end of a transaction, or ROLLBACK TO: what earlier writes have taught may be undone.
+    undo: bool,
+    /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
+    forget: bool,
+    /// Tables that triggers and foreign keys of own writes may change.
+    touched: Vec<u32>,
+}
+
+/// Writes in flight of one row or table.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// The place of the last one.
+    place: Place,
+    /// How many.
+    count: i64,
+    /// One of them deletes: what lives under the key behind it begins at another version.
+    deletes: bool,
+}
+
+/// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
+/// control between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub cycle: u64,
+    pub part: u32,
+}
+
+/// What earlier writes that are still in flight mean for a write of the same row.
+pub(super) enum Earlier {
+    /// There are none.
+    None,
+    /// This many of the same transaction.
+    Own(i64),
+    /// Of another transaction, or of one whose rows cannot be told by their xmin: their answers must be in first.
+    Unsettled,
+}
+
+impl InFlight {
+    /// Nothing is in flight any more.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.tables.clear();
+        self.undo = false;
+        self.forget = false;
+        self.touched.clear();
+    }
+
+    pub(super) fn earlier(&self, row: &RowKey, place: Place, observations: &Observations) -> Earlier {
+        let of_row = self.rows.get(row);
+        let of_table = self.tables.get(&row.table);
+        let mut count = 0;
+        if self.forget || self.touched.contains(&row.table) || self.undo && observations.may_be_undone(row) {
+            return Earlier::Unsettled;
+        }
+        for sent in of_row.into_iter().chain(of_table) {
+            if sent.place != place || sent.deletes {
+                return Earlier::Unsettled;
+            }
+            count += sent.count;
+        }
+        if count == 0 { Earlier::None } else { Earlier::Own(count) }
+    }
+
+    /// A statement that may touch these tables is on its way.
+    pub fn add_touched(&mut self, touches: &[Touched]) {
+        for touched in touches {
+            if !self.touched.contains(&touched.root_oid) {
+                self.touched.push(touched.root_oid);
+            }
+        }
+    }
+
+    /// A point write that goes without guards is on its way.
+    pub fn add_point(&mut self, write: &Write, place: Place) {
+        if let Some(point) = write.point() {
+            let row = write.row.as_ref().map(std::slice::from_ref);
+            self.add(point.table.root_oid, row, place, point.verb == Verb::Delete);
+        }
+    }
+
+    /// A write of a statement is on its way.
+    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place, deletes: bool) {
+        let count = |entry: &mut Sent| {
+            *entry = Sent { place, count: entry.count + 1, deletes: entry.deletes || deletes };
+        };
+        let none = Sent { place, count: 0, deletes };
+        match named {
+            Some(rows) => rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert(none))),
+            None => count(self.tables.entry(table).or_insert(none)),
+        }
+    }
+}
+
+impl Session {
+    /// The place of what is sent next.
+    pub fn place(&self) -> Place {
+        Place { cycle: self.cycle.number, part: self.cycle.part }
+    }
+
+    /// Takes note of the writes of a statement that is sent now.
+    pub fn sent_writes(&mut self, statement: &StatementPlan, guards: &Guards, place: Place) {
+        for (site, guard) in statement.sites.iter().zip(&guards.0) {
+            let deletes = site.verb == Verb::Delete;
+            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, deletes);
+        }
+        for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
+            self.in_flight.add(write.root_oid, None, place, true);
+        }
+    }
+
+    /// Likewise of a point write that goes without guards.
+    pub fn sent_point(&mut self, portal: &Portal, place: Place) {
+        if let Some(write) = &*portal.write.borrow() {
+            self.in_flight.add_point(write, place);
+        }
+    }
+
+    /// Transaction control stands between what was sent before and what comes.
+    pub fn sent_effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Begin | Effect::Release(_) => self.cycle.part += 1,
+            Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::RollbackTo(_)
+            | Effect::PrepareTransaction => {
+                self.cycle.part += 1;
+                self.in_flight.undo = true;
+            }
+            Effect::Savepoint(_) => {
+                self.cycle.part += 1;
+                self.subtransaction = true;
+            }
+            Effect::DiscardAll | Effect::ResetAll | Effect::Role | Effect::Truncate(_) => {
+                self.in_flight.forget = true;
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Mode `observe`: what `enforce` would have done, told and counted.
+
+use std::time::Duration;
+
+use super::state::Session;
+use super::written::Basis;
+use crate::catalog::{Mode, Table};
+use crate::conflict::{ConflictReport, Source};
+use crate::telemetry::metrics::Observed;
+
+/// What is known of the row that a write in mode `observe` would have been refused for.
+pub(crate) struct Expectation {
+    pub key: Vec<Box<str>>,
+    pub expected: i64,
+    pub source: Source,
+    pub seen_ago: Option<Duration>,
+}
+
+impl Session {
+    /// A report on a row of a table, without its present state.
+    pub fn report(&self, table: &Table, row: &Expectation, actual: Option<i64>) -> ConflictReport {
+        let (schema, name, version) = table.reported();
+        ConflictReport {
+            entity: table.entity.to_string(),
+            entity_id: row.key.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(","),
+            schema: schema.to_owned(),
+            table: name.to_owned(),
+            version_column: version.to_owned(),
+            expected: row.expected,
+            actual,
+            current_state: None,
+            scope: "connection",
+            seen_ago: row.seen_ago,
+            source: row.source,
+            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
+        }
+    }
+
+    /// A statement in mode `observe` that `enforce` would have checked has landed. `told`: its rows were compared.
+    /// `row` finds what was expected of a row.
+    pub fn observed(
+        &mut self,
+        table: &Table,
+        basis: Option<&Basis>,
+        told: bool,
+        row: impl FnOnce(&crate::observe::RowKey) -> Option<Expectation>,
+    ) {
+        debug_assert_eq!(table.settings.mode, Mode::Observe);
+        if let Some(stale) = basis.and_then(Basis::stale)
+            && let Some(row) = row(&stale.row)
+        {
+            return self.would_conflict(table, &row, Some(stale.actual));
+        }
+        let outcome = if told { Observed::Pass } else { Observed::Unknown };
+        self.shared.metrics.observed(&table.entity, outcome);
+    }
+
+    /// `enforce` would have refused the statement.
+    pub fn would_conflict(&mut self, table: &Table, row: &Expectation, actual: Option<i64>) {
+        self.shared.metrics.observed(&table.entity, Observed::WouldConflict);
+        let report = self.report(table, row, actual);
+        self.event(&report, |event| event.emit_observed());
+    }
+}

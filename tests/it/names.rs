@@ -1,0 +1,345 @@
+//! A name means what the server takes it for, however it was set and spelled.
+
+mod settings;
+
+use crate::common::conflict::on_project;
+use crate::common::frames::{bind, execute, parse, sync};
+use crate::common::raw::{BOTH, Raw, commands, rows, sqlstate};
+use crate::common::twin::{Stage, Twin, stage, stage_with};
+
+const WRITE: &str = "update projects set name = $1 where id = $2";
+
+/// A schema with a table of the same name and the same shape, on both databases.
+fn other_schema(stage: &Stage) {
+    for database in ["direct", "proxied"] {
+        stage.cluster.direct(database).ok("create schema other;
+            create table other.projects (like public.projects including all);
+            insert into other.projects select * from public.projects;
+            create schema empty;
+            grant usage on schema other, empty to app; grant all on other.projects to app");
+    }
+}
+
+/// Which of the two tables a write of `projects` has reached: the public one is protected, the other left alone.
+fn reaches(stage: &Stage, session: &mut Raw, public: bool, why: &str) {
+    for (protocol, id) in BOTH {
+        let mark = format!("{why} {protocol:?}");
+        let before: i64 = stage.version("public.projects", &format!("id = {id}")).parse().unwrap();
+        session.say(protocol, "select name from projects where id = $1", &[id]);
+        let reply = session.say(protocol, WRITE, &[&mark, id]);
+        assert_eq!(commands(&reply), ["UPDATE 1"], "{mark}: {reply:?}");
+        let mut judge = stage.behind();
+        let name =
+            |judge: &mut Raw, table: &str| judge.value(&format!("select name from {table} where id = {id}"));
+        let after: i64 = stage.version("public.projects", &format!("id = {id}")).parse().unwrap();
+        assert_eq!(after - before, i64::from(public), "{mark}");
+        assert_eq!(name(&mut judge, "public.projects") == mark, public, "{mark}");
+        assert_eq!(name(&mut judge, "other.projects") == mark, !public, "{mark}");
+        assert_eq!(stage.version("other.projects", &format!("id = {id}")), "1", "{mark}");
+    }
+}
+
+#[test]
+fn search_path_of_start_up_role_and_database() {
+    let stage = stage();
+    other_schema(&stage);
+    let address = stage.proxy.address();
+    let startup = |extra: &[(&str, &str)]| {
+        let parameters = [&[("user", "postgres"), ("database", "proxied")], extra].concat();
+        Raw::connect_with(address, &parameters)
+    };
+    reaches(&stage, &mut startup(&[]), true, "default");
+    reaches(&stage, &mut startup(&[("search_path", "other, public")]), false, "parameter");
+    reaches(&stage, &mut startup(&[("options", "-c search_path=other")]), false, "options");
+    reaches(&stage, &mut startup(&[("options", "--search-path=empty,public")]), true, "long option");
+    reaches(
+        &stage,
+        &mut startup(&[("options", "-c search_path=other"), ("search_path", "public")]),
+        true,
+        "both",
+    );
+    let mut before = startup(&[]);
+    reaches(&stage, &mut before, true, "before any default");
+    // Defaults hold for sessions that begin later, not for those that are there.
+    for (set, reset) in [
+        ("alter role postgres set search_path = other, public", "alter role postgres reset search_path"),
+        (
+            "alter database proxied set search_path = other, public",
+            "alter database proxied reset search_path",
+        ),
+        (
+            "alter role postgres in database proxied set search_path = other, public",
+            "alter role postgres in database proxied reset all",
+        ),
+        ("alter role all set search_path = other, public", "alter role all reset search_path"),
+    ] {
+        before.ok(set);
+        let mut later = startup(&[]);
+        for round in 0..3 {
+            reaches(&stage, &mut before, true, &format!("{round}, there before {set}"));
+            reaches(&stage, &mut later, false, &format!("{round}, begun after {set}"));
+            reaches(&stage, &mut startup(&[]), false, &format!("{round}, begun later after {set}"));
+            reaches(
+                &stage,
+                &mut startup(&[("search_path", "public")]),
+                true,
+                &format!("{round}, own, {set}"),
+            );
+        }
+        later.ok("set search_path = public");
+        reaches(&stage, &mut later, true, &format!("set after {set}"));
+        later.ok("reset search_path");
+        reaches(&stage, &mut later, false, &format!("reset after {set}"));
+        before.ok(reset);
+        reaches(&stage, &mut startup(&[]), true, &format!("begun after {reset}"));
+        reaches(&stage, &mut later, false, &format!("there before {reset}"));
+    }
+}
+
+/// The default that another session's view was made with says nothing about this one, also once that has grown old.
+#[test]
+fn search_path_of_a_role_that_changes_under_old_sessions() {
+    let stage = stage_with(&["--catalog-max-age", "20ms"]);
+    other_schema(&stage);
+    let mut before = stage.session();
+    reaches(&stage, &mut before, true, "before");
+    stage.behind().ok("alter role postgres set search_path = other");
+    let mut later = stage.session();
+    for round in 0..10 {
+        reaches(&stage, &mut before, true, &format!("old {round}"));
+        reaches(&stage, &mut later, false, &format!("new {round}"));
+    }
+}
+
+#[test]
+fn search_path_that_a_session_sets() {
+    let stage = stage();
+    other_schema(&stage);
+    let mut mine = stage.session();
+    for (set, public) in [
+        ("set search_path = other, public", false),
+        ("set search_path = empty, public", true),
+        ("set search_path to 'other'", false),
+        ("set search_path to default", true),
+        ("set schema 'other'", false),
+        ("reset search_path", true),
+        ("select set_config('search_path', 'other', false)", false),
+        ("select set_config('search' || '_path', 'public', false)", true),
+        ("select pg_catalog.set_config('SEARCH_PATH', 'other', false)", false),
+        ("set session search_path = \"$user\", public", true),
+        ("set \"search_path\" = other", false),
+        ("reset all", true),
+        ("do $$ begin perform set_config('search_path', 'other', false); end $$", false),
+        ("discard all", true),
+    ] {
+        for protocol in BOTH.map(|(protocol, _)| protocol) {
+            if set.starts_with("discard") && protocol != BOTH[0].0 {
+                mine.ok("set search_path = other");
+            }
+            assert_eq!(sqlstate(&mine.say(protocol, set, &[])), "", "{set}");
+            reaches(&stage, &mut mine, public, set);
+        }
+    }
+}
+
+#[test]
+fn search_path_for_a_transaction() {
+    let stage = stage();
+    other_schema(&stage);
+    let mut mine = stage.session();
+    for protocol in BOTH.map(|(protocol, _)| protocol) {
+        for set in [
+            "set local search_path = other",
+            "select set_config('search_path', 'other', true)",
+            "set search_path = other",
+            "set local schema 'other'",
+        ] {
+            for undo in ["rollback", "rollback to s; commit", "commit"] {
+                // A plain SET outlives its transaction's commit.
+                let lasts = undo == "commit" && set.starts_with("set search");
+                for sql in ["begin", "savepoint s", set] {
+                    assert_eq!(sqlstate(&mine.say(protocol, sql, &[])), "", "{sql}");
+                }
+                let mark = format!("{set}, inside");
+                for (protocol, id) in BOTH {
+                    assert_eq!(commands(&mine.say(protocol, WRITE, &[&mark, id])), ["UPDATE 1"], "{mark}");
+                    let sql = "select name from other.projects where id = $1";
+                    assert_eq!(rows(&mine.say(protocol, sql, &[id])), [[mark.clone()]]);
+                }
+                for sql in undo.split("; ") {
+                    assert_eq!(sqlstate(&mine.say(protocol, sql, &[])), "", "{sql}");
+                }
+                reaches(&stage, &mut mine, !lasts, &format!("{set}, behind {undo}"));
+                mine.ok("reset search_path");
+            }
+        }
+    }
+}
+
+/// The server itself reads a prepared statement anew under another search_path.
+#[test]
+fn a_prepared_statement_follows_the_search_path() {
+    let stage = stage();
+    other_schema(&stage);
+    let mut twin = stage.twin();
+    let run = |twin: &mut Twin| {
+        for (name, values) in [("r", &["1"][..]), ("w", &["x", "1"]), ("u", &["1"])] {
+            let reply = twin.exchange(&[bind(name, values), execute("", 0), sync()]);
+            assert_eq!(sqlstate(&reply), "", "{name}: {reply:?}");
+        }
+    };
+    twin.exchange(&[
+        parse("r", "select budget from projects where id = $1", &[]),
+        parse("w", "update projects set name = $1 where id = $2", &[]),
+        parse("u", "update projects set budget = budget + 1 where id = $1 returning budget", &[]),
+        sync(),
+    ]);
+    let version = |wanted: &str| assert_eq!(stage.version("projects", "id = 1"), wanted);
+    run(&mut twin);
+    version("3");
+    twin.query("set search_path = other");
+    run(&mut twin);
+    run(&mut twin);
+    version("3");
+    twin.query("reset search_path");
+    run(&mut twin);
+    version("5");
+    twin.query("begin");
+    twin.query("set local search_path = other");
+    run(&mut twin);
+    twin.query("rollback");
+    run(&mut twin);
+    version("7");
+    // And a temporary table that comes in between.
+    twin.query("create temp table projects (id int primary key, name varchar(200), budget numeric(12, 2)); insert into pg_temp.projects values (1, 't', 1)");
+    run(&mut twin);
+    twin.query("select * from pg_temp.projects");
+    twin.query("drop table pg_temp.projects");
+    run(&mut twin);
+    let versions = stage.version("projects", "id = 1");
+    let budgets = ["direct", "proxied"]
+        .map(|database| stage.cluster.direct(database).value("select budget from projects where id = 1"));
+    assert_eq!(budgets[0], budgets[1]);
+    assert!(["9", "11"].contains(&versions.as_str()), "{versions}");
+}
+
+#[test]
+fn temporary_tables_shadow_in_both_protocols() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    for (protocol, id) in BOTH {
+        for create in [
+            "create temp table projects (id int primary key, name text)",
+            "create temporary table projects as select 1 as id, 'a'::text as name",
+            "create temp table if not exists projects (id int, name text, version int default 7)",
+            "begin; create temp table projects (id int, name text) on commit drop",
+        ] {
+            let before = stage.version("projects", &format!("id = {id}"));
+            for sql in create.split("; ") {
+                twin.say(protocol, sql, &[]);
+            }
+            twin.say(protocol, "insert into projects (id, name) values ($1::int + 10, 'temp')", &[id]);
+            let mine = format!("1{id}");
+            twin.say(protocol, "select name from projects where id = $1", &[&mine]);
+            assert_eq!(commands(&twin.say(protocol, WRITE, &["x", &mine])), ["UPDATE 1"], "{create}");
+            assert_eq!(stage.version("projects", &format!("id = {id}")), before, "{create}");
+            // By its schema the protected one is reached all the same.
+            let write = "update public.projects set name = $1 where id = $2";
+            assert_eq!(commands(&twin.say(protocol, write, &["y", id])), ["UPDATE 1"]);
+            match create.starts_with("begin") {
+                true => twin.say(protocol, "commit", &[]),
+                false => twin.say(protocol, "drop table projects", &[]),
+            };
+            assert_eq!(commands(&twin.say(protocol, WRITE, &["z", id])), ["UPDATE 1"], "{create}");
+            let after: i64 = before.parse().unwrap();
+            assert_eq!(stage.version("projects", &format!("id = {id}")), (after + 2).to_string(), "{create}");
+        }
+        twin.query("discard temp");
+    }
+}
+
+#[test]
+fn spellings_of_one_name() {
+    let stage = stage();
+    for write in [
+        "UPDATE PROJECTS SET NAME = $1 WHERE ID = $2",
+        "update \"projects\" set \"name\" = $1 where \"id\" = $2",
+        "update Public . Projects set name = $1 where Projects.Id = $2",
+        "update \"public\".\"projects\" as \"P\" set name = $1 where \"P\".id = $2",
+        "update U&\"\\0070rojects\" set U&\"n\\0061me\" = $1 where U&\"\\0069d\" = $2",
+        "update U&\"\\+000070rojects\" set name = $1 where id = $2",
+        "update projects set name = $1 where U&\"\\0069d\" = $2",
+        "update U&\"!0070rojects\" uescape '!' set name = $1 where id = $2",
+        "update projects set name = $1 where U&\"!0069d\" uescape '!' = $2",
+        "update only(projects) set name = $1 where id = $2",
+    ] {
+        for (protocol, id) in BOTH {
+            let mut twin = stage.twin();
+            twin.proxied.say(protocol, "select id, name from projects where id = $1", &[id]);
+            let version = || stage.version("projects", &format!("id = {id}")).parse::<i64>().unwrap();
+            let before = version();
+            let reply = twin.say(protocol, write, &["mine", id]);
+            assert_eq!(commands(&reply), ["UPDATE 1"], "{write}: {reply:?}");
+            assert_eq!(version(), before + 1, "{write}");
+            twin.proxied.say(protocol, "select id, name from projects where id = $1", &[id]);
+            let known = version();
+            stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+            let reply = twin.proxied.say(protocol, write, &["stale", id]);
+            on_project(id, known, Some(known + 1)).check(&reply, 'I');
+        }
+    }
+}
+
+#[test]
+fn tables_that_only_look_like_it() {
+    let stage = stage();
+    for database in ["direct", "proxied"] {
+        stage.cluster.direct(database).ok(
+            "create table \"Projects\" (like projects including all); insert into \"Projects\" (id, name) values (1, 'a'), (2, 'b');
+             create table \"PROJECTS\" (like projects including all); insert into \"PROJECTS\" (id, name) values (1, 'a'), (2, 'b');
+             create table \"projects \" (like projects including all); insert into \"projects \" (id, name) values (1, 'a'), (2, 'b')",
+        );
+    }
+    let mut twin = stage.twin();
+    for table in
+        ["\"Projects\"", "\"PROJECTS\"", "U&\"\\0050rojects\"", "\"projects \"", "public.\"Projects\""]
+    {
+        for (protocol, id) in BOTH {
+            let write = format!("update {table} set name = $1 where id = $2");
+            assert_eq!(commands(&twin.say(protocol, &write, &["x", id])), ["UPDATE 1"], "{table}");
+            assert_eq!(stage.version(table, &format!("id = {id}")), "1", "{table}");
+            assert_eq!(stage.version("projects", &format!("id = {id}")), "1", "{table}");
+        }
+    }
+}
+
+#[test]
+fn a_protected_table_of_mixed_case() {
+    let stage = stage_with(&["--tables", "Orders,shop.Order Lines"]);
+    let mut mine = stage.session();
+    mine.ok("create schema shop;
+        create table \"Orders\" (\"Id\" int primary key, \"Name\" text, version int not null default 1);
+        create table shop.\"Order Lines\" (\"Id\" int primary key, \"Name\" text, version int not null default 1);
+        create table orders (id int primary key, name text, version int not null default 1);
+        insert into \"Orders\" values (1, 'a'), (2, 'b'); insert into shop.\"Order Lines\" values (1, 'a'), (2, 'b');
+        insert into orders values (1, 'a'), (2, 'b')");
+    for (protocol, id) in BOTH {
+        for table in ["\"Orders\"", "shop.\"Order Lines\""] {
+            let (read, write) = (
+                format!("select \"Name\" from {table} where \"Id\" = $1"),
+                format!("update {table} set \"Name\" = $1 where \"Id\" = $2"),
+            );
+            mine.say(protocol, &read, &[id]);
+            assert_eq!(commands(&mine.say(protocol, &write, &["x", id])), ["UPDATE 1"]);
+            let row = format!("\"Id\" = {id}");
+            assert_eq!(stage.version(table, &row), "2", "{table}");
+            stage.other_writes(&format!("update {table} set \"Name\" = 'theirs' where {row}"));
+            let reply = mine.say(protocol, &write, &["stale", id]);
+            assert_eq!(sqlstate(&reply), "40001", "{table}: {reply:?}");
+            assert_eq!(stage.version(table, &row), "3", "{table}");
+        }
+        let write = "update orders set name = $1 where id = $2";
+        assert_eq!(commands(&mine.say(protocol, write, &["x", id])), ["UPDATE 1"]);
+        assert_eq!(stage.version("orders", &format!("id = {id}")), "1");
+    }
+}
