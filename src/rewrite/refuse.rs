@@ -173,12 +173,15 @@ mod tests {
         for (text, reason) in [
             ("UPDATE open_projects SET name = 'x'", Some("view")),
             ("UPDATE projects SET name", Some("unparsed")),
-            ("PREPARE p AS UPDATE projects SET name = 'x'", Some("nested")),
-            ("DELETE FROM projects WHERE id IN (1, 2)", Some("delete")),
+            ("COPY (UPDATE projects SET name = 'x' RETURNING id) TO STDOUT", Some("nested")),
+            ("DELETE FROM projects WHERE CURRENT OF c", Some("delete")),
+            ("WITH d AS (DELETE FROM projects WHERE f(name) RETURNING id) SELECT * FROM d", Some("cte")),
             // Checked, or nothing to check.
             ("UPDATE projects SET name = 'x'", None),
             ("UPDATE projects SET name = 'x' WHERE CURRENT OF c", None),
             ("DELETE FROM projects WHERE id = 1", None),
+            ("DELETE FROM projects WHERE id IN (1, 2)", None),
+            ("DELETE FROM projects WHERE f(name)", None),
             ("COPY projects FROM STDIN", None),
             ("INSERT INTO projects (id) VALUES (1)", None),
             ("EXPLAIN UPDATE projects SET name = 'x'", None),
@@ -187,6 +190,17 @@ mod tests {
             let found = refusal(&only(text), false, |_, _| true, true, false);
             assert_eq!(found.as_ref().map(|r| &*r.reason), reason, "{text}");
             assert_eq!(refusal(&only(text), false, |_, _| false, true, false), None, "{text}");
+        }
+        // What an EXECUTE of it would run, where what is known goes as an argument.
+        for (text, reason) in [
+            ("PREPARE p AS UPDATE open_projects SET name = 'x'", Some("view")),
+            ("PREPARE p AS DELETE FROM projects WHERE CURRENT OF c", Some("nested")),
+            ("PREPARE p AS UPDATE projects SET name = 'x'", None),
+            ("PREPARE p AS DELETE FROM projects WHERE id = 1", None),
+        ] {
+            let inner = only(text).prepares.unwrap().inner;
+            let found = refusal(&inner, false, |_, _| true, false, true);
+            assert_eq!(found.as_ref().map(|r| &*r.reason), reason, "{text}");
         }
     }
 }

@@ -109,8 +109,7 @@ fn fresh_then_stale(stage: &Stage, manner: &Manner, write: &Write) {
     let reply = (manner.run)(&mut twin.proxied, text, 1);
     let after = state(&mut judges[1]);
     match write.stale {
-        Stale::RefusedAlone if manner.batch => assert!(error(&reply).is_none(), "{sql}: {reply:?}"),
-        Stale::Refused | Stale::RefusedAlone | Stale::RefusedForGood => {
+        Stale::Refused | Stale::RefusedForGood => {
             refused(sql, &reply);
             assert_eq!(before, after, "{sql}: something of it has landed");
             // A batch that has begun a block leaves it failed.
@@ -193,7 +192,7 @@ fn psycopg_3_prepared() {
 
 #[test]
 fn psycopg_3_pipeline_with_begin() {
-    play(&Manner { batch: true, ..Manner::alone(manners::psycopg_pipeline) });
+    play(&Manner::alone(manners::psycopg_pipeline));
 }
 
 #[test]
@@ -218,7 +217,7 @@ fn lib_pq_keeps_the_unnamed_statement() {
 
 #[test]
 fn pgjdbc_begin_in_the_batch() {
-    play(&Manner { batch: true, ..Manner::alone(manners::pgjdbc) });
+    play(&Manner::alone(manners::pgjdbc));
 }
 
 #[test]
@@ -228,7 +227,7 @@ fn pdo_named_and_deallocated() {
 
 #[test]
 fn sqlalchemy_one_sync_for_several_binds() {
-    play(&Manner { batch: true, ..Manner::alone(manners::batched) });
+    play(&Manner::alone(manners::batched));
 }
 
 #[test]

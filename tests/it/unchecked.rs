@@ -122,12 +122,29 @@ fn where_current_of_a_cursor_bumps() {
     let stage = stage();
     let grew = grown(&stage, "projects", "current_of", |mine| {
         mine.ok("begin");
-        mine.ok("declare c cursor for select * from projects where id = 1 for update");
+        // Which row it stands on is not told.
+        mine.ok("declare c cursor for select name from projects where id = 1 for update");
         assert_eq!(mine.rows("fetch c").len(), 1);
         assert_eq!(mine.ok("update projects set name = 'x' where current of c"), "UPDATE 1");
         mine.ok("commit");
     });
     assert_eq!((grew, stage.version("projects", "id = 1")), (1.0, "3".into()));
+}
+
+#[test]
+fn copy_of_an_update_bumps() {
+    let stage = stage();
+    let copy = "copy (update projects set name = 'x' where id = 1 returning id, name) to stdout";
+    let grew = grown(&stage, "projects", "nested", |mine| {
+        // COPY takes no parameters, so that no version can go with it: it lands, stale as it is.
+        for reply in [mine.query(copy), mine.extended(copy, &[])] {
+            assert_eq!((sqlstate(&reply).as_str(), commands(&reply)), ("", vec!["COPY 1".to_owned()]));
+            assert!(reply.iter().any(|f| f.tag == b'd' && f.body == b"1\tx\n"), "{reply:?}");
+        }
+        // .. and tells nothing: the next write is a blind one.
+        assert_eq!(mine.ok("update projects set name = 'y' where id = 1"), "UPDATE 1");
+    });
+    assert_eq!((grew, stage.version("projects", "id = 1")), (2.0, "5".into()));
 }
 
 #[test]

@@ -13,14 +13,12 @@ pub struct Manner {
     pub run: fn(&mut Raw, Text<'_>, usize) -> Vec<Frame>,
     /// It takes texts of several statements.
     pub takes_several: bool,
-    /// Other statements share its cycle.
-    pub batch: bool,
 }
 
 impl Manner {
-    /// One statement to a cycle, by itself.
+    /// For texts of one statement.
     pub const fn alone(run: fn(&mut Raw, Text<'_>, usize) -> Vec<Frame>) -> Self {
-        Self { run, takes_several: false, batch: false }
+        Self { run, takes_several: false }
     }
 }
 

@@ -65,8 +65,6 @@ pub enum Stale {
     Refused,
     /// Refused, and again once the row was read: the version that it writes back is part of its text.
     RefusedForGood,
-    /// Refused where it stands alone in its cycle; in a batch it is left to pass, counted.
-    RefusedAlone,
     /// It lands and bumps: it cannot overwrite anyone's change.
     Lands,
     /// Zero rows: the application's own condition on the version, and its own stale-object error.
@@ -128,7 +126,7 @@ pub const WRITES: &[Write] = &[
         .stale(Stale::Lands),
     write("UPDATE projects SET name='v', version=2 WHERE projects.id = 1 AND projects.version = 1", &[], &[1])
         .stale(Stale::Zero),
-    write("DELETE FROM projects WHERE projects.id = 6", &[], &[6]).stale(Stale::RefusedAlone),
+    write("DELETE FROM projects WHERE projects.id = 6", &[], &[6]),
     write("UPDATE projects SET name=$1::VARCHAR WHERE projects.id = $2::INTEGER", &[Text("sa"), Int(1)], &[1]),
     // Django
     write(
@@ -149,7 +147,7 @@ pub const WRITES: &[Write] = &[
         &[],
         &[1],
     ),
-    write(r#"DELETE FROM "projects" WHERE "projects"."id" IN (7)"#, &[], &[7]).stale(Stale::RefusedAlone),
+    write(r#"DELETE FROM "projects" WHERE "projects"."id" IN (7)"#, &[], &[7]),
     // psycopg2
     write(
         "UPDATE projects p SET name=v.n FROM (VALUES (1,'a'),(2,'b')) v(id,n) WHERE p.id=v.id",
