@@ -1,6 +1,6 @@
 //! Sequences that once got another reply through the proxy, as short as they could be made.
 
-use super::script::{Msg, Step};
+use super::messages::{Msg, Step};
 
 /// What went wrong, and the sequence. Each runs on both proxies.
 pub fn found() -> Vec<(&'static str, Vec<Step>)> {
