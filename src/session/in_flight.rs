@@ -52,6 +52,16 @@ pub(super) enum Earlier {
 }
 
 impl InFlight {
+    /// A message that may end an implicit transaction, by rolling it back too, is on its way.
+    pub(super) fn may_end_transaction(&mut self) {
+        self.undo = true;
+    }
+
+    /// What earlier writes have taught may be undone.
+    pub(super) fn may_undo(&self) -> bool {
+        self.undo
+    }
+
     /// Nothing is in flight any more.
     pub fn clear(&mut self) {
         self.rows.clear();

@@ -113,6 +113,9 @@ impl Session {
     /// What is known of the rows of a write is not settled: own writes, or what undoes them, are in flight.
     pub fn is_unsettled(&self) -> bool {
         self.queue.details().any(Detail::moves_observations)
+            || !self.queue.is_empty()
+                && self.in_flight.may_undo()
+                && self.observations.written_in_transaction().next().is_some()
     }
 
     /// Sends a look.

@@ -367,6 +367,7 @@ impl Session {
     pub fn expect(&mut self, kind: Kind, detail: Detail) {
         match kind {
             Kind::Sync | Kind::Query | Kind::Function => {
+                self.in_flight.may_end_transaction();
                 self.cycle.number += 1;
                 self.cycle.messages = 0;
                 self.cycle.executes = 0;

@@ -153,6 +153,22 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "what a cycle had written was expected of the row before the Sync that rolled it back was answered",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse(
+                        "s2".into(),
+                        "UPDATE projects SET name = 'a' WHERE id = 1 RETURNING name".into(),
+                        vec![],
+                    ),
+                    bind_of("s2"),
+                    execute.clone(),
+                    Msg::Flush,
+                ]),
+                Step::Send(vec![bind_of("nowhere"), Msg::Sync, bind_of("s2"), execute.clone(), Msg::Sync]),
+            ],
+        ),
+        (
             "what waited for the replies of a Query that was refused in a block waited for ever",
             vec![
                 query("BEGIN"),
