@@ -416,7 +416,7 @@ impl Session {
             guarded = write.is_checked();
             checks.version = write.predicate();
         }
-        let refusal = write.as_ref().and_then(|write| self.refuses(write));
+        let refusal = write.as_ref().and_then(|write| self.refuses(write, false));
         let (plan, write) = match refusal {
             Some(refusal) => (Arc::new(plan.refusing(0, &refusal, &self.nonce)), None),
             None => (plan, write),

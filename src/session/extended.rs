@@ -178,6 +178,13 @@ impl Session {
         if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
             prepared = self.plan_again(&prepared, out);
         }
+        if prepared.hidden_result && !bind.portal.is_empty() && self.status != b'E' {
+            // A FETCH in SQL could run it by the portal's name, and would show what the client must not see.
+            let plan = Arc::new(prepared.plan.with_own_result());
+            let (text, oids) = (prepared.text.clone(), prepared.oids.clone());
+            prepared = self.prepare(&prepared.name, text, oids, plan);
+            self.parse_again(prepared.clone(), out);
+        }
         let (prepared, executed, made) = match self.bind_execute(&prepared, out) {
             Ok(bound) => bound,
             Err(lane) => return lane,
@@ -282,7 +289,7 @@ impl Session {
         let visible = portal.result_formats.len();
         let hidden = portal.hidden();
         let columns = (hidden > 0).then_some((visible, hidden));
-        let refusal = write.as_ref().and_then(|write| self.refuses(write));
+        let refusal = write.as_ref().and_then(|write| self.refuses(write, true));
         let bytes = out.as_bytes_mut();
         if let Some(refusal) = refusal {
             // Its error is the Bind's.

@@ -86,8 +86,8 @@ impl Session {
     }
 
     /// A point write whose table refuses blind writes is to be sent without a check: there is no guard for it, and
-    /// the predicate form does not fit.
-    pub(super) fn refuses(&self, write: &Write) -> Option<Refusal> {
+    /// the predicate form does not fit. `prepared`: what is known can only travel as a parameter.
+    pub(super) fn refuses(&self, write: &Write, prepared: bool) -> Option<Refusal> {
         let reason = match write.stance {
             Stance::Guarded if write.row.is_none() => Reason::UnknownKey,
             Stance::Guarded => Reason::Batch,
@@ -95,7 +95,11 @@ impl Session {
         };
         let point = write.point()?;
         let statement = write.plan.statements.first()?;
-        let site = statement.sites.get(point.site).filter(|s| s.is_strict() && !s.takes_guard())?;
+        let site = statement.sites.get(point.site).filter(|s| s.is_strict())?;
+        let guarded = if prepared { site.takes_parameter() } else { site.takes_guard() };
+        if guarded {
+            return None;
+        }
         Some(Refusal::new(Rule::Blind, reason, &site.table.root_name))
     }
 

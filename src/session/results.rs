@@ -55,7 +55,7 @@ impl Session {
                 learner.hidden = hidden;
                 if learner.kind != ResultKind::Read {
                     let guards = query.guards.get(query.index).and_then(Option::as_ref);
-                    learner.basis = Basis::new(statement, guards, query.write.as_ref());
+                    learner.basis = Basis::new(acting, guards, query.write.as_ref());
                 }
                 query.learner = Some(learner);
                 strip_description(body, hidden, client)

@@ -22,6 +22,7 @@ mod key_types;
 mod keys;
 mod lifecycle;
 mod lost_update;
+mod meetings;
 mod migration;
 mod names;
 mod nested_writes;
