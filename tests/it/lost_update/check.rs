@@ -171,7 +171,12 @@ fn undue(changes: &[Change], writer: &str, refusal: &Refusal) -> Option<String> 
             let Some(now) = &c.now else { return false };
             match seen {
                 Seen::Shown(token, n) => now.token == *token && now.n == *n,
-                Seen::Wrote(token) => c.writer == writer && now.token == *token,
+                // Not a later increment of its own, which leaves the token.
+                Seen::Wrote(token) => {
+                    c.writer == writer
+                        && now.token == *token
+                        && c.was.as_ref().is_none_or(|was| was.token != *token)
+                }
             }
         })
     });
