@@ -1,6 +1,6 @@
 //! Sequences that once got another reply through the proxy, as short as they could be made.
 
-use super::script::{Msg, Step};
+use super::messages::{Msg, Step};
 
 /// What went wrong, and the sequence. Each runs on both proxies.
 pub fn found() -> Vec<(&'static str, Vec<Step>)> {
@@ -150,6 +150,22 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
                     Msg::Query("SELECT 1 / 0".into()),
                 ]),
                 query("UPDATE projects SET name = 'b' WHERE id = 2"),
+            ],
+        ),
+        (
+            "what a cycle had written was expected of the row before the Sync that rolled it back was answered",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse(
+                        "s2".into(),
+                        "UPDATE projects SET name = 'a' WHERE id = 1 RETURNING name".into(),
+                        vec![],
+                    ),
+                    bind_of("s2"),
+                    execute.clone(),
+                    Msg::Flush,
+                ]),
+                Step::Send(vec![bind_of("nowhere"), Msg::Sync, bind_of("s2"), execute.clone(), Msg::Sync]),
             ],
         ),
         (
