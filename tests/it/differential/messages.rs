@@ -23,6 +23,10 @@ pub enum Msg {
     Execute(String, u32),
     /// Close of a statement (`S`) or portal (`P`).
     Close(char, String),
+    /// Rows for a COPY that a Query before it has begun, and their end.
+    Copy(String),
+    /// Call of a function of one argument: its OID, the argument as text.
+    Function(u32, String),
     /// Flush.
     Flush,
     /// Sync.
@@ -52,6 +56,8 @@ impl Msg {
             Self::Describe(kind, name) => frames::describe(*kind, name),
             Self::Execute(portal, rows) => frames::execute(portal, *rows),
             Self::Close(kind, name) => frames::close(*kind, name),
+            Self::Copy(rows) => [frames::copy_data(rows.as_bytes()), frames::copy_done()].concat(),
+            Self::Function(oid, argument) => frames::function_call(*oid, &[argument.as_bytes()]),
             Self::Flush => frames::flush(),
             Self::Sync => frames::sync(),
         })
@@ -63,8 +69,8 @@ impl Msg {
 pub enum Step {
     /// Messages sent in one write; the last is Query, Sync or Flush.
     Send(Vec<Msg>),
-    /// A Query whose single value is the version that the next step means.
-    ReadVersion(String),
+    /// A Query whose last value is the version that the messages behind it mean.
+    Versioned(String, Vec<Vec<Msg>>),
 }
 
 /// A text without parameters as Parse, Bind, Describe and Execute.

@@ -39,7 +39,8 @@ impl Script {
                 let sql = statements::any(&mut self.rng, false).text;
                 self.send(vec![Msg::Query(sql)]);
             }
-            23..=28 => self.several(),
+            23..=27 => self.several(),
+            28 => self.copy_in(),
             29..=58 => self.extended(),
             59..=75 => {
                 let sql = self.utility();
@@ -86,9 +87,9 @@ impl Script {
         let keys: Vec<_> = table.key.iter().map(|k| k.0).collect();
         let list =
             if table.view || self.rng.chance(30) { keys.join(", ") + ", version" } else { "version".into() };
-        self.steps.push(Step::ReadVersion(format!("SELECT {list} FROM {} WHERE {key}", table.name)));
+        let read = format!("SELECT {list} FROM {} WHERE {key}", table.name);
         let extended = self.rng.chance(50);
-        let kind = self.rng.below(6);
+        let kind = self.rng.below(7);
         let mut sql = statements::of(&mut self.rng, table, extended, |m| {
             let target = m.target();
             let other = m.other();
@@ -101,6 +102,7 @@ impl Script {
                         0 | 1 => text == "@V@",
                         2 => true,
                         3 => text == "@V+@",
+                        5 => false,
                         _ => text == "@V@",
                     };
                     if used {
@@ -115,21 +117,29 @@ impl Script {
                 2 => (format!(", version = {next}"), format!(" AND version = {version}")),
                 3 => (format!(", version = {next}"), String::new()),
                 4 => (", version = version + 1".into(), format!(" AND version = {version}")),
+                5 => (String::new(), " /* expected_version=@V@ */".into()),
                 _ => (", version = 1 + version".into(), format!(" AND {version} = version")),
             };
             format!("UPDATE {target} SET {} = {value}{set} WHERE {key}{and}{}", other.0, m.returning())
         });
-        if self.rng.chance(30) {
+        // The hint is what it is.
+        if kind != 5 && self.rng.chance(30) {
             sql.text = styled(&mut self.rng, &sql.text);
         }
-        if extended {
-            let mut messages = vec![Msg::Parse(String::new(), sql.text.clone(), vec![])];
-            self.bind_and_execute(&mut messages, "", &sql);
-            messages.push(Msg::Sync);
-            self.send(messages);
-        } else {
-            self.send(vec![Msg::Query(sql.text)]);
+        // An object in memory that is saved twice writes the same version again.
+        let times = if kind == 1 && self.rng.chance(30) { 2 } else { 1 };
+        let mut writes = Vec::new();
+        for _ in 0..times {
+            writes.push(if extended {
+                let mut messages = vec![Msg::Parse(String::new(), sql.text.clone(), vec![])];
+                self.bind_and_execute(&mut messages, "", &sql);
+                messages.push(Msg::Sync);
+                messages
+            } else {
+                vec![Msg::Query(sql.text.clone())]
+            });
         }
+        self.steps.push(Step::Versioned(read, writes));
     }
 
     /// Cycles of the extended protocol, in one write.
@@ -140,6 +150,9 @@ impl Script {
             let uses = if self.rng.chance(65) { 1 } else { 2 + self.rng.below(3) };
             for _ in 0..uses {
                 self.one_use(&mut messages);
+                if self.rng.chance(12) {
+                    self.stray(&mut messages);
+                }
                 if self.rng.chance(8) {
                     messages.push(Msg::Flush);
                 }
@@ -201,6 +214,23 @@ impl Script {
         }
     }
 
+    /// A message at a place where no driver sends it.
+    fn stray(&mut self, messages: &mut Vec<Msg>) {
+        let statement = self.rng.pick(&["", "s1", "s2", "s3", "q1", "q2", "b1", "nowhere"]).to_owned();
+        let portal = self.rng.pick(&["", "p1", "c1", "C2", "nowhere"]).to_owned();
+        messages.push(match self.rng.below(10) {
+            0..=2 => Msg::Describe('S', statement),
+            3 | 4 => Msg::Describe('P', portal),
+            5 => Msg::Close('S', statement),
+            6 => Msg::Close('P', portal),
+            // Of cursors alone: see ACCEPTED.
+            7 => Msg::Execute("c1".into(), self.rng.below(3) as u32),
+            // upper(text).
+            8 => Msg::Function(871, "größe".into()),
+            _ => Msg::Flush,
+        });
+    }
+
     /// Utilities whose rows differ (EXPLAIN) or that copy do not go here.
     fn plain_utility(&mut self) -> String {
         loop {
@@ -258,7 +288,8 @@ impl Script {
         }
         // See ACCEPTED: a write without RETURNING that has got one.
         let text = sql.text.to_uppercase();
-        let once = sql.columns.is_none_or(|n| n == 0) && text.contains("UPDATE") && text.contains("SET");
+        let writes = text.contains("UPDATE") && text.contains("SET") || text.contains("DELETE");
+        let once = sql.columns.is_none_or(|n| n == 0) && writes;
         if once || self.rng.chance(80) {
             messages.push(Msg::Execute(portal.clone(), 0));
         } else {

@@ -45,10 +45,12 @@ pub fn any(rng: &mut Rng, params: bool) -> Sql {
         84..=92 => m.with_writes(),
         _ => m.point_update(),
     });
-    // A value assigned to the version is not what is stored (see ACCEPTED).
-    if broken && !sql.text.contains("version =") && !sql.text.contains("version\" =") {
-        sql.text = mutated(rng, &sql.text);
-        sql.columns = None;
+    if broken {
+        let text = mutated(rng, &sql.text);
+        // A value assigned to the version is not what is stored (see ACCEPTED).
+        if !["version =", "version\" ="].iter().any(|set| text.contains(set)) {
+            (sql.text, sql.columns) = (text, None);
+        }
     }
     if !plain {
         sql.text = styled(rng, &sql.text);
@@ -248,6 +250,11 @@ impl Maker<'_> {
             }
             (0, Kind::Bool) => format!("{quoted} = NOT {name}"),
             (0, Kind::Timestamp) => format!("{quoted} = {own} + interval '1 day'"),
+            (2..=6, Kind::Tags) => format!("{quoted}[{}] = 'x'", self.v.rng.number(&["1", "2", "5", "1:2"])),
+            (8 | 9, Kind::Tags) => format!("{quoted} = array_append({name}, 'x')"),
+            (2..=6, Kind::Json) => format!("{quoted}['a'] = '1'"),
+            (8, Kind::Json) => format!("{quoted} = {own} || '[1]'"),
+            (9, Kind::Json) => format!("{quoted} = jsonb_set({own}, '{{a}}', '2')"),
             (0, _) => format!("{quoted} = DEFAULT"),
             (1, _) => format!("{quoted} = NULL"),
             (2, Kind::Text | Kind::Varchar) => format!("{quoted} = {own} || 'y'"),
@@ -308,12 +315,13 @@ impl Maker<'_> {
             0..=11 => self.point_update(),
             12..=17 => {
                 let target = self.target();
-                format!(
-                    "UPDATE {target} SET {}{}{}",
-                    self.set_list(false),
-                    self.condition_of_several(),
-                    self.returning()
-                )
+                let set = self.set_list(false);
+                // A list of one key names one row: then a constant would be what the write is based on.
+                let condition = match set.contains("version = 5") {
+                    true => format!(" WHERE {}", self.further()),
+                    false => self.condition_of_several(),
+                };
+                format!("UPDATE {target} SET {set}{condition}{}", self.returning())
             }
             _ => self.update_from(),
         }

@@ -1,14 +1,28 @@
 //! What is no query: transaction control, settings, and what is prepared in SQL.
 
+use super::messages::Msg;
 use super::script::Script;
 use super::statements;
 use super::style::styled;
+
+/// Tables of the session's own, under the names of protected ones too.
+const TEMPORARY: &[&str] = &[
+    "CREATE TEMP TABLE programs (id int2 PRIMARY KEY, name text, version integer DEFAULT 1)",
+    "CREATE TEMP TABLE programs (id int2 PRIMARY KEY, name text) ON COMMIT DROP",
+    "CREATE TEMP TABLE projects AS SELECT id, name, budget, version FROM public.projects WHERE id < 4",
+    "SELECT * INTO TEMP users FROM users",
+    "INSERT INTO programs SELECT * FROM public.programs",
+    "DROP TABLE IF EXISTS pg_temp.programs",
+    "DROP TABLE pg_temp.projects",
+    "CREATE TEMP VIEW rates AS SELECT * FROM public.rates",
+    "DISCARD TEMP",
+];
 
 impl Script {
     /// What is no query: transaction control, settings, SQL-level prepared statements and the like.
     pub fn utility(&mut self) -> String {
         let name = self.rng.pick(&["a", "b", "\"C\""]).to_owned();
-        let text = match self.rng.below(44) {
+        let text = match self.rng.below(48) {
             0..=7 => self
                 .rng
                 .pick(&[
@@ -52,6 +66,10 @@ impl Script {
                     "SHOW search_path",
                     "SET datestyle = 'german'",
                     "SET extra_float_digits = 0",
+                    "SET client_encoding = 'LATIN1'",
+                    "RESET client_encoding",
+                    "LISTEN x",
+                    "PREPARE TRANSACTION 'x'",
                 ])
                 .into(),
             29..=31 => self.prepare(),
@@ -85,12 +103,25 @@ impl Script {
                     "COPY (UPDATE projects SET name = 'copied' WHERE id < 3 RETURNING id, name) TO STDOUT",
                 ])
                 .into(),
+            43 | 44 => self.rng.pick(TEMPORARY).into(),
             _ => self
                 .rng
                 .pick(&["", ";", "-- nothing", "SELECT 1 / 0", "selec", "NOTIFY x", "DO $$ BEGIN END $$"])
                 .into(),
         };
         if text.starts_with("COPY") || self.rng.chance(80) { text } else { styled(&mut self.rng, &text) }
+    }
+
+    /// COPY of rows that the client sends.
+    pub fn copy_in(&mut self) {
+        let (what, rows) = self.rng.number(&[
+            ("notes (id, body)", "8\tcopied\n"),
+            ("projects (id, name)", "77\tcopied\n78\t\\N\n"),
+            ("programs", "77\tcopied\t4\n"),
+            ("users (id)", "nonsense\n"),
+            ("live_projects", "1\n"),
+        ]);
+        self.send(vec![Msg::Query(format!("COPY {what} FROM STDIN")), Msg::Copy(rows.into())]);
     }
 
     /// PREPARE of anything, under names that Bind uses too.

@@ -23,9 +23,13 @@ pub enum Kind {
     Timestamp,
     /// boolean.
     Bool,
+    /// text[].
+    Tags,
+    /// jsonb.
+    Json,
 }
 
-use Kind::{Bool, Int2, Int4, Int8, Numeric, Text, Timestamp, Uuid, Varchar};
+use Kind::{Bool, Int2, Int4, Int8, Json, Numeric, Tags, Text, Timestamp, Uuid, Varchar};
 
 impl Kind {
     /// OID and type of an array.
@@ -40,6 +44,8 @@ impl Kind {
             Numeric => (1231, "numeric[]"),
             Timestamp => (1115, "timestamp[]"),
             Bool => (1000, "bool[]"),
+            Tags => (1009, "text[]"),
+            Json => (3807, "jsonb[]"),
         }
     }
 
@@ -55,6 +61,8 @@ impl Kind {
             Numeric => (1700, &["numeric", "decimal", "numeric(12,2)"]),
             Timestamp => (1114, &["timestamp", "timestamp without time zone"]),
             Bool => (16, &["boolean", "bool"]),
+            Tags => (1009, &["text[]", "TEXT ARRAY", "_text"]),
+            Json => (3802, &["jsonb", "JSONB"]),
         }
     }
 
@@ -67,6 +75,8 @@ impl Kind {
             Numeric => &["0", "12.5", "99.99", "1e2", "-3"],
             Timestamp => &["2026-11-24 02:25:55", "2026-01-01"],
             Bool => &["true", "false"],
+            Tags => &["{a,b}", "{}", "{\"x y\",NULL}"],
+            Json => &["{\"a\": 1}", "[]", "null", "{\"version\": [1, 2]}"],
         }
     }
 }
@@ -193,6 +203,28 @@ pub const TABLES: &[Table] = &[
         protected: true,
         view: false,
     },
+    // Partitions, through their root and by their own name.
+    Table {
+        name: "workers",
+        key: &[("region", Text, &["eu", "us", "uk", "mars"]), ("id", Int4, IDS)],
+        columns: &[("name", Text), ("grade", Numeric)],
+        protected: true,
+        view: false,
+    },
+    Table {
+        name: "workers_us",
+        key: &[("region", Text, &["us", "eu"]), ("id", Int4, IDS)],
+        columns: &[("grade", Numeric), ("name", Text)],
+        protected: true,
+        view: false,
+    },
+    Table {
+        name: "scope_assignments",
+        key: &[("id", Int4, IDS)],
+        columns: &[("tags", Tags), ("data", Json)],
+        protected: true,
+        view: false,
+    },
     Table {
         name: "notes",
         key: &[("id", Int4, IDS)],
@@ -237,7 +269,7 @@ impl Param {
                 let hex = value.replace('-', "");
                 (0..16).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()).collect()
             }
-            Numeric | Timestamp => None,
+            Numeric | Timestamp | Tags | Json => None,
         };
         Self { oid: 0, text: Some(value), binary, type_name: Some(kind.names().1[0]) }
     }
@@ -343,7 +375,7 @@ impl Values<'_> {
                 3 => format!("uuid '{value}'"),
                 _ => format!("'{value}'"),
             },
-            Text | Varchar | Timestamp => match self.rng.below(9) {
+            Text | Varchar | Timestamp | Tags | Json => match self.rng.below(9) {
                 0 if !backslash => format!("E'{value}'"),
                 1 => format!("$q${}$q$", value.replace("''", "'")),
                 2 => format!("'{value}'::{name}"),

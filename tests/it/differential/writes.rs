@@ -174,7 +174,7 @@ impl Maker<'_> {
             0 => {
                 let name = self.table.name;
                 let one = match self.table.key.get(1) {
-                    Some((second, _, _)) => format!(" WHERE {second} = 'admin'"),
+                    Some((second, _, values)) => format!(" WHERE {second} = '{}'", values[0]),
                     None => String::new(),
                 };
                 format!("(SELECT {key} AS k, {other} AS o FROM {name}{one}) v")
@@ -182,7 +182,7 @@ impl Maker<'_> {
             _ => format!("({}) v(k, o)", self.pairs(other_kind)),
         };
         let one = match self.table.key.get(1) {
-            Some((second, _, _)) => format!(" AND {own}.{second} = 'admin'"),
+            Some((second, _, values)) => format!(" AND {own}.{second} = '{}'", values[0]),
             None => String::new(),
         };
         let mut clauses = String::new();
@@ -270,6 +270,8 @@ fn cast(kind: Kind, value: &str) -> String {
         Kind::Numeric => "numeric",
         Kind::Timestamp => "timestamp",
         Kind::Bool => "bool",
+        Kind::Tags => "text[]",
+        Kind::Json => "jsonb",
     };
     format!("({value})::{name}")
 }
