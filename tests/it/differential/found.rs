@@ -189,6 +189,35 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "what a cycle had read of its own blind write was held against the session after a Bind had failed it",
+            vec![
+                Step::Send(
+                    [
+                        cycle("UPDATE projects SET name = name || 'y' WHERE id = 1"),
+                        cycle("SELECT name FROM projects ORDER BY id"),
+                        vec![bind_of("nowhere"), Msg::Sync],
+                    ]
+                    .concat(),
+                ),
+                query("SELECT 1; DELETE FROM projects"),
+            ],
+        ),
+        (
+            "an error met when a statement was parsed again pointed into the rewritten text",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse(
+                        "s".into(),
+                        "SELECT f.name FROM projects p JOIN portfolios f ON f.id = p.portfolio_id".into(),
+                        vec![],
+                    ),
+                    Msg::Sync,
+                ]),
+                query("CREATE TEMP TABLE projects AS SELECT 1 AS id"),
+                Step::Send(vec![bind_of("s"), Msg::Sync]),
+            ],
+        ),
+        (
             "what waited for the replies of a Query that was refused in a block waited for ever",
             vec![
                 query("BEGIN"),
