@@ -208,12 +208,13 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
                 Step::Send(vec![
                     Msg::Parse(
                         "s".into(),
-                        "SELECT f.name FROM projects p JOIN portfolios f ON f.id = p.portfolio_id".into(),
+                        "SELECT p.name, f.name FROM projects p JOIN portfolios f ON f.id = p.portfolio_id"
+                            .into(),
                         vec![],
                     ),
                     Msg::Sync,
                 ]),
-                query("CREATE TEMP TABLE projects AS SELECT 1 AS id"),
+                query("CREATE TEMP TABLE projects AS SELECT 1 AS id, 'x' AS name"),
                 Step::Send(vec![bind_of("s"), Msg::Sync]),
             ],
         ),
