@@ -185,6 +185,20 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             vec![behind("CREATE TEMP TABLE programs (id int, name text)")],
         ),
         (
+            "a look at the catalog stood before BEGIN in its cycle, which then could not choose its isolation",
+            vec![
+                query("RESET ROLE"),
+                Step::Send(
+                    [
+                        vec![Msg::Close('S', "s".into())],
+                        cycle("BEGIN ISOLATION LEVEL SERIALIZABLE"),
+                        vec![Msg::Sync],
+                    ]
+                    .concat(),
+                ),
+            ],
+        ),
+        (
             "a search_path set in a cycle was unknown to the statements behind it",
             vec![behind("SET search_path = other, public")],
         ),
