@@ -199,6 +199,13 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "a syntax error behind a letter that is no ASCII was called one of the proxy's own piece",
+            vec![
+                query("BEGIN"),
+                query("UPDATE projects SET name = 'größe', status = CASE WHEN true THEN 'x' ELSE status ; "),
+            ],
+        ),
+        (
             "a search_path set in a cycle was unknown to the statements behind it",
             vec![behind("SET search_path = other, public")],
         ),
