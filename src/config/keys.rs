@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Settings;
+use super::scopes::SCOPE_KEYS;
 use super::value::{self, Raw};
 
 /// One setting.
@@ -45,7 +46,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub const TABLES: &str = "tables";
 
 /// All settings but the tables.
-pub const KEYS: &[Key] = &[
+pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
+    KEYS.iter().chain(SCOPE_KEYS)
+}
+
+const KEYS: &[Key] = &[
     Key {
         name: "listen",
         default: "127.0.0.1:6442",

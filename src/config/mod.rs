@@ -8,6 +8,7 @@ pub mod file;
 pub mod keys;
 pub mod load;
 pub mod origin;
+pub mod scopes;
 pub mod tables;
 pub mod value;
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub mode: Mode,
     /// What becomes of blind writes of the tables whose entries do not say.
     pub blind: Blind,
+    /// Whose observations count.
+    pub scopes: scopes::ScopeSettings,
     /// Known rows that travel with one guarded statement at most.
     pub guard_max_rows: usize,
     /// What becomes of a write whose clauses are not certain.
@@ -180,6 +183,7 @@ impl Default for Settings {
             },
             mode: Mode::default(),
             blind: Blind::default(),
+            scopes: scopes::ScopeSettings::default(),
             guard_max_rows: 1000,
             on_unparsed: OnUnparsed::default(),
             conflict: ConflictSettings { sqlstate: "40001".to_owned() },

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 
 use super::upstream::Upstream;
 use crate::catalog::Blind;
+use crate::catalog::labels::LabelRules;
 use crate::catalog::views::Views;
 use crate::config::{ConfigError, OnUnparsed, Settings};
+use crate::observe::context::Contexts;
 use crate::rewrite::cache::PlanCache;
 use crate::telemetry::Metrics;
 
@@ -56,6 +58,10 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What has been seen of the catalogs of the upstream's databases.
     pub views: Views,
+    /// What statements are listened for.
+    pub labels: Arc<LabelRules>,
+    /// What is known under labels.
+    pub contexts: Arc<Contexts>,
     /// Plans of statement texts.
     pub plans: PlanCache,
     /// Texts that have been logged as unparsed.
@@ -77,6 +83,8 @@ impl Shared {
             refuses,
             metrics: Metrics::new(&settings.environment, &settings.tables),
             views: Views::default(),
+            labels: Arc::new(settings.scopes.rules()),
+            contexts: Arc::new(Contexts::new(settings.scopes.limits())),
             plans: PlanCache::new(PLANS),
             told: Told::default(),
             upstream: Upstream::new(settings.upstream()?.clone()),

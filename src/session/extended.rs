@@ -202,6 +202,7 @@ impl Session {
             suspended: Cell::new(false),
             write: RefCell::new(None),
             guards: RefCell::new(made),
+            heard: RefCell::new(None),
             executed,
             shows: Shows::default(),
             named: !bind.portal.is_empty(),
@@ -242,6 +243,11 @@ impl Session {
         let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
         let values =
             Values { bind: Some(bind), arguments: None, oids: &prepared.oids, encoding: self.lex.encoding };
+        if let Some(statement) = prepared.statement() {
+            self.enter_ahead(statement);
+            *portal.heard.borrow_mut() =
+                self.heard(portal.acting().statement().unwrap_or(statement), &values);
+        }
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
         let mut guarded = false;
@@ -311,6 +317,9 @@ impl Session {
         if self.queue.is_empty() {
             // Also in the midst of a cycle: Flush has brought every answer.
             self.in_flight.clear();
+        }
+        if let Some(statement) = prepared.statement() {
+            self.enter_ahead(statement);
         }
         let scene = Scene {
             values: Values {
@@ -419,6 +428,7 @@ impl Session {
                 None => self.sent_point(portal, place),
             }
             self.in_flight.add_touched(&statement.touches);
+            self.sent_says(acting);
             self.sent_effect(&statement.effect);
         }
         let seq = self.next_seq();

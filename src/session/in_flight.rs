@@ -6,7 +6,7 @@ use super::guards::Guards;
 use super::prepared::Portal;
 use super::state::Session;
 use super::writes::Write;
-use crate::observe::{Observations, RowKey};
+use crate::observe::{RowKey, Scope};
 use crate::rewrite::plan::{Effect, StatementPlan, Touched, Verb};
 
 /// Own writes that have been sent and not been answered, by row and by table (rows unknown).
@@ -18,6 +18,8 @@ pub(crate) struct InFlight {
     undo: bool,
     /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
     forget: bool,
+    /// What may make later writes another's: a label, the name of a request.
+    anothers: bool,
     /// Tables that triggers and foreign keys of own writes may change.
     touched: Vec<u32>,
 }
@@ -57,9 +59,20 @@ impl InFlight {
         self.undo = true;
     }
 
-    /// What earlier writes have taught may be undone.
-    pub(super) fn may_undo(&self) -> bool {
-        self.undo
+    /// What has been sent may make later writes another's.
+    pub(super) fn may_be_anothers(&mut self) {
+        self.anothers = true;
+    }
+
+    /// Once it is answered, something else may be known of any row: what earlier writes have taught may be undone, the
+    /// scope ends with its transaction, or later writes are another's.
+    pub(super) fn unsettles(&self, scope: &Scope) -> bool {
+        self.may_change_scope(scope) || self.undo && scope.has_written_any()
+    }
+
+    /// Likewise of every row, known or not.
+    pub(super) fn may_change_scope(&self, scope: &Scope) -> bool {
+        self.anothers || self.undo && scope.ends_with_transaction()
     }
 
     /// Nothing is in flight any more.
@@ -67,11 +80,12 @@ impl InFlight {
         self.rows.clear();
         self.tables.clear();
         self.undo = false;
+        self.anothers = false;
         self.forget = false;
         self.touched.clear();
     }
 
-    pub(super) fn earlier(&self, row: &RowKey, place: Place, observations: &Observations) -> Earlier {
+    pub(super) fn earlier(&self, row: &RowKey, place: Place, observations: &Scope) -> Earlier {
         let of_row = self.rows.get(row);
         let of_table = self.tables.get(&row.table);
         let mut count = 0;

@@ -30,6 +30,8 @@ pub(crate) struct Learner {
     pub kind: ResultKind,
     /// The whole result is not the client's.
     pub swallows: bool,
+    /// What reads teach is for their own transaction only.
+    pub transaction_only: bool,
     /// What the write behind the rows is based on.
     pub basis: Option<Basis>,
 }
@@ -106,7 +108,7 @@ impl Learner {
             ResultKind::Written => tables.iter().map(|t| t.root_oid).collect(),
             _ => Vec::new(),
         };
-        Self { tables, written, hidden, kind: plan.result, obscured, swallows: false, basis: None }
+        Self { tables, written, hidden, kind: plan.result, obscured, ..Self::default() }
     }
 
     /// Of a result of the proxy's own, in text format.
@@ -126,7 +128,7 @@ impl Learner {
         let tables: Vec<Source> = source.into_iter().collect();
         let kind = if hidden.deleted { ResultKind::Deleted } else { ResultKind::Written };
         let written = if hidden.deleted { Vec::new() } else { tables.iter().map(|t| t.root_oid).collect() };
-        Self { tables, written, hidden: 0, kind, obscured: Vec::new(), swallows: true, basis: None }
+        Self { tables, written, kind, swallows: true, ..Self::default() }
     }
 
     /// The rows tell key and version of the table.
@@ -261,6 +263,7 @@ pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
     };
     portal.shows.through(&learner);
     learner.hidden = prepared.hidden;
+    learner.transaction_only = session.teaches_transaction_only(acting.statement());
     if let Some(statement) = acting.statement().filter(|s| s.result != ResultKind::Read) {
         learner.basis = Basis::new(statement, guards.as_ref(), write.as_ref());
     }

@@ -55,7 +55,7 @@ impl Session {
         let version = |view: &View, oid: u32| Some(view.table_by_oid(oid)?.version_column()?.attnum);
         for table in before.view.tables.iter().filter(|t| !t.is_view) {
             if version(&before.view, table.oid) != version(&now.view, table.oid) {
-                self.observations.forget_table(table.root_oid);
+                self.observations.made_anew(table.root_oid);
             }
         }
     }
@@ -113,14 +113,12 @@ impl Session {
     /// What is known of the rows of a write is not settled: own writes, or what undoes them, are in flight.
     pub fn is_unsettled(&self) -> bool {
         self.queue.details().any(Detail::moves_observations)
-            || !self.queue.is_empty()
-                && self.in_flight.may_undo()
-                && self.observations.written_in_transaction().next().is_some()
+            || !self.queue.is_empty() && self.in_flight.unsettles(&self.observations)
     }
 
     /// Sends a look.
     pub fn look(&mut self, out: &mut Out, sync: bool) {
-        let parameters = look::parameters(&self.shared.settings.tables);
+        let parameters = look::parameters(&self.shared.settings.tables, &self.shared.labels);
         let values = parameters.each_ref().map(|p| Some(p.as_bytes()));
         self.look_after = false;
         self.own_send(
@@ -159,7 +157,7 @@ impl Session {
                 (texts.next().flatten().unwrap_or_default(), texts.next().flatten())
             })
             .collect();
-        match look::read(&rows, &self.shared.settings.tables) {
+        match look::read(&rows, &self.shared.settings.tables, &self.shared.labels) {
             Ok(look) => self.take_look(look, own.sent_at, in_transaction),
             Err(error) => {
                 metrics.catalog_look(CatalogLook::Failed);

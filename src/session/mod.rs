@@ -41,6 +41,7 @@ mod startup;
 mod state;
 mod tell;
 mod verdict;
+mod whose;
 mod writes;
 mod written;
 

@@ -283,7 +283,11 @@ impl Session {
             let checked: HashSet<&RowKey> = guard.rows.iter().map(|r| &r.row).collect();
             for row in named {
                 let expected = checked.contains(row);
-                match self.observations.expected(row, &site.sets, now) {
+                let known = match guard.rows.iter().find(|r| r.row == *row) {
+                    Some(r) => self.observations.landed_on(row, &site.sets, r.expected, now),
+                    None => self.observations.expected(row, &site.sets, now),
+                };
+                match known {
                     Lookup::Known { version, .. } if moved && expected => {
                         self.observations.wrote_checked(row, version, &site.sets, now);
                     }

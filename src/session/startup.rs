@@ -100,6 +100,12 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
             user: startup.user().unwrap_or_default().into(),
             options: options.into(),
         },
+        settings: shared
+            .labels
+            .settings
+            .iter()
+            .filter_map(|name| Some((name.as_str().into(), startup.setting(name)?.into())))
+            .collect(),
     };
     let mut buffers = Box::new(Buffers { client_in: input, ..Buffers::default() });
     buffers.server_out.extend(&packet);

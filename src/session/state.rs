@@ -18,10 +18,13 @@ use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
 use super::sql_prepared::runs;
 use super::verdict::Verdict;
+use super::whose::Whose;
 use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
-use crate::observe::{Limits, Observations};
+use crate::config::scopes::ScopeKind;
+use crate::observe::context::{ContextScope, Unit};
+use crate::observe::{Limits, Observations, Scope};
 use crate::rewrite::plan::{Effect, Plan, Slot};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
@@ -51,6 +54,8 @@ pub(crate) struct Facts {
     pub database: String,
     pub application_name: String,
     pub view_key: ViewKey,
+    /// Settings of the start-up packet that are listened for.
+    pub settings: Vec<(Box<str>, Box<str>)>,
     /// When its start-up packet was read: the server reads its defaults later.
     pub begun: Instant,
 }
@@ -262,7 +267,9 @@ pub(crate) struct Session {
     pub look_after: bool,
     pub names: Names,
     pub cursors: Cursors,
-    pub observations: Observations,
+    pub observations: Scope,
+    /// Who is at work.
+    pub whose: Whose,
     pub measured: Measured,
     pub cycle: Cycle,
     pub seq: u64,
@@ -305,7 +312,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub fn new(shared: Arc<Shared>, facts: Facts) -> Self {
-        let observations = Observations::new({
+        let limits = {
             let o = &shared.settings.observations;
             Limits {
                 max_rows: o.max_rows_per_connection,
@@ -313,7 +320,19 @@ impl Session {
                 ttl: o.ttl,
                 conflict_hold: o.conflict_hold,
             }
-        });
+        };
+        let scopes = &shared.settings.scopes;
+        let observations = match scopes.of(&facts.application_name, &facts.database, &facts.user) {
+            ScopeKind::Connection => Scope::Connection(Observations::new(limits)),
+            ScopeKind::Transaction => Scope::Transaction(Observations::new(limits)),
+            ScopeKind::Context => {
+                let contexts = shared.contexts.clone();
+                let database = facts.database.as_str().into();
+                Scope::Context(Box::new(ContextScope::new(contexts, database, limits, Unit(0))))
+            }
+        };
+        let started = facts.settings.iter().map(|(name, value)| (&**name, Some(&**value)));
+        let whose = Whose::new(&facts.user, started);
         let measured = Measured::new(shared.metrics.clone());
         Self {
             shared,
@@ -332,6 +351,7 @@ impl Session {
             names: Names::default(),
             cursors: Cursors::default(),
             observations,
+            whose,
             measured,
             cycle: Cycle::default(),
             seq: 0,
@@ -421,6 +441,9 @@ impl Session {
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
             }
             b"application_name" => self.facts.application_name = String::from_utf8_lossy(value).into_owned(),
+            b"session_authorization" if self.started => {
+                self.whose.authorized(&String::from_utf8_lossy(value));
+            }
             b"search_path" if self.started => {
                 self.view_outdated = true;
                 self.diverged = true;

@@ -173,6 +173,35 @@ impl Contexts {
         });
     }
 
+    /// A cursor opened at that point in the order of own writes showed a unit columns of a row, and not its version.
+    pub(super) fn saw_undated(
+        &self,
+        key: &ContextKey,
+        row: &RowKey,
+        (shown, unit): (&ColumnSet, Unit),
+        opened: u64,
+        now: Instant,
+    ) {
+        self.with(key, now, |context| {
+            let known = context.store.change(row, now, |entry| match &mut entry.known {
+                Known::Seen(seen) if entry.own <= opened => seen.saw_undated(shown, unit),
+                _ => {}
+            });
+            if known.is_none() {
+                context.store.note_gone(row, Cause::Cursor);
+            }
+        });
+    }
+
+    /// The newest version that a context has seen the row at; `None`: it knows none.
+    pub(super) fn newest(&self, key: &ContextKey, row: &RowKey, now: Instant) -> Option<i64> {
+        let part = lock(self.part(key));
+        match part.contexts.get(key).and_then(|c| c.store.peek(row, now)) {
+            Some(Entry { known: Known::Seen(seen), .. }) => Some(seen.present()),
+            _ => None,
+        }
+    }
+
     /// The version that a write of `sets` in `unit` is based on.
     pub(super) fn expected(
         &self,
@@ -184,10 +213,10 @@ impl Contexts {
     ) -> Lookup {
         self.with(key, now, |context| {
             let found = context.store.change(row, now, |entry| match &entry.known {
-                Known::Seen(seen) => {
-                    let (version, seen_at) = seen.expected(sets, unit, self.limits.reads);
-                    Lookup::Known { version, seen_at, origin: Origin::Read }
-                }
+                Known::Seen(seen) => match seen.expected(sets, unit, self.limits.reads) {
+                    Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: Origin::Read },
+                    None => Lookup::Unknown(Cause::Cursor),
+                },
                 Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
             });
             found.unwrap_or_else(|| Lookup::Unknown(context.store.cause(row)))
