@@ -34,6 +34,7 @@ mod refused;
 mod relay;
 mod replay;
 mod review;
+mod scopes;
 mod set_writes;
 mod settings;
 mod sql_prepare;

@@ -167,10 +167,7 @@ fn a_label_found_late_counts_for_the_reads_before_it() {
     scope.begin_unit(Unit(3));
     scope.read(row(), 5, &columns(&[1]), false, now);
     scope.rollback();
-    assert_eq!(
-        scope.expected(&row(), &columns(&[1]), now),
-        crate::observe::Lookup::Unknown(Cause::NeverRead)
-    );
+    assert_eq!(scope.expected(&row(), &columns(&[1]), now), crate::observe::Lookup::Unknown(Cause::NoLabel));
 }
 
 #[test]
