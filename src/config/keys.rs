@@ -173,6 +173,20 @@ const KEYS: &[Key] = &[
         set: |s, raw| value::sqlstate(raw).map(|v| s.conflict.sqlstate = v),
     },
     Key {
+        name: "conflict.retry_window",
+        default: "5m",
+        allowed: "a duration from 1s to 24h with its unit, such as 90s or 5m",
+        meaning: "How long after a conflict a write of the same row by the same scope counts as its retry",
+        set: |s, raw| value::duration(raw, SECOND, DAY).map(|v| s.conflict.retry_window = v),
+    },
+    Key {
+        name: "metrics.max_users",
+        default: "100",
+        allowed: "an integer from 0 to 10000",
+        meaning: "Users with a series of their own in staleguard_conflicts_by_user_total; the rest are counted as other",
+        set: |s, raw| value::integer(raw, 0, 10_000).map(|v| s.max_users = v),
+    },
+    Key {
         name: "log.format",
         default: "json",
         allowed: "json or human",

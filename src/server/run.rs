@@ -71,12 +71,16 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
         metrics: shared.metrics.handle(),
         heartbeats: Arc::clone(&heartbeats),
         readiness: Arc::clone(&readiness),
+        status: {
+            let shared = Arc::clone(shared);
+            Arc::new(move || shared.status())
+        },
     };
 
     announce(shared, &listeners, &http_listener)?;
     let mut background = JoinSet::new();
     background.spawn(probe::run(Arc::clone(shared), readiness));
-    background.spawn(upkeep(shared.metrics.handle()));
+    background.spawn(upkeep(Arc::clone(shared)));
     background.spawn(async move {
         if let Err(error) = axum::serve(http_listener, http::router(endpoints)).await {
             tracing::error!(target: targets::HTTP, %error, "the HTTP endpoints are gone");
@@ -136,11 +140,14 @@ async fn stop_signal((interrupt, terminate): &mut (Signal, Signal)) -> &'static 
     }
 }
 
-async fn upkeep(handle: metrics_exporter_prometheus::PrometheusHandle) {
+async fn upkeep(shared: Arc<Shared>) {
+    let handle = shared.metrics.handle();
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
         handle.run_upkeep();
+        let retry = |entity: &str, outcome| shared.metrics.retry(entity, outcome);
+        shared.retries.sweep(std::time::Instant::now(), retry);
     }
 }
 

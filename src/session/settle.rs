@@ -157,6 +157,9 @@ impl Session {
             }
         };
         metrics.write(entity, outcome);
+        if let (Some(row), 1..) = (&write.row, rows) {
+            self.landed(row);
+        }
         let settled = match write.stance {
             Stance::Checked { .. } => true,
             Stance::Observed { .. } => point.verb == Verb::Delete,
@@ -269,6 +272,7 @@ impl Session {
                 metrics.unchecked_write(&table.root_name, Reason::GuardOverflow);
             }
             metrics.write(&table.entity, outcome);
+            guard.named.iter().flatten().for_each(|row| self.landed(row));
             let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
             if taught && !site.moves_key {
                 continue;

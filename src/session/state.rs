@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::after::Pooled;
 use super::again::Again;
 use super::cursors::{Cursor, Cursors, Declared};
 use super::guards::Guards;
@@ -270,6 +271,8 @@ pub(crate) struct Session {
     pub observations: Scope,
     /// Who is at work.
     pub whose: Whose,
+    /// Signs that the connection serves a pool.
+    pub pooled: Pooled,
     pub measured: Measured,
     pub cycle: Cycle,
     pub seq: u64,
@@ -352,6 +355,7 @@ impl Session {
             cursors: Cursors::default(),
             observations,
             whose,
+            pooled: Pooled::default(),
             measured,
             cycle: Cycle::default(),
             seq: 0,
@@ -440,7 +444,12 @@ impl Session {
                 self.server_encoding = value.to_vec();
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
             }
-            b"application_name" => self.facts.application_name = String::from_utf8_lossy(value).into_owned(),
+            b"application_name" => {
+                if self.started && self.facts.application_name.as_bytes() != value {
+                    self.handed_on();
+                }
+                self.facts.application_name = String::from_utf8_lossy(value).into_owned();
+            }
             b"session_authorization" if self.started => {
                 self.whose.authorized(&String::from_utf8_lossy(value));
             }

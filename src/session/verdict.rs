@@ -226,9 +226,8 @@ impl Session {
             _ => self.tell(&report, client),
         }
         put(build::ready(client.as_bytes_mut(), self.status));
-        let now = self.now();
         if let (Some(row), Stance::Checked { .. }) = (&verdict.write.row, &verdict.write.stance) {
-            self.observations.refused(row, expected, verdict.actual, now);
+            self.conflicted(&point.table.entity, row, expected, verdict.actual);
         }
         self.wait = None;
         self.client_ready(self.status, true);

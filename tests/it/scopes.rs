@@ -83,3 +83,114 @@ fn an_app_that_labels_nothing_is_told_apart_by_the_user_that_it_loads() {
         assert_eq!(sqlstate(&App { connection: two, protocol, user: "1" }.save(id, "ada's")), "40001");
     }
 }
+
+fn retries(stage: &Stage, outcome: &str) -> f64 {
+    let labels = [("entity_type", "project"), ("outcome", outcome)];
+    stage.proxy.metric("version_conflict_retries_total", &labels)
+}
+
+#[test]
+fn retries_are_followed_up() {
+    let stage = stage_with(&["--conflict-retry-window", "1s"]);
+    for (protocol, id) in BOTH {
+        let before = ["succeeded", "conflicted_again"].map(|outcome| retries(&stage, outcome));
+        let mut mine = stage.session();
+        mine.say(protocol, READ, &[id]);
+        stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+        assert_eq!(sqlstate(&mine.say(protocol, WRITE, &["mine", id])), "40001");
+        assert_eq!(sqlstate(&mine.say(protocol, WRITE, &["mine", id])), "40001");
+        mine.say(protocol, READ, &[id]);
+        // Another session's write is no retry of it.
+        let after = ["succeeded", "conflicted_again"].map(|outcome| retries(&stage, outcome));
+        assert_eq!(after, [before[0], before[1] + 1.0]);
+        assert_eq!(commands(&mine.say(protocol, WRITE, &["mine", id])), ["UPDATE 1"]);
+        let after = ["succeeded", "conflicted_again"].map(|outcome| retries(&stage, outcome));
+        assert_eq!(after, [before[0] + 1.0, before[1] + 1.0]);
+        assert_eq!(commands(&mine.say(protocol, WRITE, &["mine", id])), ["UPDATE 1"]);
+        assert_eq!(retries(&stage, "succeeded"), before[0] + 1.0);
+    }
+    // In guard form, in a list of rows.
+    let mut mine = stage.session();
+    mine.ok("select id, name, budget from projects where id in (3, 4)");
+    stage.other_writes("update projects set name = 'theirs' where id = 3");
+    let list = "update projects set name = 'mine' where id in (3, 4) returning id";
+    assert_eq!(sqlstate(&mine.query(list)), "40001");
+    mine.ok("select id, name, budget from projects where id in (3, 4)");
+    assert_eq!(rows(&mine.query(list)).len(), 2);
+    assert_eq!(retries(&stage, "succeeded"), 3.0);
+    // Nobody comes back for this one.
+    let mut other = stage.session();
+    other.ok("select id, name, budget from projects where id = 5");
+    stage.other_writes("update projects set name = 'theirs' where id = 5");
+    assert_eq!(sqlstate(&other.query("update projects set name = 'mine' where id = 5")), "40001");
+    let mut ticks = 0;
+    while retries(&stage, "abandoned") < 1.0 {
+        ticks += 1;
+        assert!(ticks < 300, "the refused write is never given up");
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn conflicts_are_counted_by_user_and_the_number_of_users_is_bounded() {
+    let stage =
+        stage_with(&["--scope", "context", "--context-label", "comment:user", "--metrics-max-users", "1"]);
+    let by_user = |user: &str| stage.proxy.metric("staleguard_conflicts_by_user_total", &[("user_id", user)]);
+    for (n, (user, shown)) in [("ada", "ada"), ("bob", "other"), ("ada", "ada")].into_iter().enumerate() {
+        let id = n + 1;
+        let mut mine = stage.session();
+        mine.ok(&format!("select id, name, budget from projects where id = {id} /*user='{user}'*/"));
+        stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+        let before = by_user(shown);
+        let write = format!("update projects set name = 'mine' where id = {id} /*user='{user}'*/");
+        assert_eq!(sqlstate(&mine.query(&write)), "40001");
+        assert_eq!(by_user(shown), before + 1.0, "{user}");
+    }
+}
+
+#[test]
+fn three_refusals_without_a_read_tell_the_operator_what_to_change() {
+    let stage = stage_with(&["--scope", "context", "--context-label", "comment:user"]);
+    let mut mine = stage.session();
+    mine.ok("select id, name, budget from projects where id = 1 /*user='ada'*/");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    for _ in 0..4 {
+        let reply = mine.query("update projects set name = 'mine' where id = 1 /*user='ada'*/");
+        on_project("1", 1, Some(2)).check(&reply, 'I');
+    }
+    let lines = stage.proxy.log().lines();
+    assert_eq!(lines.iter().filter(|line| line.contains("context.after_conflict")).count(), 1);
+}
+
+#[test]
+fn a_connection_that_serves_a_pool_is_noticed_once() {
+    let stage = stage_with(&[]);
+    let notices = || {
+        let (_, body) = stage.proxy.get("/status");
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()["notices"].as_array().unwrap().len()
+    };
+    let mut mine = stage.session();
+    for _ in 0..2 {
+        mine.ok("select id, name from projects where id = 1");
+        mine.ok("discard all");
+    }
+    assert_eq!(notices(), 0);
+    mine.ok("discard all");
+    assert_eq!(notices(), 1);
+    let mut named = stage.session();
+    for name in ["a", "b", "c", "d"] {
+        named.ok(&format!("set application_name = '{name}'"));
+    }
+    let lines = stage.proxy.log().lines();
+    assert_eq!(lines.iter().filter(|line| line.contains("evidently serves a pool")).count(), 1);
+    // In scope context that is as it should be.
+    let stage = stage_with(&["--scope", "context", "--context-label", "comment:user"]);
+    let mut mine = stage.session();
+    for _ in 0..4 {
+        mine.ok("discard all");
+    }
+    let (head, body) = stage.proxy.get("/status");
+    assert!(head.contains("200 OK"), "{head}");
+    let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&status["scope"], &status["notices"]), (&"context".into(), &serde_json::json!([])));
+}
