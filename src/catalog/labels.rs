@@ -54,6 +54,7 @@ impl Table {
             blind: Default::default(),
             check_delete: false,
             ignored_columns: Vec::new(),
+            for_update_refreshes: false,
             on_deleted: Default::default(),
             explicit_predicate: Default::default(),
             current_state: Default::default(),

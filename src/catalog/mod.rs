@@ -252,6 +252,8 @@ pub struct TableSettings {
     pub check_delete: bool,
     /// Columns whose change, if nothing else is changed, is nobody's loss.
     pub ignored_columns: Vec<String>,
+    /// In scope `context`, a `SELECT .. FOR UPDATE` counts for the unit of work that makes it.
+    pub for_update_refreshes: bool,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].

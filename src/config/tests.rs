@@ -269,7 +269,7 @@ fn tables_can_be_named_in_every_form() {
 #[test]
 fn every_option_of_a_table() {
     let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\nblind = 'reject'\n\
-                check_delete = false\nignored_columns = ['a', 'B']\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
+                check_delete = false\nignored_columns = ['a', 'B']\nfor_update_refreshes = true\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
     let settings = file(text).unwrap();
     assert_eq!(
         *settings.tables[0],
@@ -284,6 +284,7 @@ fn every_option_of_a_table() {
             blind: Blind::Reject,
             check_delete: false,
             ignored_columns: vec!["a".to_owned(), "B".to_owned()],
+            for_update_refreshes: true,
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,

@@ -248,6 +248,8 @@ pub struct Teach {
     pub shown: ColumnSet,
     /// Rows of a write that also matter where nothing beyond the key is shown: they tell which rows it changed.
     pub always: bool,
+    /// Its rows are locked for writing, and its entry says that such a read counts for the unit that makes it.
+    pub refreshes: bool,
 }
 
 /// A constant of the text or a parameter.

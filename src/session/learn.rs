@@ -43,6 +43,7 @@ struct Source {
     /// `None`: it is not shown (of a cursor's rows only).
     version: Option<(usize, VersionType, i16)>,
     shown: ColumnSet,
+    refreshes: bool,
 }
 
 /// A row that the client was shown.
@@ -53,6 +54,8 @@ pub(crate) struct Taught<'a> {
     pub version: Option<i64>,
     /// Columns beyond the key; may be empty where a cursor is read.
     pub shown: &'a ColumnSet,
+    /// The read counts for the unit that makes it.
+    pub refreshes: bool,
 }
 
 /// Which tables of a result are read.
@@ -124,6 +127,7 @@ impl Learner {
             version: Some((key.len(), table.version_type, 0)),
             key,
             shown: ColumnSet::new(),
+            refreshes: false,
         });
         let tables: Vec<Source> = source.into_iter().collect();
         let kind = if hidden.deleted { ResultKind::Deleted } else { ResultKind::Written };
@@ -166,7 +170,7 @@ impl Learner {
         let value = |i: usize| values.get(i).copied().flatten();
         for source in &self.tables {
             if let Some((row, version)) = source.read(encoding, value) {
-                learn(Taught { row, version, shown: &source.shown });
+                learn(Taught { row, version, shown: &source.shown, refreshes: source.refreshes });
             }
         }
     }
@@ -241,7 +245,7 @@ fn source(
     if reads == Reads::Taught && (shown.is_empty() && !teach.always || version.is_none()) {
         return None;
     }
-    Some(Source { root_oid: table.root_oid, key, version, shown })
+    Some(Source { root_oid: table.root_oid, key, version, shown, refreshes: teach.refreshes })
 }
 
 /// Makes a learner for the rows of an Execute, from the layout and the formats bound.

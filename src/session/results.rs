@@ -351,7 +351,7 @@ impl Session {
             if let Some(shows) = shows {
                 shows.stands_on(&taught.row);
             }
-            let Taught { row, version, shown } = taught;
+            let Taught { row, version, shown, refreshes } = taught;
             let basis = learner.basis.as_ref();
             match (learner.kind, opened, version) {
                 (ResultKind::Deleted, _, version) => {
@@ -367,7 +367,7 @@ impl Session {
                     observations.read_for_transaction(row, version, shown, now);
                 }
                 (ResultKind::Read, None, Some(version)) => {
-                    observations.read(row, version, shown, false, now);
+                    observations.read(row, version, shown, refreshes, now);
                 }
                 (ResultKind::Written, None, Some(version)) => match basis {
                     Some(basis) => basis.written(row, version, shown, observations, now),

@@ -2,8 +2,9 @@
 
 use crate::common::conflict::on_project;
 use crate::common::frames::Frame;
-use crate::common::raw::{BOTH, Protocol, Raw, commands, rows, sqlstate, status};
+use crate::common::raw::{BOTH, Protocol, Raw, commands, error, rows, sqlstate, status};
 use crate::common::twin::{Stage, stage_with};
+use crate::settings::configured;
 
 const READ: &str = "select id, name, budget from projects where id = $1";
 const WRITE: &str = "update projects set name = $1 where id = $2";
@@ -193,4 +194,35 @@ fn a_connection_that_serves_a_pool_is_noticed_once() {
     assert!(head.contains("200 OK"), "{head}");
     let status: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&status["scope"], &status["notices"]), (&"context".into(), &serde_json::json!([])));
+}
+
+#[test]
+fn a_locking_read_counts_for_its_own_unit_where_the_table_says_so() {
+    // A lock that lets others lock too is none for writing, and one of another table is none of this.
+    const LOCKS: [(&str, bool); 6] = [
+        ("for update", true),
+        ("for no key update of p", true),
+        ("for update of u, p", true),
+        ("for share", false),
+        ("for key share of u for update of p", true),
+        ("for update of u", false),
+    ];
+    for refreshes in [false, true] {
+        let stage = configured(&format!(
+            "scope = 'context'\n[context]\nlabel = ['comment:user']\n\
+             [tables.projects]\nfor_update_refreshes = {refreshes}\n[tables.users]\n"
+        ));
+        for (n, (lock, locks)) in LOCKS.into_iter().enumerate() {
+            let id = n + 1;
+            let mut mine = stage.session();
+            mine.ok(&format!("select id, name from projects where id = {id} /*user='ada'*/"));
+            stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+            mine.ok("begin");
+            let read = format!("select p.id, p.name from projects p, users u where p.id = {id} and u.id = 1");
+            mine.ok(&format!("{read} {lock} /*user='ada'*/"));
+            let write = format!("update projects set name = 'mine' where id = {id} /*user='ada'*/");
+            assert_eq!(error(&mine.query(&write)).is_none(), refreshes && locks, "{refreshes} {lock}");
+            mine.ok("rollback");
+        }
+    }
 }
