@@ -146,13 +146,13 @@ impl IdentityRow {
         if let Some(table) = view.table_by_oid(self.oid) {
             return table.clone();
         }
-        let column = |(slot, (attnum, name, type_oid)): (usize, &(i16, String, u32))| Column {
+        let column = |(attnum, name, type_oid): &(i16, String, u32)| Column {
             attnum: *attnum,
             name: name.as_str().into(),
             type_oid: *type_oid,
-            slot,
+            slot: slot(*attnum),
         };
-        let columns = self.columns.iter().flatten().enumerate().map(column).collect();
+        let columns = self.columns.iter().flatten().map(column).collect();
         Arc::new(Table::unprotected(self.oid, &self.schema, &self.name, columns, self.visible))
     }
 }
@@ -344,6 +344,12 @@ fn may_ignore(table: &Table, name: &str) -> bool {
     position.is_some_and(|i| i != table.version && !table.key.contains(&i))
 }
 
+/// Slots follow attribute numbers, which stay when other columns are dropped: what is known of a column must not
+/// become another's.
+fn slot(attnum: i16) -> usize {
+    usize::try_from(attnum).unwrap_or_default().saturating_sub(1)
+}
+
 fn make_table(
     row: &TableRow,
     root: Option<&TableRow>,
@@ -353,7 +359,7 @@ fn make_table(
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
     let slot_of: HashMap<&str, usize> =
-        root_columns.iter().enumerate().map(|(i, c)| (c.1.as_str(), i)).collect();
+        root_columns.iter().map(|c| (c.1.as_str(), slot(c.0))).collect();
     let columns: Vec<Column> = row
         .columns
         .iter()

@@ -62,7 +62,7 @@ pub struct Column {
     pub name: Box<str>,
     /// Type OID; 0 if values that differ can be equal (a nondeterministic collation).
     pub type_oid: u32,
-    /// Position among the root table's columns; [`crate::sql::columns::ColumnSet`] counts in slots.
+    /// Attribute number in the root table, less one; [`crate::sql::columns::ColumnSet`] counts in slots.
     pub slot: usize,
 }
 
