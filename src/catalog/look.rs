@@ -358,8 +358,7 @@ fn make_table(
 ) -> Option<Table> {
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
-    let slot_of: HashMap<&str, usize> =
-        root_columns.iter().map(|c| (c.1.as_str(), slot(c.0))).collect();
+    let slot_of: HashMap<&str, usize> = root_columns.iter().map(|c| (c.1.as_str(), slot(c.0))).collect();
     let columns: Vec<Column> = row
         .columns
         .iter()

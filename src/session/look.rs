@@ -47,6 +47,13 @@ impl Session {
 
     /// Plans with this view from now on. Versions of a column that is gone, or was made anew, compare with none.
     fn take_view(&mut self, seen: Seen) {
+        if self.view.as_ref().is_none_or(|before| before.view.generation != seen.view.generation)
+            && let Some(scope) = self.observations.context()
+        {
+            for table in seen.view.tables.iter().filter(|t| t.oid == t.root_oid && !t.is_view) {
+                table.version_column().into_iter().for_each(|c| scope.stamp(table.oid, c.attnum));
+            }
+        }
         let before = self.view.replace(seen);
         let (Some(before), Some(now)) = (before, &self.view) else { return };
         if before.view.generation == now.view.generation {

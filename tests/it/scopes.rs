@@ -2,6 +2,7 @@
 
 use crate::common::conflict::on_project;
 use crate::common::frames::Frame;
+use crate::common::proxy::Proxy;
 use crate::common::raw::{BOTH, Protocol, Raw, commands, error, rows, sqlstate, status};
 use crate::common::twin::{Stage, stage_with};
 use crate::settings::configured;
@@ -225,4 +226,64 @@ fn a_locking_read_counts_for_its_own_unit_where_the_table_says_so() {
             mine.ok("rollback");
         }
     }
+}
+
+#[test]
+fn contexts_survive_a_planned_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("contexts.jsonl");
+    let flags = [
+        "--scope",
+        "context",
+        "--context-label",
+        "comment:user",
+        "--context-snapshot",
+        file.to_str().unwrap(),
+    ];
+    let stage = stage_with(&flags);
+    let mut mine = stage.session();
+    mine.ok("select id, name from projects where id in (1, 2, 3) /*user='ada'*/");
+    mine.ok("select id, budget from projects where id in (1, 2, 3) /*user='bob'*/");
+    mine.ok("update projects set name = 'ada''s' where id = 2 /*user='ada'*/");
+    mine.ok("delete from projects where id = 3 /*user='ada'*/");
+    drop(mine);
+    let Stage { proxy, cluster } = stage;
+    assert!(proxy.signal("TERM").success());
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.lines().count() == 3 && !text.contains("ada's") && !text.contains("project "), "{text}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&file).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let mut direct = cluster.direct("proxied");
+    direct.ok("update projects set name = 'theirs', version = version + 1 where id = 1");
+    let proxy = Proxy::start(&cluster, &flags);
+    // It is used once: after a crash it would tell of reads that were not the last.
+    assert!(!file.exists());
+    let mut mine = proxy.session();
+    let write =
+        |id: &str, user: &str| format!("update projects set name = 'mine' where id = {id} /*user='{user}'*/");
+    on_project("1", 1, Some(2)).check(&mine.query(&write("1", "ada")), 'I');
+    // An own write before the restart is no conflict after it; the other's read is older than that.
+    assert_eq!(commands(&mine.query(&write("2", "ada"))), ["UPDATE 1"]);
+    on_project("2", 1, Some(3)).check(&mine.query(&write("2", "bob")), 'I');
+    // What ada deleted herself is none of her conflicts; bob's is gone.
+    assert_eq!(commands(&mine.query(&write("3", "ada"))), ["UPDATE 0"]);
+    on_project("3", 1, None).check(&mine.query(&write("3", "bob")), 'I');
+    drop(mine);
+    assert!(proxy.signal("TERM").success());
+
+    // Its version column is another: what was known of it is void.
+    direct
+        .ok("alter table projects drop version; alter table projects add version integer not null default 1");
+    direct.ok("update projects set version = 9");
+    let proxy = Proxy::start(&cluster, &flags);
+    assert_eq!(commands(&proxy.session().query(&write("1", "ada"))), ["UPDATE 1"]);
+    assert!(proxy.signal("TERM").success());
+
+    // One that cannot be read is told of, and the proxy starts.
+    std::fs::write(&file, "{\"staleguard_contexts\":1").unwrap();
+    let proxy = Proxy::start(&cluster, &flags);
+    let told = |line: &str| line.contains("snapshot of contexts was not read");
+    assert!(proxy.log().wait(told).is_some());
+    assert_eq!(commands(&proxy.session().query(&write("1", "ada"))), ["UPDATE 1"]);
 }

@@ -425,10 +425,15 @@ impl ContextScope {
         self.truncated.push(table);
     }
 
-    /// The table or its version column is another: what any context knows of its rows is void.
+    /// The table or its version column is another: what the transaction knows of its rows is void. For what contexts
+    /// know see [`Self::stamp`].
     pub fn made_anew(&mut self, table: u32) {
         self.forget_table(table);
-        self.contexts.forget_table(&self.database, table);
+    }
+
+    /// The version column of a table has this attribute number: see [`Contexts::stamp`].
+    pub fn stamp(&self, table: u32, attnum: i16) {
+        self.contexts.stamp(&self.database, table, attnum);
     }
 
     fn forget_at_commit(&mut self, table: u32) {

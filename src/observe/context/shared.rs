@@ -1,8 +1,9 @@
 //! All contexts of this process, bounded each and in total.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashlink::LinkedHashMap;
@@ -48,6 +49,8 @@ pub struct Contexts {
     parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
     limits: ContextLimits,
+    /// The attribute number of the version column of each table that is known, by database and OID.
+    stamps: Mutex<HashMap<(Arc<str>, u32), i16>>,
     evicted: AtomicU64,
     expired: AtomicU64,
 }
@@ -61,6 +64,7 @@ impl Contexts {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             limits,
+            stamps: Mutex::default(),
             evicted: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         }
@@ -122,6 +126,46 @@ impl Contexts {
             context.own += 1;
             context.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
             context.store.lose_own(context.own);
+        });
+    }
+
+    /// A table's version column is the one with this attribute number. If it was another before, all contexts forget
+    /// the table.
+    pub fn stamp(&self, database: &Arc<str>, table: u32, attnum: i16) {
+        let before = lock(&self.stamps).insert((database.clone(), table), attnum);
+        if before.is_some_and(|before| before != attnum) {
+            self.forget_table(database, table);
+        }
+    }
+
+    /// See [`Self::stamp`].
+    pub(super) fn stamps(&self) -> HashMap<(Arc<str>, u32), i16> {
+        lock(&self.stamps).clone()
+    }
+
+    /// Shows every context and its rows, the least recently used first.
+    pub(super) fn each(
+        &self,
+        mut show: impl FnMut(&ContextKey, &mut dyn Iterator<Item = (&RowKey, &Entry<Row>)>),
+    ) {
+        for part in &self.parts {
+            for (key, context) in &lock(part).contexts {
+                show(key, &mut context.store.iter());
+            }
+        }
+    }
+
+    /// Puts rows into a context, in place of what it knows of them.
+    pub(super) fn put(
+        &self,
+        key: &ContextKey,
+        rows: impl Iterator<Item = (RowKey, Entry<Row>)>,
+        now: Instant,
+    ) {
+        self.with(key, now, |context| {
+            for (row, entry) in rows {
+                context.store.put(row, entry);
+            }
         });
     }
 
