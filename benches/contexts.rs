@@ -53,7 +53,9 @@ fn main() {
     }
     let decisions = now.elapsed();
     let per = |time: std::time::Duration, n: usize| time.as_nanos() / n.max(1) as u128;
-    println!("asked for {contexts} contexts of {rows} rows in {mib} MiB, {columns} columns shown of each row");
+    println!(
+        "asked for {contexts} contexts of {rows} rows in {mib} MiB, {columns} columns shown of each row"
+    );
     println!("held      {} contexts, {} rows, counted as {} MiB", held.0, held.1, held.2);
     println!("process   {:.0} MiB more than before", rss_mib() - before);
     println!("read      {} ns each", per(reads, contexts * rows));

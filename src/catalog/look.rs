@@ -88,6 +88,8 @@ pub struct Look {
     pub shadowed: bool,
     /// The settings of role and database that decide how names resolve in a session that begins now.
     pub defaults: String,
+    /// Which server, as far as it tells: system identifier and timeline.
+    pub server: (Option<String>, Option<String>),
     /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
     pub frozen: bool,
 }
@@ -163,6 +165,8 @@ struct SessionRow {
     role: String,
     isolation: String,
     shadowed: bool,
+    system: Option<String>,
+    timeline: Option<String>,
     defaults: Option<String>,
 }
 
@@ -288,6 +292,7 @@ pub fn read(
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        server: (session.system, session.timeline),
         defaults: session.defaults.unwrap_or_default(),
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
     })

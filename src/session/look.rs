@@ -185,6 +185,10 @@ impl Session {
         if !self.diverged && !in_transaction {
             shared.views.begin_with(&self.facts.view_key, &look.defaults, at, self.now());
         }
+        if shared.contexts.is_of_another_server(&look.server) {
+            tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %look.database,
+                "the server is another than before, or was restored: what contexts knew is forgotten");
+        }
         let seen = if self.diverged || in_transaction || self.is_of_old_defaults() {
             Seen { view: shared.views.private(self.view.as_ref().map(|v| &v.view), look.view), at }
         } else {

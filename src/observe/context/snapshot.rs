@@ -43,6 +43,8 @@ struct Header {
     upstream: String,
     /// Milliseconds since 1970.
     saved_at: u64,
+    /// System identifier and timeline.
+    server: (Option<String>, Option<String>),
     /// Version columns: database, table OID, attribute number.
     stamps: Vec<(String, u32, i16)>,
 }
@@ -76,6 +78,7 @@ impl Contexts {
             staleguard_contexts: FORMAT,
             upstream: upstream.to_owned(),
             saved_at: millis(SystemTime::now()),
+            server: self.server(),
             stamps: self
                 .stamps()
                 .into_iter()
@@ -118,6 +121,7 @@ impl Contexts {
         }
         let down = Duration::from_millis(millis(SystemTime::now()).saturating_sub(header.saved_at));
         let Some(then) = Instant::now().checked_sub(down) else { return Ok(0) };
+        self.is_of_another_server(&header.server);
         for (database, table, attnum) in header.stamps {
             self.stamp(&database.into(), table, attnum);
         }
