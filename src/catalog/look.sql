@@ -119,6 +119,7 @@ SELECT 'table', pg_catalog.json_build_object(
   'generated', (SELECT pg_catalog.json_agg(a.attname) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped),
   'before_triggers', (SELECT pg_catalog.bool_or(NOT g.ours) FROM trg g WHERE g.rel = c.oid AND (g.type & 19) = 19),
   'row_security', COALESCE(pg_catalog.row_security_active(c.oid), false),
+  'parent', c.relhassubclass,
   'may_read', (SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) FROM att a WHERE a.oid = c.oid AND (a.is_version OR a.attnum IN (SELECT pk.attnum FROM pk WHERE pk.oid = c.oid))),
   'may_read_all', COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false),
   'may_write', (SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) FROM att a WHERE a.oid = c.oid AND a.is_version)

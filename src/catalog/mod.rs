@@ -113,6 +113,10 @@ pub struct Table {
     pub rules: bool,
     /// Row security applies to the role.
     pub row_security: bool,
+    /// It is a partition: a row with this key may be in another one.
+    pub part: bool,
+    /// Partitions or children hold rows of it, which ONLY leaves out.
+    pub parent: bool,
     /// The role may SELECT key and version.
     pub may_read: bool,
     /// The role may SELECT the whole table (system columns are not granted by column).

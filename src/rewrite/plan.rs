@@ -308,6 +308,9 @@ pub struct PointWrite {
     pub key_condition: Box<str>,
     /// The write moves the row's key (sets a key column): both keys are forgotten.
     pub moves_key: bool,
+    /// A row that the target does not show may be there all the same: row security, a view with a WHERE, a partition,
+    /// ONLY of a table with partitions or children.
+    pub partial: bool,
     /// The write may be sent in the predicate form. False for one that could be checked but for the place it
     /// stands in; such a write is bumped only.
     pub predicate_allowed: bool,

@@ -167,7 +167,8 @@ impl Session {
         if self.waits_for_name(bind.statement, false, out) {
             return Lane::Later;
         }
-        if self.ensure_view(None, out) == Viewed::Later {
+        let text = self.names.statement(bind.statement).map(|p| p.text.clone());
+        if self.ensure_view(text.as_deref(), out) == Viewed::Later {
             return Lane::Later;
         }
         let Some(mut prepared) = self.names.statement(bind.statement).cloned() else {

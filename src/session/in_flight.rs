@@ -20,6 +20,8 @@ pub(crate) struct InFlight {
     forget: bool,
     /// What may make later writes another's: a label, the name of a request.
     anothers: bool,
+    /// What decides which tables names mean: settings, roles, DDL, or the end of a transaction that had such.
+    names: bool,
     /// Tables that triggers and foreign keys of own writes may change.
     touched: Vec<u32>,
 }
@@ -75,6 +77,11 @@ impl InFlight {
         self.anothers || self.undo && scope.ends_with_transaction()
     }
 
+    /// What a name means is decided by what has not been answered yet.
+    pub(super) fn moves_names(&self) -> bool {
+        self.names
+    }
+
     /// Nothing is in flight any more.
     pub fn clear(&mut self) {
         self.rows.clear();
@@ -82,6 +89,7 @@ impl InFlight {
         self.undo = false;
         self.anothers = false;
         self.forget = false;
+        self.names = false;
         self.touched.clear();
     }
 
@@ -165,14 +173,18 @@ impl Session {
             | Effect::PrepareTransaction => {
                 self.cycle.part += 1;
                 self.in_flight.undo = true;
+                self.in_flight.names |= self.view_private || self.view_outdated;
             }
             Effect::Savepoint(_) => {
                 self.cycle.part += 1;
                 self.subtransaction = true;
             }
-            Effect::DiscardAll | Effect::ResetAll | Effect::Role | Effect::Truncate(_) => {
+            Effect::DiscardAll | Effect::ResetAll | Effect::Role => {
                 self.in_flight.forget = true;
+                self.in_flight.names = true;
             }
+            Effect::Truncate(_) => self.in_flight.forget = true,
+            Effect::Names | Effect::Catalog => self.in_flight.names = true,
             _ => {}
         }
     }

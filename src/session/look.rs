@@ -81,9 +81,18 @@ impl Session {
         self.view.as_ref().is_some_and(|v| v.is_fresh(now, age))
     }
 
+    /// What a name means is not settled: what decides it has been sent and not been answered.
+    pub(super) fn names_in_flight(&self) -> bool {
+        self.in_flight.moves_names() && !self.queue.is_empty()
+    }
+
     /// Makes sure of a view before a statement that it matters to. `mid_cycle`: extended-protocol messages
     /// have been sent since the last Sync.
     pub fn ensure_view(&mut self, text: Option<&[u8]>, out: &mut Out) -> Viewed {
+        if self.names_in_flight() && text.is_none_or(takes_snapshot) {
+            self.drain(out);
+            return Viewed::Later;
+        }
         // A statement that has waited for a look goes with what it found, however long that took.
         let awaited = std::mem::take(&mut self.view_awaited) && !self.view_outdated;
         if awaited || self.view_is_fresh() {
