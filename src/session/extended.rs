@@ -357,12 +357,22 @@ impl Session {
             if self.waits_for_name(target.name, false, out) {
                 return Lane::Later;
             }
-            let Some(prepared) = self.names.statement(target.name).cloned() else {
+            if self.ensure_view(None, out) == Viewed::Later {
+                return Lane::Later;
+            }
+            let Some(mut prepared) = self.names.statement(target.name).cloned() else {
                 self.expect(Kind::DescribeStatement, Detail::Plain);
                 return Lane::Raw;
             };
+            if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
+                // The server plans a statement with a result anew: a hidden column may be gone.
+                prepared = self.plan_again(&prepared, out);
+            }
+            if prepared.has_hidden_result() {
+                self.keep_cycle(Some(&prepared));
+            }
             prepared.described_in.set(self.cycle.number);
-            self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
+            self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared, RefCell::default()));
         } else {
             if let Some(cursor) = self.cursors.named(target.name).cloned() {
                 self.expect(Kind::DescribePortal, Detail::DescribeCursor(cursor));

@@ -1,5 +1,6 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -86,7 +87,8 @@ pub(crate) enum Detail {
     /// A Parse whose text was changed.
     Parse(Rc<Prepared>, Undo),
     /// Describe of a statement whose description is changed or wanted.
-    DescribeStatement(Rc<Prepared>),
+    /// The description of its parameters is kept back while the server may yet refuse the rest.
+    DescribeStatement(Rc<Prepared>, RefCell<Vec<u8>>),
     /// Describe of a portal likewise; true if the client did not ask for it.
     DescribePortal(Rc<Portal>, bool),
     /// Bind of a statement with a plan.

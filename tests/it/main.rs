@@ -17,6 +17,7 @@ mod failure_modes;
 mod found_races;
 mod guard;
 mod hidden_columns;
+mod inserts;
 mod key_lists;
 mod key_types;
 mod keys;
