@@ -131,6 +131,11 @@ impl Scope {
         each!(self, scope => scope.wrote_unchecked(row, now));
     }
 
+    /// See [`Observations::began_anew`].
+    pub fn began_anew(&mut self, row: &RowKey, now: Instant) {
+        each!(self, scope => scope.began_anew(row, now));
+    }
+
     /// See [`Observations::deleted`].
     pub fn deleted(&mut self, row: &RowKey, now: Instant) {
         each!(self, scope => scope.deleted(row, now));

@@ -365,6 +365,16 @@ impl ContextScope {
         self.writes.wrote_unchecked(row, now);
     }
 
+    /// As [`Observations::began_anew`].
+    pub fn began_anew(&mut self, row: &RowKey, now: Instant) {
+        self.local.began_anew(row, now);
+        let shared = self.key.as_ref().is_some_and(|key| self.contexts.newest(key, row, now).is_some());
+        if shared || self.writes.own_write_of(row, now).is_some() {
+            self.writes_table(row.table);
+            self.writes.wrote_unchecked(row, now);
+        }
+    }
+
     /// As [`Observations::deleted`].
     pub fn deleted(&mut self, row: &RowKey, now: Instant) {
         self.writes_table(row.table);
