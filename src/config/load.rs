@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::keys::{KEYS, Key, TABLES};
+use super::keys::{Key, TABLES, keys};
 use super::origin::{ConfigError, Origin};
 use super::value::{Node, Raw};
 use super::{Settings, file, tables};
@@ -59,7 +59,7 @@ pub fn load(
     }
 
     let mut settings = Settings::default();
-    for key in KEYS {
+    for key in keys() {
         if let Some((node, layer)) = values.get(key.name) {
             set(key, &mut settings, node, layer)?;
         }
@@ -98,15 +98,15 @@ fn text(value: &str) -> Node {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().map(|key| key.name).chain([TABLES])
+    keys().map(|key| key.name).chain([TABLES])
 }
 
 fn variable(name: &str) -> String {
-    KEYS.iter().find(|key| key.name == name).map_or_else(|| TABLES_VARIABLE.to_owned(), Key::variable)
+    keys().find(|key| key.name == name).map_or_else(|| TABLES_VARIABLE.to_owned(), Key::variable)
 }
 
 fn flag(name: &str) -> String {
-    let flag = KEYS.iter().find(|key| key.name == name).map_or_else(|| TABLES.to_owned(), Key::flag);
+    let flag = keys().find(|key| key.name == name).map_or_else(|| TABLES.to_owned(), Key::flag);
     format!("--{flag}")
 }
 

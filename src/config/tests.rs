@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::KEYS;
+use super::keys::keys;
 use super::load::{Given, Loaded};
 use super::tables::{BUILT_IN, TABLE_KEYS};
 use super::value::Raw;
@@ -85,11 +85,8 @@ const OTHER: &[(&str, &str)] = &[
 
 #[test]
 fn every_setting_can_be_given_in_every_way() {
-    assert_eq!(
-        OTHER.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
-        KEYS.iter().map(|k| k.name).collect::<Vec<_>>()
-    );
-    for key in KEYS {
+    assert_eq!(OTHER.iter().map(|(n, _)| *n).collect::<Vec<_>>(), keys().map(|k| k.name).collect::<Vec<_>>());
+    for key in keys() {
         let value = OTHER.iter().find(|(name, _)| *name == key.name).unwrap().1;
         let by_flag = load_from(&[(key.name, value)], &[], None).unwrap().settings;
         let by_variable = load_from(&[], &[(&key.variable(), value)], None).unwrap().settings;
@@ -116,7 +113,7 @@ fn native_values_of_the_file() {
 #[test]
 fn defaults_are_what_the_table_of_settings_says() {
     let mut settings = Settings::default();
-    for key in KEYS.iter().filter(|key| !key.default.starts_with('(')) {
+    for key in keys().filter(|key| !key.default.starts_with('(')) {
         (key.set)(&mut settings, &Raw::Text(key.default.to_owned())).expect(key.name);
         assert_eq!(settings, Settings::default(), "{}", key.name);
     }
@@ -159,12 +156,9 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ),
         ("catalog.max_age", &["5", "2h"]),
     ];
-    assert_eq!(
-        table.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
-        KEYS.iter().map(|k| k.name).collect::<Vec<_>>()
-    );
+    assert_eq!(table.iter().map(|(n, _)| *n).collect::<Vec<_>>(), keys().map(|k| k.name).collect::<Vec<_>>());
     for (name, wrong) in table {
-        let key = KEYS.iter().find(|key| key.name == *name).unwrap();
+        let key = keys().find(|key| key.name == *name).unwrap();
         for value in *wrong {
             let errors = [
                 (format!("from the flag --{}", key.flag()), load_from(&[(key.name, value)], &[], None)),
@@ -275,7 +269,7 @@ fn tables_can_be_named_in_every_form() {
 #[test]
 fn every_option_of_a_table() {
     let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\nblind = 'reject'\n\
-                check_delete = false\nignored_columns = ['a', 'B']\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
+                check_delete = false\nignored_columns = ['a', 'B']\nfor_update_refreshes = true\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
     let settings = file(text).unwrap();
     assert_eq!(
         *settings.tables[0],
@@ -290,6 +284,7 @@ fn every_option_of_a_table() {
             blind: Blind::Reject,
             check_delete: false,
             ignored_columns: vec!["a".to_owned(), "B".to_owned()],
+            for_update_refreshes: true,
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,
@@ -401,7 +396,7 @@ const EXAMPLE: &str = include_str!("../../config/staleguard.toml");
 
 #[test]
 fn the_reference_page_has_every_setting() {
-    for key in KEYS {
+    for key in keys() {
         let row = format!("| `{}` | `{}` | `--{}` |", key.name, key.variable(), key.flag());
         let line =
             REFERENCE.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
@@ -429,7 +424,7 @@ fn the_example_file_shows_every_setting_with_its_default() {
         })
         .collect();
     let loaded = load_from(&[], &[], Some(&uncommented)).unwrap();
-    for key in KEYS {
+    for key in keys() {
         assert!(loaded.given.contains_key(key.name), "{} is not in the example file", key.name);
     }
     let defaults = Settings::default();

@@ -160,6 +160,7 @@ pub(super) mod tests {
                 blind: Default::default(),
                 check_delete: true,
                 ignored_columns: Vec::new(),
+                for_update_refreshes: false,
                 on_deleted: OnDeleted::default(),
                 explicit_predicate: ExplicitPredicate::default(),
                 current_state: CurrentState::default(),

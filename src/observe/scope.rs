@@ -296,6 +296,15 @@ impl Observations {
         self.trim(now);
     }
 
+    /// An own INSERT of the row landed: what is known of a row that had this key before is forgotten. Of a row of which
+    /// nothing is known nothing is held.
+    pub fn began_anew(&mut self, key: &RowKey, now: Instant) {
+        let known = matches!(self.store.peek(key, now), Some(Entry { known: Known::Seen(_), .. }));
+        if known {
+            self.wrote_unchecked(key, now);
+        }
+    }
+
     /// An own DELETE of the row landed.
     pub fn deleted(&mut self, key: &RowKey, now: Instant) {
         let own = self.own_write(key, now);

@@ -77,6 +77,7 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
             blind: Default::default(),
             check_delete: true,
             ignored_columns: Vec::new(),
+            for_update_refreshes: false,
             on_deleted: OnDeleted::default(),
             explicit_predicate: ExplicitPredicate::default(),
             current_state: CurrentState::default(),

@@ -203,6 +203,7 @@ impl Session {
             suspended: Cell::new(false),
             write: RefCell::new(None),
             guards: RefCell::new(made),
+            heard: RefCell::new(None),
             executed,
             shows: Shows::default(),
             named: !bind.portal.is_empty(),
@@ -243,6 +244,11 @@ impl Session {
         let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
         let values =
             Values { bind: Some(bind), arguments: None, oids: &prepared.oids, encoding: self.lex.encoding };
+        if let Some(statement) = prepared.statement() {
+            self.enter_ahead(statement);
+            *portal.heard.borrow_mut() =
+                self.heard(portal.acting().statement().unwrap_or(statement), &values);
+        }
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
         let mut guarded = false;
@@ -313,6 +319,9 @@ impl Session {
             // Also in the midst of a cycle: Flush has brought every answer.
             self.in_flight.clear();
         }
+        if let Some(statement) = prepared.statement() {
+            self.enter_ahead(statement);
+        }
         let scene = Scene {
             values: Values {
                 bind: Some(bind),
@@ -348,12 +357,22 @@ impl Session {
             if self.waits_for_name(target.name, false, out) {
                 return Lane::Later;
             }
-            let Some(prepared) = self.names.statement(target.name).cloned() else {
+            if self.ensure_view(None, out) == Viewed::Later {
+                return Lane::Later;
+            }
+            let Some(mut prepared) = self.names.statement(target.name).cloned() else {
                 self.expect(Kind::DescribeStatement, Detail::Plain);
                 return Lane::Raw;
             };
+            if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
+                // The server plans a statement with a result anew: a hidden column may be gone.
+                prepared = self.plan_again(&prepared, out);
+            }
+            if prepared.has_hidden_result() {
+                self.keep_cycle(Some(&prepared));
+            }
             prepared.described_in.set(self.cycle.number);
-            self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
+            self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared, RefCell::default()));
         } else {
             if let Some(cursor) = self.cursors.named(target.name).cloned() {
                 self.expect(Kind::DescribePortal, Detail::DescribeCursor(cursor));
@@ -420,6 +439,7 @@ impl Session {
                 None => self.sent_point(portal, place),
             }
             self.in_flight.add_touched(&statement.touches);
+            self.sent_says(acting);
             self.sent_effect(&statement.effect);
         }
         let seq = self.next_seq();

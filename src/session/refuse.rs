@@ -21,7 +21,7 @@ const CANNOT_CHECK: &str = "0A000";
 /// As the error words it.
 pub(super) fn unseen(cause: Cause) -> Unseen {
     match cause {
-        Cause::NeverRead => Unseen::NeverRead,
+        Cause::NeverRead | Cause::NoLabel => Unseen::NeverRead,
         Cause::Expired | Cause::Evicted => Unseen::Dropped,
         Cause::Forgotten | Cause::Trigger => Unseen::Forgotten,
         Cause::Cursor => Unseen::Cursor,

@@ -294,7 +294,11 @@ impl Session {
                 Fate::Forward
             }
             Detail::Rerun(sqlstate, undo) => {
-                if matches!(tag, back::COMMAND_COMPLETE | back::PARSE_COMPLETE | back::BIND_COMPLETE) {
+                let described = head.kind == Kind::DescribeStatement
+                    && matches!(tag, back::ROW_DESCRIPTION | back::NO_DATA);
+                if described
+                    || matches!(tag, back::COMMAND_COMPLETE | back::PARSE_COMPLETE | back::BIND_COMPLETE)
+                {
                     // The original passes: the rewrite was wrong, or what it was made from is out of date.
                     self.rewrite_rejected(&sqlstate);
                     self.view_outdated = true;
@@ -342,13 +346,17 @@ impl Session {
 
     fn described_frame(&mut self, detail: &Detail, tag: u8, body: &[u8], client: &mut Out) -> Fate {
         let prepared: &Rc<Prepared> = match detail {
-            Detail::Parse(prepared, _) | Detail::DescribeStatement(prepared) => prepared,
+            Detail::Parse(prepared, _) | Detail::DescribeStatement(prepared, _) => prepared,
             Detail::Bind(portal, _) | Detail::DescribePortal(portal, _) => &portal.prepared,
             _ => {
                 self.errored |= tag == back::ERROR;
                 return Fate::Forward;
             }
         };
+        if let (Detail::DescribeStatement(_, held), back::ROW_DESCRIPTION | back::NO_DATA) = (detail, tag) {
+            self.again = None;
+            client.extend(&held.take());
+        }
         match tag {
             back::PARSE_COMPLETE | back::BIND_COMPLETE => {
                 self.again = None;
@@ -361,12 +369,16 @@ impl Session {
                 Fate::Forward
             }
             back::ERROR
-                if matches!(detail, Detail::Parse(..) | Detail::Bind(..)) && self.refused_first(body) =>
+                if matches!(detail, Detail::Parse(..) | Detail::Bind(..) | Detail::DescribeStatement(..))
+                    && self.refused_first(body) =>
             {
                 Fate::Gone
             }
             back::ERROR => {
                 self.errored = true;
+                if let Detail::DescribeStatement(_, held) = detail {
+                    client.extend(&held.take());
+                }
                 let surplus = match detail {
                     Detail::Bind(portal, _) => portal.surplus,
                     _ => (0, 0),
@@ -378,6 +390,15 @@ impl Session {
             }
             back::PARAMETER_DESCRIPTION => {
                 *prepared.param_types.borrow_mut() = read_parameter_description(body).map(Into::into);
+                if let (Detail::DescribeStatement(_, held), true) = (detail, self.again.is_some()) {
+                    let mut out = Out::default();
+                    let added = prepared.added_params();
+                    if added == 0 || !edit::parameter_description_strip(out.as_bytes_mut(), body, added) {
+                        super::frame_out(&mut out, tag, body);
+                    }
+                    *held.borrow_mut() = out.as_bytes_mut().to_vec();
+                    return Fate::Gone;
+                }
                 if prepared.added_params() > 0
                     && edit::parameter_description_strip(client.as_bytes_mut(), body, prepared.added_params())
                 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::guards::Guards;
 use super::writes::Write;
 use crate::catalog::{Mode, Table};
-use crate::observe::{Moved, Observations, RowKey};
+use crate::observe::{Moved, RowKey, Scope};
 use crate::rewrite::plan::{StatementPlan, Verb};
 use crate::sql::columns::ColumnSet;
 
@@ -88,6 +88,11 @@ impl Basis {
         }
     }
 
+    /// The rows are new ones.
+    pub fn inserts(&self) -> bool {
+        self.verb == Verb::Insert
+    }
+
     /// A DELETE has returned a row as it was.
     pub fn deleted(&self, row: &RowKey, version: i64) {
         if let Some(expected) = self.expected.get(&row.key) {
@@ -101,12 +106,19 @@ impl Basis {
         row: RowKey,
         version: i64,
         shown: &ColumnSet,
-        observations: &mut Observations,
+        observations: &mut Scope,
         now: std::time::Instant,
     ) {
         if self.table.late_triggers {
             // What it shows need not be what the row has now.
             return observations.wrote_unchecked(&row, now);
+        }
+        if self.verb == Verb::Insert {
+            observations.began_anew(&row, now);
+            if !shown.is_empty() {
+                observations.returned(row, version, shown, now);
+            }
+            return;
         }
         let upsert = self.verb == Verb::Upsert;
         match self.expected.get(&row.key) {
