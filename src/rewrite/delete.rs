@@ -56,7 +56,7 @@ impl Statement<'_> {
         let keys = condition.as_ref().map_or(Vec::new(), |c| c.rows.clone().keys());
         let complete = |r: &std::ops::Range<usize>| code.is_complete(r);
         let certain = self.certain
-            && delete.condition.as_ref().is_none_or(complete)
+            && delete.condition.as_ref().is_none_or(|c| code.is_condition(c))
             && delete.using.as_ref().is_none_or(complete);
         if !certain {
             return self.unchecked(place, unchecked(table, Reason::Unparsed, keys));

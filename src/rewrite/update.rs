@@ -34,9 +34,8 @@ impl<'a> Statement<'a> {
             self.touch(place, table, Event::KeyUpdate);
             return self.out.unchecked.push(unchecked(table, Reason::Encoding, Vec::new()));
         };
-        let incomplete = |r: &std::ops::Range<usize>| !code.is_complete(r);
-        if update.condition.as_ref().is_some_and(incomplete)
-            || update.returning.as_ref().is_some_and(incomplete)
+        if update.condition.as_ref().is_some_and(|c| !code.is_condition(c))
+            || update.returning.as_ref().is_some_and(|r| !code.is_complete(r))
         {
             self.touch(place, table, Event::KeyUpdate);
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, Vec::new()));

@@ -165,6 +165,13 @@ impl<'a> Code<'a> {
         String::from_utf8(out).ok()
     }
 
+    /// As [`Self::is_complete`], for a condition: in brackets of ours a comma of its own level would be no error there.
+    pub fn is_condition(&self, range: &Range<usize>) -> bool {
+        let depth = self.depth(range.start);
+        self.is_complete(range)
+            && !range.clone().any(|i| self.is(i, TokenKind::Comma) && self.depth(i) == depth)
+    }
+
     /// False if the tokens end in something that wants more (`a +`, `a,`, `a AND`): the server will refuse the
     /// statement, and pieces put in behind would change its words.
     pub fn is_complete(&self, range: &Range<usize>) -> bool {

@@ -206,6 +206,16 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "a comma in a condition was no error in brackets of the proxy's own",
+            vec![
+                query("BEGIN"),
+                query("DELETE FROM users AS p WHERE p.password_hash IS DISTINCT FROM email, AND id = 1"),
+                query("ROLLBACK"),
+                query("BEGIN"),
+                query("UPDATE users AS p SET email = 'x' WHERE id = 1, AND id = 1"),
+            ],
+        ),
+        (
             "a search_path set in a cycle was unknown to the statements behind it",
             vec![behind("SET search_path = other, public")],
         ),
