@@ -47,6 +47,24 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
+    /// Two settings that do not go together.
+    #[error("{key} = {value} ({origin}) does not go with {other} = {other_value} ({other_origin}): {rule}")]
+    Clash {
+        /// The setting to change.
+        key: &'static str,
+        /// Its value as given.
+        value: String,
+        /// Where it was given.
+        origin: Origin,
+        /// The other setting.
+        other: &'static str,
+        /// Its value as given.
+        other_value: String,
+        /// Where that was given.
+        other_origin: Origin,
+        /// What must hold: a sentence.
+        rule: &'static str,
+    },
     /// A key that does not exist.
     #[error("unknown setting {key} ({origin}): {hint}")]
     Unknown {

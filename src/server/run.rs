@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +17,7 @@ use crate::config::{ConfigError, Settings};
 use crate::telemetry::health::{Heartbeats, Readiness};
 use crate::telemetry::{http, targets};
 
-/// The metrics library wants its housekeeping from time to time.
+/// The metrics library wants its housekeeping from time to time, and so do the contexts.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Why the proxy cannot run.
@@ -76,7 +76,7 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     announce(shared, &listeners, &http_listener)?;
     let mut background = JoinSet::new();
     background.spawn(probe::run(Arc::clone(shared), readiness));
-    background.spawn(upkeep(shared.metrics.handle()));
+    background.spawn(upkeep(Arc::clone(shared)));
     background.spawn(async move {
         if let Err(error) = axum::serve(http_listener, http::router(endpoints)).await {
             tracing::error!(target: targets::HTTP, %error, "the HTTP endpoints are gone");
@@ -120,6 +120,13 @@ fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> i
         tables = tables.join(", "),
         "starting; which of the tables can be protected is told when a database's catalog is first seen"
     );
+    if settings.scopes.uses_contexts() {
+        tracing::warn!(
+            target: targets::SERVER,
+            "scope context: what contexts have read is known to this process alone; proxies of the same application do \
+             not share it, so the requests of one user must reach one proxy"
+        );
+    }
     for listener in listeners {
         let address = listener.local_addr()?;
         tracing::info!(target: targets::SERVER, service = "postgres", %address, "listening");
@@ -136,11 +143,14 @@ async fn stop_signal((interrupt, terminate): &mut (Signal, Signal)) -> &'static 
     }
 }
 
-async fn upkeep(handle: metrics_exporter_prometheus::PrometheusHandle) {
+async fn upkeep(shared: Arc<Shared>) {
+    let handle = shared.metrics.handle();
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
         handle.run_upkeep();
+        shared.contexts.sweep(Instant::now());
+        shared.metrics.contexts(&shared.contexts);
     }
 }
 

@@ -29,7 +29,7 @@ impl Session {
             expected: row.expected,
             actual,
             current_state: None,
-            scope: "connection",
+            scope: self.observations.name(),
             seen_ago: row.seen_ago,
             source: row.source,
             sqlstate: self.shared.settings.conflict.sqlstate.clone(),

@@ -79,7 +79,11 @@ impl Session {
     /// Logs a conflict, or what would have been one.
     pub fn event(&self, report: &ConflictReport, emit: impl FnOnce(&ConflictEvent<'_>)) {
         let client_address = self.facts.peer.to_string();
-        emit(&ConflictEvent { report, connection: self.connection(&client_address), user_id: None });
+        emit(&ConflictEvent {
+            report,
+            connection: self.connection(&client_address),
+            user_id: self.observations.label(),
+        });
     }
 
     /// Sends an error of the proxy's own words.
