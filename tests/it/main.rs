@@ -35,6 +35,7 @@ mod refused;
 mod relay;
 mod replay;
 mod review;
+mod scope_settings;
 mod scopes;
 mod set_writes;
 mod settings;
