@@ -152,8 +152,8 @@ impl Session {
         }
         put(build::parse(bytes, &new.name, new.server_text(), &new.oids));
         let name = new.name.clone();
-        let undo = self.set_statement(&name, Some(new));
-        self.expect(Kind::Parse, Detail::OwnUndo(undo));
+        let undo = self.set_statement(&name, Some(new.clone()));
+        self.expect(Kind::Parse, Detail::OwnParse(new, undo));
     }
 
     /// Parses a statement again in the client's own words.

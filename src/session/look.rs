@@ -108,9 +108,10 @@ impl Session {
             return Viewed::Later;
         }
         match self.status {
-            b'I' => {}
+            b'I' if !mid_cycle => {}
             b'T' if usable => return Viewed::Ready,
-            b'T' if text.is_none_or(takes_snapshot) => {}
+            // A cycle is a transaction, too.
+            b'I' | b'T' if text.is_none_or(takes_snapshot) => {}
             _ => return Viewed::Ready,
         }
         self.look(out, !mid_cycle);

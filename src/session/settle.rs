@@ -317,7 +317,7 @@ impl Session {
                     Lookup::Known { .. } | Lookup::Unknown(Cause::Cursor) => {
                         self.observations.wrote_unchecked(row, now);
                     }
-                    Lookup::Unknown(_) => {}
+                    Lookup::Unknown(_) => self.observations.wrote_unknown(row, now),
                 }
             }
         }

@@ -74,8 +74,8 @@ pub(crate) enum Detail {
     Own,
     /// The last one of an own exchange.
     OwnEnd,
-    /// Parse put in by the proxy before a Bind; its undo.
-    OwnUndo(Undo),
+    /// Parse put in by the proxy before a Bind: what is parsed, and its undo.
+    OwnParse(Rc<Prepared>, Undo),
     /// A Query with a plan.
     Query(Box<QueryDetail>),
     /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
@@ -112,7 +112,7 @@ impl Detail {
             self,
             Self::Own
                 | Self::OwnEnd
-                | Self::OwnUndo(_)
+                | Self::OwnParse(..)
                 | Self::DescribePortal(_, true)
                 | Self::OwnDescribeCursor(_)
         )
@@ -416,7 +416,7 @@ impl Session {
     pub fn undo(&mut self, detail: Detail) {
         match detail {
             Detail::Undo(undo)
-            | Detail::OwnUndo(undo)
+            | Detail::OwnParse(_, undo)
             | Detail::Rerun(_, undo)
             | Detail::Parse(_, undo)
             | Detail::Bind(_, undo) => {

@@ -358,6 +358,17 @@ impl ContextScope {
         self.writes.returned(row, version, shown, now);
     }
 
+    /// As [`Observations::wrote_unknown`].
+    pub fn wrote_unknown(&mut self, row: &RowKey, now: Instant) {
+        self.writes_table(row.table);
+        self.local.wrote_unknown(row, now);
+        // Another unit may read it before this one commits, or this one its own work.
+        if self.unknown < MAX_UNKNOWN {
+            self.unknown += 1;
+            self.writes.wrote_unchecked(row, now);
+        }
+    }
+
     /// As [`Observations::wrote_unchecked`].
     pub fn wrote_unchecked(&mut self, row: &RowKey, now: Instant) {
         self.writes_table(row.table);

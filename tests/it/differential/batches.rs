@@ -28,6 +28,18 @@ impl Script {
         self.send(vec![Msg::Query(text)]);
     }
 
+    /// Queries sent without waiting for a reply.
+    pub fn pipeline(&mut self) {
+        let mut messages = Vec::new();
+        for _ in 0..2 + self.rng.below(3) {
+            messages.push(Msg::Query(match self.rng.below(3) {
+                0 => self.utility(),
+                _ => statements::any(&mut self.rng, false).text,
+            }));
+        }
+        self.send(messages);
+    }
+
     /// One or two texts bound many times in one write, as executeBatch, executemany and pipelines do it. Rows
     /// repeat.
     pub fn batch(&mut self) {

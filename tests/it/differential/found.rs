@@ -182,10 +182,61 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
         ),
         (
             "what a cycle had made of names was unknown to the statements behind it",
+            vec![behind("CREATE TEMP TABLE programs (id int, name text)")],
+        ),
+        (
+            "a look at the catalog stood before BEGIN in its cycle, which then could not choose its isolation",
             vec![
-                behind("SET search_path = other, public"),
-                behind("CREATE TEMP TABLE programs (id int, name text)"),
                 query("RESET ROLE"),
+                Step::Send(
+                    [
+                        vec![Msg::Close('S', "s".into())],
+                        cycle("BEGIN ISOLATION LEVEL SERIALIZABLE"),
+                        vec![Msg::Sync],
+                    ]
+                    .concat(),
+                ),
+            ],
+        ),
+        (
+            "a syntax error behind a letter that is no ASCII was called one of the proxy's own piece",
+            vec![
+                query("BEGIN"),
+                query("UPDATE projects SET name = 'größe', status = CASE WHEN true THEN 'x' ELSE status ; "),
+            ],
+        ),
+        (
+            "a search_path set in a cycle was unknown to the statements behind it",
+            vec![behind("SET search_path = other, public")],
+        ),
+        (
+            "what a cycle had read of its own blind write was held against the session after a Bind had failed it",
+            vec![
+                Step::Send(
+                    [
+                        cycle("UPDATE projects SET name = name || 'y' WHERE id = 1"),
+                        cycle("SELECT name FROM projects ORDER BY id"),
+                        vec![bind_of("nowhere"), Msg::Sync],
+                    ]
+                    .concat(),
+                ),
+                query("SELECT 1; DELETE FROM projects"),
+            ],
+        ),
+        (
+            "an error met when a statement was parsed again pointed into the rewritten text",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse(
+                        "s".into(),
+                        "SELECT p.name, f.name FROM projects p JOIN portfolios f ON f.id = p.portfolio_id"
+                            .into(),
+                        vec![],
+                    ),
+                    Msg::Sync,
+                ]),
+                query("CREATE TEMP TABLE projects AS SELECT 1 AS id, 'x' AS name"),
+                Step::Send(vec![bind_of("s"), Msg::Sync]),
             ],
         ),
         (

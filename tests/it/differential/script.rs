@@ -40,6 +40,7 @@ impl Script {
                 self.send(vec![Msg::Query(sql)]);
             }
             23..=27 => self.several(),
+            28 if self.rng.chance(60) => self.pipeline(),
             28 => self.copy_in(),
             29..=58 => self.extended(),
             59..=75 => {

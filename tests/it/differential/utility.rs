@@ -14,7 +14,7 @@ const TEMPORARY: &[&str] = &[
     "INSERT INTO programs SELECT * FROM public.programs",
     "DROP TABLE IF EXISTS pg_temp.programs",
     "DROP TABLE pg_temp.projects",
-    "CREATE TEMP VIEW rates AS SELECT * FROM public.rates",
+    "CREATE TEMP VIEW rates AS SELECT DISTINCT * FROM public.rates",
     "DISCARD TEMP",
 ];
 
