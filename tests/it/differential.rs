@@ -49,11 +49,6 @@ const ACCEPTED: &[(&str, &str)] = &[
          (field L) is not compared",
     ),
     (
-        "Execute, again",
-        "a write that has got a hidden RETURNING: a second Execute of its portal, an error of the client, is answered \
-         UPDATE 0 and not 55000: not generated",
-    ),
-    (
         "Describe, aborted",
         "a write that has got a hidden RETURNING is not described in an aborted block: 25P02 and not NoData. What the \
          server skips behind that is not compared",
