@@ -4,6 +4,7 @@
 //! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod apps;
 mod blind;
 mod client_statements;
 mod clients;
