@@ -36,6 +36,15 @@ impl Scope {
         }
     }
 
+    /// Its name in settings, errors and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connection(_) => "connection",
+            Self::Transaction(_) => "transaction",
+            Self::Context(_) => "context",
+        }
+    }
+
     /// Whose reads count: the label, in scope `context`.
     pub fn label(&self) -> Option<&str> {
         match self {

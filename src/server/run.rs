@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,7 +18,7 @@ use crate::observe::context::SnapshotError;
 use crate::telemetry::health::{Heartbeats, Readiness};
 use crate::telemetry::{http, targets};
 
-/// The metrics library wants its housekeeping from time to time.
+/// The metrics library wants its housekeeping from time to time, and so do the contexts.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Why the proxy cannot run.
@@ -155,6 +155,13 @@ fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> i
         tables = tables.join(", "),
         "starting; which of the tables can be protected is told when a database's catalog is first seen"
     );
+    if settings.scopes.uses_contexts() {
+        tracing::warn!(
+            target: targets::SERVER,
+            "scope context: what contexts have read is known to this process alone; proxies of the same application do \
+             not share it, so the requests of one user must reach one proxy"
+        );
+    }
     for listener in listeners {
         let address = listener.local_addr()?;
         tracing::info!(target: targets::SERVER, service = "postgres", %address, "listening");
@@ -178,7 +185,9 @@ async fn upkeep(shared: Arc<Shared>) {
         ticks.tick().await;
         handle.run_upkeep();
         let retry = |entity: &str, outcome| shared.metrics.retry(entity, outcome);
-        shared.retries.sweep(std::time::Instant::now(), retry);
+        shared.retries.sweep(Instant::now(), retry);
+        shared.contexts.sweep(Instant::now());
+        shared.metrics.contexts(&shared.contexts);
     }
 }
 

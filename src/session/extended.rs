@@ -23,6 +23,9 @@ use crate::wire::edit::AddedParam;
 use crate::wire::read::{Bind, read_bind, read_describe, read_execute, read_parse};
 use crate::wire::{build, edit};
 
+/// A statement without a result, which changes nothing, also in a transaction that may only read.
+const DOES_NOTHING: &[u8] = b"UNLISTEN staleguard_nothing";
+
 impl Session {
     pub(super) fn on_parse(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(parse) = read_parse(body) else { return Lane::Raw };
@@ -200,6 +203,7 @@ impl Session {
             cycle: self.cycle.number,
             surplus: prepared.surplus(&bind, hidden),
             opened: Cell::new(None),
+            ran: Cell::new(false),
             suspended: Cell::new(false),
             write: RefCell::new(None),
             guards: RefCell::new(made),
@@ -419,14 +423,24 @@ impl Session {
             .acting()
             .statement()
             .is_some_and(|s| !s.teaches.is_empty() && !matches!(s.effect, Effect::Declare { .. }));
-        if self.fetches_undescribed(portal) {
+        let fetches = self.fetches_undescribed(portal);
+        let undescribed =
+            teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number;
+        let ran = portal.ran.get() && self.status != b'E';
+        if (fetches || undescribed || ran) && portal.cycle != self.cycle.number && !self.queue.is_empty() {
+            // Its transaction may be over: the server's word on that is for the client's own message.
+            self.drain(out);
+            return Lane::Later;
+        }
+        if ran {
+            return self.cannot_be_run(name, out);
+        }
+        portal.ran.set(prepared.hidden_result);
+        if fetches {
             portal.described.set(true);
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
-        } else if teaches
-            && prepared.layout.borrow().is_none()
-            && prepared.described_in.get() != self.cycle.number
-        {
+        } else if undescribed {
             prepared.described_in.set(self.cycle.number);
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
@@ -450,6 +464,24 @@ impl Session {
             put(build::execute(out.as_bytes_mut(), name, 0));
             return Lane::Done;
         }
+        Lane::Raw
+    }
+}
+
+impl Session {
+    /// An Execute of a portal that has been run. The server says so of the portal of a statement without a result: it
+    /// gets one to say it of, in the place of that which has a hidden result.
+    fn cannot_be_run(&mut self, name: &[u8], out: &mut Out) -> Lane {
+        let bytes = out.as_bytes_mut();
+        put(build::close(bytes, b'S', OWN_NAME));
+        put(build::parse(bytes, OWN_NAME, DOES_NOTHING, &[]));
+        put(build::close(bytes, b'P', name));
+        put(build::bind_formats(bytes, name, OWN_NAME, &[], &[], &[]));
+        put(build::execute(bytes, name, 0));
+        for kind in [Kind::Close, Kind::Parse, Kind::Close, Kind::Bind, Kind::Execute] {
+            self.expect(kind, Detail::Own);
+        }
+        self.expect(Kind::Execute, Detail::Plain);
         Lane::Raw
     }
 }

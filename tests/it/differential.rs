@@ -62,11 +62,6 @@ const ACCEPTED: &[(&str, &str)] = &[
         "the rows of an UPDATE or DELETE come in the order of its plan, which a guard may change: compared as a set",
     ),
     (
-        "Execute, again",
-        "a write that has got a hidden RETURNING: a second Execute of its portal, an error of the client, is answered \
-         UPDATE 0 and not 55000: not generated",
-    ),
-    (
         "Describe, aborted",
         "a write that has got a hidden RETURNING is not described in an aborted block: 25P02 and not NoData. What the \
          server skips behind that is not compared",

@@ -351,3 +351,30 @@ fn contexts_know_nothing_of_another_server() {
     second.direct("proxied").ok("update projects set name = 'theirs', version = version + 1 where id = 1");
     on_project("1", 8, Some(9)).check(&mine.query(write), 'I');
 }
+
+#[test]
+fn conflicts_that_a_repeat_cannot_mend_have_a_code_of_their_own() {
+    let flags = ["--conflict-lasting-sqlstate", "PT409"];
+    let write = "update projects set name = 'mine' where id = 1";
+    for (scope, text, code) in [
+        (&["--scope", "connection"][..], write.to_owned(), "40001"),
+        (&["--scope", "connection"], write.replace(" where", ", version = 1 where"), "PT409"),
+        (&["--scope", "connection"], format!("/*expected_version=1*/ {write}"), "PT409"),
+        (
+            &["--scope", "context", "--context-label", "comment:user"],
+            format!("{write} /*user='ada'*/"),
+            "PT409",
+        ),
+    ] {
+        let stage = stage_with(&[&flags[..], scope].concat());
+        let mut mine = stage.session();
+        mine.ok("select id, name from projects where id = 1 /*user='ada'*/");
+        stage.other_writes("update projects set name = 'theirs' where id = 1");
+        assert_eq!(sqlstate(&mine.query(&text)), code, "{text}");
+        if !text.contains("version") {
+            // In guard form too.
+            let list = text.replace("id = 1", "id in (1, 2)");
+            assert_eq!(sqlstate(&mine.query(&list)), code, "{list}");
+        }
+    }
+}
