@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::labels::{IdentityRule, LabelRules};
 use super::nested::Nested;
 use super::view_table::{self, ViewRow};
 use super::{Column, Mode, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
 
-/// The statement. Parameters: schemas, table names and version column names as three `text[]` of one length.
+/// The statement. Parameters: schemas, table names and version column names of the tables to protect as three `text[]`
+/// of one length; schemas and names of the tables whose point SELECT tells the user as two.
 /// Result: rows of (kind, JSON text). It waits for no lock on a table: `pg_get_expr` would, given a relation.
 ///
 /// `reach` follows what writes of each table do elsewhere ([`super::nested`]): from triggers to functions, from what
@@ -86,6 +88,8 @@ pub struct Look {
     pub shadowed: bool,
     /// The settings of role and database that decide how names resolve in a session that begins now.
     pub defaults: String,
+    /// Which server, as far as it tells: system identifier and timeline.
+    pub server: (Option<String>, Option<String>),
     /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
     pub frozen: bool,
 }
@@ -112,6 +116,7 @@ struct TableRow {
     late_triggers: bool,
     rules: bool,
     row_security: bool,
+    parent: bool,
     may_read: Option<bool>,
     may_read_all: bool,
     may_write: Option<bool>,
@@ -127,34 +132,76 @@ struct VersionRow {
     note: Option<String>,
 }
 
+/// A table whose point SELECT tells the user.
+#[derive(Deserialize)]
+struct IdentityRow {
+    ord: usize,
+    oid: u32,
+    schema: String,
+    name: String,
+    visible: bool,
+    columns: Option<Vec<(i16, String, u32)>>,
+}
+
+impl IdentityRow {
+    /// The table; the protected one where it is that.
+    fn table(&self, view: &View) -> Arc<Table> {
+        if let Some(table) = view.table_by_oid(self.oid) {
+            return table.clone();
+        }
+        let column = |(attnum, name, type_oid): &(i16, String, u32)| Column {
+            attnum: *attnum,
+            name: name.as_str().into(),
+            type_oid: *type_oid,
+            slot: slot(*attnum),
+        };
+        let columns = self.columns.iter().flatten().map(column).collect();
+        Arc::new(Table::unprotected(self.oid, &self.schema, &self.name, columns, self.visible))
+    }
+}
+
 #[derive(Deserialize)]
 struct SessionRow {
     database: String,
     role: String,
     isolation: String,
     shadowed: bool,
+    system: Option<String>,
+    timeline: Option<String>,
     defaults: Option<String>,
 }
 
-/// The three array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
-pub fn parameters(tables: &[Arc<TableSettings>]) -> [String; 3] {
-    let array = |value: fn(&TableSettings) -> &str| {
-        let items: Vec<String> = tables
-            .iter()
-            .map(|t| format!("\"{}\"", value(t).replace('\\', "\\\\").replace('"', "\\\"")))
-            .collect();
-        format!("{{{}}}", items.join(","))
-    };
-    [array(|t| &t.schema), array(|t| &t.name), array(|t| &t.version_column)]
+/// The array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
+pub fn parameters(tables: &[Arc<TableSettings>], labels: &LabelRules) -> [String; 5] {
+    let of_tables = |value: fn(&TableSettings) -> &str| array(tables.iter().map(|t| value(t)));
+    let of_rules = |value: fn(&IdentityRule) -> &str| array(labels.identities.iter().map(value));
+    [
+        of_tables(|t| &t.schema),
+        of_tables(|t| &t.name),
+        of_tables(|t| &t.version_column),
+        of_rules(|r| &r.schema),
+        of_rules(|r| &r.table),
+    ]
+}
+
+fn array<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let items: Vec<String> =
+        texts.map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    format!("{{{}}}", items.join(","))
 }
 
 /// Reads the rows (kind, JSON) of a look.
-pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) -> Result<Look, LookError> {
+pub fn read(
+    rows: &[(String, Option<String>)],
+    settings: &[Arc<TableSettings>],
+    labels: &Arc<LabelRules>,
+) -> Result<Look, LookError> {
     let mut found: Vec<TableRow> = Vec::new();
     let mut view = View::default();
     let mut views: Vec<(String, String, u32, u32)> = Vec::new();
     let mut simple: Vec<ViewRow> = Vec::new();
     let mut nested: Vec<(u32, u32, u32)> = Vec::new();
+    let mut identities: Vec<IdentityRow> = Vec::new();
     let mut session: Option<SessionRow> = None;
     for (kind, json) in rows {
         let Some(json) = json.as_deref() else { continue };
@@ -167,6 +214,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
             "views" => views = parse(json)?,
             "view" => simple.push(parse(json)?),
             "nested" => nested = parse(json)?,
+            "identity" => identities.push(parse(json)?),
             "session" => session = Some(parse(json)?),
             other => return Err(LookError::Row(other.to_string())),
         }
@@ -234,6 +282,10 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
             view.views.push((schema.into(), name.into(), root_name.clone()));
         }
     }
+    view.labels = labels.clone();
+    view.identities = (0..labels.identities.len())
+        .map(|n| identities.iter().find(|row| row.ord == n + 1).map(|row| row.table(&view)))
+        .collect();
     view.prefilter = prefilter(&view, settings);
     Ok(Look {
         view,
@@ -241,6 +293,7 @@ pub fn read(rows: &[(String, Option<String>)], settings: &[Arc<TableSettings>]) 
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        server: (session.system, session.timeline),
         defaults: session.defaults.unwrap_or_default(),
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
     })
@@ -257,6 +310,7 @@ fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
     let mut words: Vec<String> = on.map(|t| t.name.clone()).collect();
     words.extend(view.tables.iter().map(|t| t.name.to_string()));
     words.extend(view.views.iter().map(|(_, name, _)| name.to_string()));
+    words.extend(view.labels.identities.iter().map(|rule| rule.table.clone()));
     words.sort();
     words.dedup();
     Prefilter::new(words)
@@ -296,6 +350,12 @@ fn may_ignore(table: &Table, name: &str) -> bool {
     position.is_some_and(|i| i != table.version && !table.key.contains(&i))
 }
 
+/// Slots follow attribute numbers, which stay when other columns are dropped: what is known of a column must not
+/// become another's.
+fn slot(attnum: i16) -> usize {
+    usize::try_from(attnum).unwrap_or_default().saturating_sub(1)
+}
+
 fn make_table(
     row: &TableRow,
     root: Option<&TableRow>,
@@ -304,8 +364,7 @@ fn make_table(
 ) -> Option<Table> {
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
-    let slot_of: HashMap<&str, usize> =
-        root_columns.iter().enumerate().map(|(i, c)| (c.1.as_str(), i)).collect();
+    let slot_of: HashMap<&str, usize> = root_columns.iter().map(|c| (c.1.as_str(), slot(c.0))).collect();
     let columns: Vec<Column> = row
         .columns
         .iter()
@@ -361,6 +420,8 @@ fn make_table(
         late_triggers: row.late_triggers,
         rules: row.rules,
         row_security: row.row_security,
+        part: row.oid != root.oid,
+        parent: row.parent,
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,
         may_write: row.may_write.unwrap_or(false),

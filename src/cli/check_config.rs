@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::flags::SettingFlags;
 use super::{FAILURE, USAGE, fail};
-use crate::config::keys::KEYS;
+use crate::config::keys::keys;
 use crate::config::{ConfigError, Loaded};
 
 /// Arguments of `check-config`.
@@ -30,7 +30,7 @@ fn report(loaded: &Loaded) -> Result<String, ConfigError> {
     loaded.settings.upstream()?;
     let mut lines: Vec<String> =
         loaded.warnings.iter().map(|warning| format!("# warning: {warning}")).collect();
-    for key in KEYS {
+    for key in keys() {
         lines.push(match loaded.given.get(key.name) {
             Some((value, origin)) => format!("{} = {value}    # {origin}", key.name),
             None => format!("{} = {}    # default", key.name, key.default),

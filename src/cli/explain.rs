@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::{FAILURE, USAGE, fail};
+use crate::catalog::labels::IdentityRule;
 use crate::catalog::look::{self, LOOK_SQL, Look};
 use crate::catalog::{ExplicitPredicate, Mode, TableSettings};
-use crate::config::load;
 use crate::config::load::Given;
+use crate::config::{Settings, load};
 use crate::migrate::{self, ServerError};
 use crate::rewrite::known::Known;
 use crate::rewrite::plan::{
@@ -57,7 +58,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, FAILURE),
     };
-    match runtime.block_on(look_at(&args.dsn, &settings.tables)) {
+    match runtime.block_on(look_at(&args.dsn, &settings)) {
         Ok(look) => {
             print!("{}", explain(&args.sql, &look, args.seen));
             ExitCode::SUCCESS
@@ -66,18 +67,22 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn look_at(dsn: &str, tables: &[Arc<TableSettings>]) -> Result<Look, ExplainError> {
+async fn look_at(dsn: &str, settings: &Settings) -> Result<Look, ExplainError> {
     let connection = migrate::connect(dsn, None).await?;
+    let (tables, labels) = (&settings.tables, Arc::new(settings.scopes.rules()));
     let column = |value: fn(&TableSettings) -> &str| tables.iter().map(|t| value(t)).collect::<Vec<&str>>();
-    let parameters = (column(|t| &t.schema), column(|t| &t.name), column(|t| &t.version_column));
+    let named = |value: fn(&IdentityRule) -> &str| labels.identities.iter().map(value).collect::<Vec<&str>>();
+    let (schemas, names, versions) =
+        (column(|t| &t.schema), column(|t| &t.name), column(|t| &t.version_column));
+    let (identity_schemas, identity_names) = (named(|r| &r.schema), named(|r| &r.table));
     let rows = connection
         .client
-        .query(LOOK_SQL, &[&parameters.0, &parameters.1, &parameters.2])
+        .query(LOOK_SQL, &[&schemas, &names, &versions, &identity_schemas, &identity_names])
         .await
         .map_err(|e| ExplainError::Server(e.into()))?;
     let rows: Vec<(String, Option<String>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     connection.close().await;
-    Ok(look::read(&rows, tables)?)
+    Ok(look::read(&rows, tables, &labels)?)
 }
 
 /// The whole text that `explain` prints.

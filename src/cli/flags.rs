@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use crate::config::keys::{KEYS, TABLES};
+use crate::config::keys::{TABLES, keys};
 use crate::config::load::{CONFIG_VARIABLE, Given, TABLES_VARIABLE};
 use crate::config::{ConfigError, Loaded, load};
 
@@ -34,7 +34,7 @@ impl clap::Args for SettingFlags {
         )
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf));
-        let keys = KEYS.iter().map(|key| {
+        let keys = keys().map(|key| {
             let help = format!("{} [default: {}] [variable: {}]", key.meaning, key.default, key.variable());
             setting(key.name, key.flag(), help)
         });
@@ -64,7 +64,7 @@ impl clap::FromArgMatches for SettingFlags {
         if let Some(path) = matches.get_one::<PathBuf>("config") {
             self.0.config = Some(path.clone());
         }
-        let names = KEYS.iter().map(|key| key.name).chain([TABLES]);
+        let names = keys().map(|key| key.name).chain([TABLES]);
         let given = names.filter_map(|name| Some((name, matches.get_one::<String>(name)?.clone())));
         self.0.values.extend(given);
         Ok(())

@@ -8,6 +8,7 @@ pub mod file;
 pub mod keys;
 pub mod load;
 pub mod origin;
+pub mod scopes;
 pub mod tables;
 pub mod value;
 
@@ -47,12 +48,16 @@ pub struct Settings {
     pub mode: Mode,
     /// What becomes of blind writes of the tables whose entries do not say.
     pub blind: Blind,
+    /// Whose observations count.
+    pub scopes: scopes::ScopeSettings,
     /// Known rows that travel with one guarded statement at most.
     pub guard_max_rows: usize,
     /// What becomes of a write whose clauses are not certain.
     pub on_unparsed: OnUnparsed,
     /// The conflict error.
     pub conflict: ConflictSettings,
+    /// Users whose conflicts have a metric series of their own at most.
+    pub max_users: usize,
     /// The log.
     pub log: LogSettings,
     /// The looks at the server's catalog.
@@ -79,6 +84,10 @@ pub struct ObservationSettings {
 pub struct ConflictSettings {
     /// Its SQLSTATE: five characters 0-9 A-Z, never of a class that means success.
     pub sqlstate: String,
+    /// SQLSTATE of conflicts that a repeat of the transaction cannot mend; `None`: the same.
+    pub lasting_sqlstate: Option<String>,
+    /// How long after a conflict a write of the same row by the same scope counts as its retry.
+    pub retry_window: Duration,
 }
 
 /// What becomes of a statement that may write a protected table, and whose clauses are not certain.
@@ -180,9 +189,15 @@ impl Default for Settings {
             },
             mode: Mode::default(),
             blind: Blind::default(),
+            scopes: scopes::ScopeSettings::default(),
             guard_max_rows: 1000,
             on_unparsed: OnUnparsed::default(),
-            conflict: ConflictSettings { sqlstate: "40001".to_owned() },
+            conflict: ConflictSettings {
+                sqlstate: "40001".to_owned(),
+                lasting_sqlstate: None,
+                retry_window: Duration::from_secs(300),
+            },
+            max_users: 100,
             log: LogSettings {
                 format: LogFormat::Json,
                 level: LogLevel { all: tracing::level_filters::LevelFilter::INFO, targets: Vec::new() },

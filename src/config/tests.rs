@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::KEYS;
+use super::keys::keys;
 use super::load::{Given, Loaded};
 use super::tables::{BUILT_IN, TABLE_KEYS};
 use super::value::Raw;
@@ -78,18 +78,31 @@ const OTHER: &[(&str, &str)] = &[
     ("observations.ttl", "12h"),
     ("observations.conflict_hold", "0s"),
     ("conflict.sqlstate", "OL409"),
+    ("conflict.lasting_sqlstate", "OL410"),
+    ("conflict.retry_window", "90s"),
+    ("metrics.max_users", "0"),
     ("log.format", "human"),
     ("log.level", "warn,staleguard::session=trace"),
     ("catalog.max_age", "0s"),
+    ("scope", "transaction"),
+    ("scope_exceptions", "application_name=worker-*:transaction,role=batch:transaction"),
+    ("context.label", "comment:user,setting:App.User_Id,application_name,role,lookup:app.users.id"),
+    ("context.unit", "setting:app.request_id,comment:request"),
+    ("context.sticky", "true"),
+    ("context.reads", "earliest"),
+    ("context.after_conflict", "told"),
+    ("context.learn_from", "route=GET *,action=show"),
+    ("context.ttl", "168h"),
+    ("context.max_rows_per_context", "9"),
+    ("context.max_bytes_per_context", "1MiB"),
+    ("context.max_bytes", "1GiB"),
+    ("context.snapshot", "/var/lib/staleguard/contexts.jsonl"),
 ];
 
 #[test]
 fn every_setting_can_be_given_in_every_way() {
-    assert_eq!(
-        OTHER.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
-        KEYS.iter().map(|k| k.name).collect::<Vec<_>>()
-    );
-    for key in KEYS {
+    assert_eq!(OTHER.iter().map(|(n, _)| *n).collect::<Vec<_>>(), keys().map(|k| k.name).collect::<Vec<_>>());
+    for key in keys() {
         let value = OTHER.iter().find(|(name, _)| *name == key.name).unwrap().1;
         let by_flag = load_from(&[(key.name, value)], &[], None).unwrap().settings;
         let by_variable = load_from(&[], &[(&key.variable(), value)], None).unwrap().settings;
@@ -116,7 +129,7 @@ fn native_values_of_the_file() {
 #[test]
 fn defaults_are_what_the_table_of_settings_says() {
     let mut settings = Settings::default();
-    for key in KEYS.iter().filter(|key| !key.default.starts_with('(')) {
+    for key in keys().filter(|key| !key.default.starts_with('(')) {
         (key.set)(&mut settings, &Raw::Text(key.default.to_owned())).expect(key.name);
         assert_eq!(settings, Settings::default(), "{}", key.name);
     }
@@ -152,19 +165,56 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("observations.ttl", &["0s", "25h"]),
         ("observations.conflict_hold", &["-1s", "60"]),
         ("conflict.sqlstate", &["4000", "400011", "4000a", "4000-", "00000", "01000", "02000", ""]),
+        ("conflict.lasting_sqlstate", &["4000", "00000", "ol409"]),
+        ("conflict.retry_window", &["0s", "25h", "300"]),
+        ("metrics.max_users", &["-1", "10001", "all"]),
         ("log.format", &["JSON", "text"]),
         (
             "log.level",
             &["loud", "warning", "info,debug", "info,other=debug", "info,staleguard::session=loud"],
         ),
         ("catalog.max_age", &["5", "2h"]),
+        ("scope", &["", "session", "Connection", "user"]),
+        (
+            "scope_exceptions",
+            &[
+                "worker:connection",
+                "application_name=worker",
+                "user=x:connection",
+                "role=x:all",
+                "role=x:connection,role=x:connection",
+                ",",
+            ],
+        ),
+        (
+            "context.label",
+            &[
+                "user",
+                "comment:",
+                "comment",
+                "lookup:users",
+                "lookup:.id",
+                "lookup:a.",
+                "guc:x",
+                "role,role",
+                "role,",
+            ],
+        ),
+        ("context.unit", &["traceparent", "role", "lookup:users.id", "setting:", "comment:a,comment:a"]),
+        ("context.sticky", &["", "yes", "1"]),
+        ("context.reads", &["", "newest", "Latest"]),
+        ("context.after_conflict", &["", "retry", "Told"]),
+        ("context.learn_from", &["route", "=x", "a=b,a=b"]),
+        ("context.ttl", &["0s", "169h", "3600"]),
+        ("context.max_rows_per_context", &["0", "100000001", "all"]),
+        ("context.max_bytes_per_context", &["1023", "65GiB", "1MB"]),
+        ("context.max_bytes", &["1023", "1025GiB", ""]),
+        // Whether the path can be written the proxy finds out when it stops.
+        ("context.snapshot", &[]),
     ];
-    assert_eq!(
-        table.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
-        KEYS.iter().map(|k| k.name).collect::<Vec<_>>()
-    );
+    assert_eq!(table.iter().map(|(n, _)| *n).collect::<Vec<_>>(), keys().map(|k| k.name).collect::<Vec<_>>());
     for (name, wrong) in table {
-        let key = KEYS.iter().find(|key| key.name == *name).unwrap();
+        let key = keys().find(|key| key.name == *name).unwrap();
         for value in *wrong {
             let errors = [
                 (format!("from the flag --{}", key.flag()), load_from(&[(key.name, value)], &[], None)),
@@ -181,6 +231,56 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
             }
         }
     }
+}
+
+#[test]
+fn lists_of_scopes_can_be_empty() {
+    for name in ["scope_exceptions", "context.label", "context.unit", "context.learn_from"] {
+        let key = keys().find(|key| key.name == name).unwrap();
+        let by_flag = load_from(&[(key.name, "")], &[], None).unwrap().settings;
+        assert_eq!(by_flag, load_from(&[], &[(&key.variable(), " ")], None).unwrap().settings, "{name}");
+        assert_eq!(by_flag, file(&format!("{name} = []")).unwrap(), "{name}");
+        let lists = &by_flag.scopes;
+        assert_eq!(lists.unit.is_empty(), name == "context.unit");
+        assert!(lists.exceptions.is_empty() && lists.label.is_empty() && lists.learn_from.is_empty());
+    }
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_named_both() {
+    let needs = "scope context needs what tells one context from another: comment:KEY";
+    let room = "all contexts together must be allowed as many bytes as one";
+    for (text, expected) in [
+        (
+            "scope = 'context'",
+            format!(
+                "context.label = (none) (built in) does not go with scope = \"context\" (from FILE line 1): {needs}"
+            ),
+        ),
+        (
+            "scope_exceptions = ['role=web:context']\n[context]\nlabel = []",
+            format!(
+                "context.label = [] (from FILE line 3) does not go with scope_exceptions = [\"role=web:context\"] (from FILE line 1): {needs}"
+            ),
+        ),
+        (
+            "context.max_bytes = '1MiB'",
+            format!(
+                "context.max_bytes = \"1MiB\" (from FILE line 1) does not go with context.max_bytes_per_context = 4MiB (built in): {room}"
+            ),
+        ),
+        (
+            "context.max_bytes_per_context = '1GiB'",
+            format!(
+                "context.max_bytes = 256MiB (built in) does not go with context.max_bytes_per_context = \"1GiB\" (from FILE line 1): {room}"
+            ),
+        ),
+    ] {
+        let error = file(text).unwrap_err();
+        assert!(error.starts_with(&expected), "{text}\n{error}\n{expected}");
+    }
+    assert!(file("scope = 'context'\ncontext.label = 'role'").is_ok());
+    assert!(file("context.max_bytes = '4MiB'").is_ok());
 }
 
 #[test]
@@ -275,7 +375,7 @@ fn tables_can_be_named_in_every_form() {
 #[test]
 fn every_option_of_a_table() {
     let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\nblind = 'reject'\n\
-                check_delete = false\nignored_columns = ['a', 'B']\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
+                check_delete = false\nignored_columns = ['a', 'B']\nfor_update_refreshes = true\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
     let settings = file(text).unwrap();
     assert_eq!(
         *settings.tables[0],
@@ -290,6 +390,7 @@ fn every_option_of_a_table() {
             blind: Blind::Reject,
             check_delete: false,
             ignored_columns: vec!["a".to_owned(), "B".to_owned()],
+            for_update_refreshes: true,
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,
@@ -401,7 +502,7 @@ const EXAMPLE: &str = include_str!("../../config/staleguard.toml");
 
 #[test]
 fn the_reference_page_has_every_setting() {
-    for key in KEYS {
+    for key in keys() {
         let row = format!("| `{}` | `{}` | `--{}` |", key.name, key.variable(), key.flag());
         let line =
             REFERENCE.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
@@ -429,7 +530,7 @@ fn the_example_file_shows_every_setting_with_its_default() {
         })
         .collect();
     let loaded = load_from(&[], &[], Some(&uncommented)).unwrap();
-    for key in KEYS {
+    for key in keys() {
         assert!(loaded.given.contains_key(key.name), "{} is not in the example file", key.name);
     }
     let defaults = Settings::default();

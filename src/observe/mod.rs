@@ -8,6 +8,7 @@
 //! | `store` | the bounded map of rows: least recently used, time to live, memory held |
 //! | `undo` | what was known before each own write of the open transaction, by savepoint |
 //! | `scope` | [`Observations`], the three put together for one scope |
+//! | `kinds` | [`Scope`], whatever its kind: the one that sessions know |
 //! | [`context`] | what is shared over connections by a label, and by which unit of work each row was seen |
 //!
 //! The rules are those of DESIGN.md section 3. In short: a *read* is what the client's own result showed it
@@ -15,6 +16,7 @@
 //! undone with its transaction or savepoint.
 
 pub mod context;
+mod kinds;
 mod row;
 mod scope;
 mod store;
@@ -29,6 +31,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
+pub use kinds::Scope;
 pub use row::WrittenBack;
 pub use scope::{Moved, Observations, Sequence};
 
@@ -70,6 +73,8 @@ pub enum Cause {
     Forgotten,
     /// Seen last through a cursor that did not show the version, so that nobody can tell in which state.
     Cursor,
+    /// Scope `context`: nothing told whose write it was, and its own transaction had not seen the row.
+    NoLabel,
     /// Forgotten because another write of the scope may have changed it on the side, by a trigger or foreign key.
     Trigger,
 }
@@ -83,6 +88,7 @@ impl Cause {
             Self::Evicted => "evicted",
             Self::Forgotten => "forgotten",
             Self::Cursor => "cursor",
+            Self::NoLabel => "no_label",
             Self::Trigger => "trigger",
         }
     }

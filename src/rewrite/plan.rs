@@ -254,6 +254,8 @@ pub struct Teach {
     pub shown: ColumnSet,
     /// Rows of a write that also matter where nothing beyond the key is shown: they tell which rows it changed.
     pub always: bool,
+    /// Its rows are locked for writing, and its entry says that such a read counts for the unit that makes it.
+    pub refreshes: bool,
 }
 
 /// A constant of the text or a parameter.
@@ -312,6 +314,9 @@ pub struct PointWrite {
     pub key_condition: Box<str>,
     /// The write moves the row's key (sets a key column): both keys are forgotten.
     pub moves_key: bool,
+    /// A row that the target does not show may be there all the same: row security, a view with a WHERE, a partition,
+    /// ONLY of a table with partitions or children.
+    pub partial: bool,
     /// The write may be sent in the predicate form. False for one that could be checked but for the place it
     /// stands in; such a write is bumped only.
     pub predicate_allowed: bool,

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,10 +14,11 @@ use super::shared::Shared;
 use super::worker::Workers;
 use super::{listen, probe};
 use crate::config::{ConfigError, Settings};
+use crate::observe::context::SnapshotError;
 use crate::telemetry::health::{Heartbeats, Readiness};
 use crate::telemetry::{http, targets};
 
-/// The metrics library wants its housekeeping from time to time.
+/// The metrics library wants its housekeeping from time to time, and so do the contexts.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Why the proxy cannot run.
@@ -44,9 +45,11 @@ pub enum ServeError {
 /// Serves until SIGINT or SIGTERM.
 pub fn run(settings: Settings) -> Result<(), ServeError> {
     let (shared, stop) = Shared::new(Arc::new(settings))?;
+    load_contexts(&shared);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     log_panics();
     let outcome = runtime.block_on(control(&shared, &stop));
+    save_contexts(&shared);
     runtime.shutdown_background();
     outcome
 }
@@ -71,12 +74,16 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
         metrics: shared.metrics.handle(),
         heartbeats: Arc::clone(&heartbeats),
         readiness: Arc::clone(&readiness),
+        status: {
+            let shared = Arc::clone(shared);
+            Arc::new(move || shared.status())
+        },
     };
 
     announce(shared, &listeners, &http_listener)?;
     let mut background = JoinSet::new();
     background.spawn(probe::run(Arc::clone(shared), readiness));
-    background.spawn(upkeep(shared.metrics.handle()));
+    background.spawn(upkeep(Arc::clone(shared)));
     background.spawn(async move {
         if let Err(error) = axum::serve(http_listener, http::router(endpoints)).await {
             tracing::error!(target: targets::HTTP, %error, "the HTTP endpoints are gone");
@@ -104,6 +111,34 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     Ok(())
 }
 
+/// What contexts knew before the restart. Without it writes are blind until their rows are read again.
+fn load_contexts(shared: &Shared) {
+    let Some(path) = &shared.settings.scopes.snapshot else { return };
+    match shared.contexts.load(path, &shared.upstream.address().to_string()) {
+        Ok(contexts) => {
+            tracing::info!(target: targets::SERVER, path = %path.display(), contexts, "the snapshot of contexts was read");
+        }
+        Err(SnapshotError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(target: targets::SERVER, path = %path.display(), %error,
+                "the snapshot of contexts was not read to its end: writes of rows that were read before the restart \
+                 may be blind");
+        }
+    }
+}
+
+fn save_contexts(shared: &Shared) {
+    let Some(path) = &shared.settings.scopes.snapshot else { return };
+    match shared.contexts.save(path, &shared.upstream.address().to_string()) {
+        Ok(contexts) => {
+            tracing::info!(target: targets::SERVER, path = %path.display(), contexts, "the snapshot of contexts was written");
+        }
+        Err(error) => {
+            tracing::error!(target: targets::SERVER, path = %path.display(), %error, "the snapshot of contexts was not written");
+        }
+    }
+}
+
 fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
     listen::bind(address).map_err(|reason| ServeError::Bind { setting, address, reason })
 }
@@ -120,6 +155,13 @@ fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> i
         tables = tables.join(", "),
         "starting; which of the tables can be protected is told when a database's catalog is first seen"
     );
+    if settings.scopes.uses_contexts() {
+        tracing::warn!(
+            target: targets::SERVER,
+            "scope context: what contexts have read is known to this process alone; proxies of the same application do \
+             not share it, so the requests of one user must reach one proxy"
+        );
+    }
     for listener in listeners {
         let address = listener.local_addr()?;
         tracing::info!(target: targets::SERVER, service = "postgres", %address, "listening");
@@ -136,11 +178,16 @@ async fn stop_signal((interrupt, terminate): &mut (Signal, Signal)) -> &'static 
     }
 }
 
-async fn upkeep(handle: metrics_exporter_prometheus::PrometheusHandle) {
+async fn upkeep(shared: Arc<Shared>) {
+    let handle = shared.metrics.handle();
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
         handle.run_upkeep();
+        let retry = |entity: &str, outcome| shared.metrics.retry(entity, outcome);
+        shared.retries.sweep(Instant::now(), retry);
+        shared.contexts.sweep(Instant::now());
+        shared.metrics.contexts(&shared.contexts);
     }
 }
 

@@ -231,7 +231,7 @@ impl Session {
     fn is_of_no_interest(&mut self, text: &[u8]) -> bool {
         let fresh = self.view_is_fresh();
         let Some(seen) = &self.view else { return false };
-        if self.view_outdated && self.status == b'I' {
+        if self.view_outdated && self.status == b'I' || self.names_in_flight() {
             return false;
         }
         if seen.view.prefilter.interest(text) != Interest::None {
@@ -406,6 +406,9 @@ impl Session {
         let now = self.now();
         let values = Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding };
         let single = plan.statements.len() == 1;
+        if let [statement] = plan.statements.as_slice() {
+            self.enter_ahead(statement);
+        }
         // It ends the implicit transaction of messages before it that no Sync has ended, and would commit them.
         let allowed = if self.cycle.executes == 0 { Ok(()) } else { Err(Reason::Batch) };
         let write =

@@ -338,12 +338,15 @@ impl Session {
     pub fn learn_from_cursor(&mut self, cursor: &Cursor, learner: &Learner, body: &[u8]) {
         let now = self.now();
         let opened = cursor.opened().unwrap_or_else(|| self.observations.sequence());
+        let alone = self.observations.label().is_some() && self.teaches_transaction_only(None);
         let observations = &mut self.observations;
         let shows = cursor.shows();
         shows.next_row();
-        learner.row(body, self.lex.encoding, |Taught { row, version, shown }| {
+        learner.row(body, self.lex.encoding, |Taught { row, version, shown, .. }| {
             shows.stands_on(&row);
             match version {
+                Some(version) if alone => observations.read_for_transaction(row, version, shown, now),
+                _ if alone => {}
                 Some(version) => observations.read_from_cursor(row, version, shown, opened, now),
                 None => observations.saw_undated(&row, shown, opened, now),
             }
@@ -395,8 +398,13 @@ impl Session {
             return metrics.write(&table.entity, WriteOutcome::PassedZero);
         }
         let row = self.position(cursor, table.root_oid);
-        let known = row.as_ref().map(|row| self.observations.expected(row, &site.sets, now));
-        let checked = row.as_ref().is_some_and(|row| guard.rows.iter().any(|r| r.row == *row));
+        let expected =
+            row.as_ref().and_then(|row| guard.rows.iter().find(|r| r.row == *row)).map(|r| r.expected);
+        let checked = expected.is_some();
+        let known = row.as_ref().map(|row| match expected {
+            Some(expected) => self.observations.landed_on(row, &site.sets, expected, now),
+            None => self.observations.expected(row, &site.sets, now),
+        });
         let outcome = match known {
             _ if site.self_relative => WriteOutcome::SelfRelative,
             Some(_) if checked && table.settings.mode == Mode::Observe => WriteOutcome::Observed,

@@ -6,7 +6,6 @@ use crate::rewrite::plan::{Effect, StatementPlan};
 impl Session {
     /// What a completed statement does to the session beside rows.
     pub(super) fn effect(&mut self, statement: &StatementPlan, tag: &[u8], seq: u64) {
-        let now = self.now();
         self.touched(statement, tag);
         match &statement.effect {
             Effect::None | Effect::Begin | Effect::Fetch { .. } | Effect::Prepare(_) | Effect::Execute(_) => {
@@ -19,9 +18,9 @@ impl Session {
             Effect::Close(None) => self.cursors.clear(),
             Effect::Commit { .. } | Effect::Rollback { .. } => {
                 if tag == b"COMMIT" {
-                    self.observations.commit();
+                    self.committed();
                 } else {
-                    self.observations.rollback(now);
+                    self.rolled_back();
                 }
                 self.cursors.transaction_over(tag == b"COMMIT");
                 self.errored = false;
@@ -29,26 +28,26 @@ impl Session {
                 self.view_outdated |= std::mem::take(&mut self.view_private);
             }
             Effect::Savepoint(name) => {
-                self.observations.savepoint(name);
+                self.savepoint(name);
                 self.cursors.savepoint(name);
             }
             Effect::RollbackTo(name) => {
                 self.cursors.rollback_to(name);
-                self.observations.rollback_to(name, now);
+                self.rolled_back_to(name);
                 // What the transaction has done to names and tables may be undone.
                 self.view_outdated |= self.view_private;
             }
             Effect::Release(name) => {
-                self.observations.release(name);
+                self.release_savepoint(name);
                 self.cursors.release(name);
             }
             Effect::PrepareTransaction => {
                 // Of a failed transaction it answers ROLLBACK.
                 let failed = tag == b"ROLLBACK";
                 if failed {
-                    self.observations.rollback(now);
+                    self.rolled_back();
                 } else {
-                    self.observations.forget_written(now);
+                    self.prepared_transaction();
                 }
                 self.cursors.transaction_over(!failed);
             }
@@ -56,6 +55,8 @@ impl Session {
                 self.cursors.clear();
                 self.names.deallocate_all(seq);
                 self.observations.clear();
+                self.reset_said(true);
+                self.handed_on();
                 // As the session began: what its kind shares fits again.
                 self.diverged = false;
                 self.view_outdated = false;
@@ -63,6 +64,8 @@ impl Session {
             }
             Effect::ResetAll => {
                 self.observations.clear();
+                self.reset_said(false);
+                self.handed_on();
                 self.view_outdated |= self.diverged;
             }
             // The one without a name is not to be reached in SQL.
@@ -74,6 +77,7 @@ impl Session {
                 self.names.deallocate_all(seq);
             }
             Effect::Role => {
+                self.handed_on();
                 self.observations.clear();
                 self.names_changed();
             }
@@ -84,7 +88,7 @@ impl Session {
             }
             Effect::Truncate(roots) => {
                 for root in roots {
-                    self.observations.forget_table(*root);
+                    self.observations.truncated(*root);
                 }
             }
         }

@@ -155,8 +155,8 @@ impl Session {
         }
         put(build::parse(bytes, &new.name, new.server_text(), &new.oids));
         let name = new.name.clone();
-        let undo = self.set_statement(&name, Some(new));
-        self.expect(Kind::Parse, Detail::OwnUndo(undo));
+        let undo = self.set_statement(&name, Some(new.clone()));
+        self.expect(Kind::Parse, Detail::OwnParse(new, undo));
     }
 
     /// Parses a statement again in the client's own words.
@@ -170,7 +170,8 @@ impl Session {
         if self.waits_for_name(bind.statement, false, out) {
             return Lane::Later;
         }
-        if self.ensure_view(None, out) == Viewed::Later {
+        let text = self.names.statement(bind.statement).map(|p| p.text.clone());
+        if self.ensure_view(text.as_deref(), out) == Viewed::Later {
             return Lane::Later;
         }
         let Some(mut prepared) = self.names.statement(bind.statement).cloned() else {
@@ -206,6 +207,7 @@ impl Session {
             suspended: Cell::new(false),
             write: RefCell::new(None),
             guards: RefCell::new(made),
+            heard: RefCell::new(None),
             executed,
             shows: Shows::default(),
             named: !bind.portal.is_empty(),
@@ -246,6 +248,11 @@ impl Session {
         let bind = &Bind { result_formats: prepared.result_formats(bind), ..*bind };
         let values =
             Values { bind: Some(bind), arguments: None, oids: &prepared.oids, encoding: self.lex.encoding };
+        if let Some(statement) = prepared.statement() {
+            self.enter_ahead(statement);
+            *portal.heard.borrow_mut() =
+                self.heard(portal.acting().statement().unwrap_or(statement), &values);
+        }
         let now = self.now();
         let mut write = writes::decide(&prepared.plan, &values, allowed, &mut self.observations, now);
         let mut guarded = false;
@@ -315,6 +322,9 @@ impl Session {
         if self.queue.is_empty() {
             // Also in the midst of a cycle: Flush has brought every answer.
             self.in_flight.clear();
+        }
+        if let Some(statement) = prepared.statement() {
+            self.enter_ahead(statement);
         }
         let scene = Scene {
             values: Values {
@@ -443,6 +453,7 @@ impl Session {
                 None => self.sent_point(portal, place),
             }
             self.in_flight.add_touched(&statement.touches);
+            self.sent_says(acting);
             self.sent_effect(&statement.effect);
         }
         let seq = self.next_seq();

@@ -18,9 +18,10 @@ use super::state::Session;
 use super::writes::{Values, Write};
 use crate::catalog::Mode;
 use crate::conflict::Source;
-use crate::observe::{Cause, Lookup, Observations, RowKey};
+use crate::observe::{Cause, Lookup, RowKey, Scope};
 use crate::rewrite::known::{self, Known};
 use crate::rewrite::plan::{GuardSite, Operand, Plan, StatementPlan, Verb, VersionSource};
+use crate::sql::encoding::Encoding;
 use crate::sql::keys::{KeyType, MAX_KEYS, join_key};
 
 /// One row whose version travels.
@@ -92,9 +93,10 @@ pub(crate) fn decide(
     statement: &StatementPlan,
     scene: &Scene<'_>,
     in_flight: &InFlight,
-    observations: &mut Observations,
+    observations: &mut Scope,
 ) -> (Guards, bool) {
-    let mut unsettled = false;
+    let mut unsettled =
+        in_flight.may_change_scope(observations) && statement.sites.iter().any(GuardSite::is_compared);
     let sites = statement.sites.iter().map(|site| {
         let named = named(site, &scene.values);
         let mut guard = SiteGuard::default();
@@ -189,7 +191,7 @@ fn lookup(
     site: &GuardSite,
     row: &RowKey,
     scene: &Scene<'_>,
-    observations: &mut Observations,
+    observations: &mut Scope,
 ) -> Result<Expected, Cause> {
     match &site.source {
         VersionSource::WrittenBack(operand) => {
@@ -307,6 +309,10 @@ impl Guards {
     }
 }
 
+fn no_values<'a>(encoding: Encoding) -> Values<'a> {
+    Values { bind: None, arguments: None, oids: &[], encoding }
+}
+
 impl Session {
     /// The guards of the statements of a Query, the arguments added to its EXECUTEs, and whether it must wait for
     /// writes of earlier messages.
@@ -327,7 +333,14 @@ impl Session {
             self.in_flight.clear();
         }
         let before = self.in_flight.clone();
+        let listens = self.observations.context().is_some();
+        let ahead =
+            listens && (self.queue.is_empty() || !self.in_flight.may_change_scope(&self.observations));
+        let said = ahead.then(|| self.whose.clone());
         for (n, statement) in plan.statements.iter().enumerate() {
+            if ahead {
+                self.enter(statement);
+            }
             let mut added = None;
             if let (Some(execute), Some(Some(prepared))) = (&statement.execute, executed.get(n)) {
                 let place = Place { part: self.cycle.part, ..place };
@@ -346,7 +359,7 @@ impl Session {
             } else {
                 let place = Place { part: self.cycle.part, ..place };
                 let scene = Scene {
-                    values: Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding },
+                    values: no_values(self.lex.encoding),
                     open: OpenCursors {
                         names: &self.names,
                         cursors: &self.cursors,
@@ -367,8 +380,15 @@ impl Session {
                 guards.push(Some(made));
             }
             arguments.push(added);
+            self.sent_says(statement);
+            if ahead && plan.statements.len() > 1 {
+                self.pass_over(statement);
+            }
             self.in_flight.add_touched(&statement.touches);
             self.sent_effect(&statement.effect);
+        }
+        if let Some(said) = said {
+            self.whose = said;
         }
         if unsettled && !self.queue.is_empty() {
             self.in_flight = before;

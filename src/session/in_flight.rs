@@ -6,7 +6,7 @@ use super::guards::Guards;
 use super::prepared::Portal;
 use super::state::Session;
 use super::writes::Write;
-use crate::observe::{Observations, RowKey};
+use crate::observe::{RowKey, Scope};
 use crate::rewrite::plan::{Effect, StatementPlan, Touched, Verb};
 
 /// Own writes that have been sent and not been answered, by row and by table (rows unknown).
@@ -20,6 +20,10 @@ pub(crate) struct InFlight {
     undo: bool,
     /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
     forget: bool,
+    /// What may make later writes another's: a label, the name of a request.
+    anothers: bool,
+    /// What decides which tables names mean: settings, roles, DDL, or the end of a transaction that had such.
+    names: bool,
     /// Tables that triggers and foreign keys of own writes may change.
     touched: Vec<u32>,
 }
@@ -59,9 +63,25 @@ impl InFlight {
         self.undo = true;
     }
 
-    /// What earlier writes have taught may be undone.
-    pub(super) fn may_undo(&self) -> bool {
-        self.undo
+    /// What has been sent may make later writes another's.
+    pub(super) fn may_be_anothers(&mut self) {
+        self.anothers = true;
+    }
+
+    /// Once it is answered, something else may be known of any row: what earlier writes have taught may be undone, the
+    /// scope ends with its transaction, or later writes are another's.
+    pub(super) fn unsettles(&self, scope: &Scope) -> bool {
+        self.may_change_scope(scope) || self.undo && scope.has_written_any()
+    }
+
+    /// Likewise of every row, known or not.
+    pub(super) fn may_change_scope(&self, scope: &Scope) -> bool {
+        self.anothers || self.undo && scope.ends_with_transaction()
+    }
+
+    /// What a name means is decided by what has not been answered yet.
+    pub(super) fn moves_names(&self) -> bool {
+        self.names
     }
 
     /// Nothing is in flight any more.
@@ -70,11 +90,13 @@ impl InFlight {
         self.tables.clear();
         self.proposed.clear();
         self.undo = false;
+        self.anothers = false;
         self.forget = false;
+        self.names = false;
         self.touched.clear();
     }
 
-    pub(super) fn earlier(&self, row: &RowKey, place: Place, observations: &Observations) -> Earlier {
+    pub(super) fn earlier(&self, row: &RowKey, place: Place, observations: &Scope) -> Earlier {
         let of_row = self.rows.get(row);
         let of_table = self.tables.get(&row.table);
         let mut count = 0;
@@ -164,14 +186,18 @@ impl Session {
             | Effect::PrepareTransaction => {
                 self.cycle.part += 1;
                 self.in_flight.undo = true;
+                self.in_flight.names |= self.view_private || self.view_outdated;
             }
             Effect::Savepoint(_) => {
                 self.cycle.part += 1;
                 self.subtransaction = true;
             }
-            Effect::DiscardAll | Effect::ResetAll | Effect::Role | Effect::Truncate(_) => {
+            Effect::DiscardAll | Effect::ResetAll | Effect::Role => {
                 self.in_flight.forget = true;
+                self.in_flight.names = true;
             }
+            Effect::Truncate(_) => self.in_flight.forget = true,
+            Effect::Names | Effect::Catalog => self.in_flight.names = true,
             _ => {}
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Learner {
     pub kind: ResultKind,
     /// The whole result is not the client's.
     pub swallows: bool,
+    /// What reads teach is for their own transaction only.
+    pub transaction_only: bool,
     /// What the write behind the rows is based on.
     pub basis: Option<Basis>,
 }
@@ -41,6 +43,7 @@ struct Source {
     /// `None`: it is not shown (of a cursor's rows and of inserted ones only).
     version: Option<(usize, VersionType, i16)>,
     shown: ColumnSet,
+    refreshes: bool,
 }
 
 /// A row that the client was shown.
@@ -51,6 +54,8 @@ pub(crate) struct Taught<'a> {
     pub version: Option<i64>,
     /// Columns beyond the key; may be empty where a cursor is read, or a row was inserted.
     pub shown: &'a ColumnSet,
+    /// The read counts for the unit that makes it.
+    pub refreshes: bool,
 }
 
 /// Which tables of a result are read.
@@ -108,7 +113,7 @@ impl Learner {
             ResultKind::Written => tables.iter().map(|t| t.root_oid).collect(),
             _ => Vec::new(),
         };
-        Self { tables, written, hidden, kind: plan.result, obscured, swallows: false, basis: None }
+        Self { tables, written, hidden, kind: plan.result, obscured, ..Self::default() }
     }
 
     /// Of a result of the proxy's own, in text format.
@@ -124,11 +129,12 @@ impl Learner {
             version: Some((key.len(), table.version_type, 0)),
             key,
             shown: ColumnSet::new(),
+            refreshes: false,
         });
         let tables: Vec<Source> = source.into_iter().collect();
         let kind = if hidden.deleted { ResultKind::Deleted } else { ResultKind::Written };
         let written = if hidden.deleted { Vec::new() } else { tables.iter().map(|t| t.root_oid).collect() };
-        Self { tables, written, hidden: 0, kind, obscured: Vec::new(), swallows: true, basis: None }
+        Self { tables, written, kind, swallows: true, ..Self::default() }
     }
 
     /// The rows tell key and version of the table.
@@ -166,7 +172,7 @@ impl Learner {
         let value = |i: usize| values.get(i).copied().flatten();
         for source in &self.tables {
             if let Some((row, version)) = source.read(encoding, value) {
-                learn(Taught { row, version, shown: &source.shown });
+                learn(Taught { row, version, shown: &source.shown, refreshes: source.refreshes });
             }
         }
     }
@@ -241,7 +247,7 @@ fn source(
     if reads == Reads::Taught && (shown.is_empty() && !teach.always || version.is_none()) {
         return None;
     }
-    Some(Source { root_oid: table.root_oid, key, version, shown })
+    Some(Source { root_oid: table.root_oid, key, version, shown, refreshes: teach.refreshes })
 }
 
 /// Makes a learner for the rows of an Execute, from the layout and the formats bound.
@@ -263,6 +269,7 @@ pub(super) fn portal_learner(session: &Session, portal: &Portal) -> Learner {
     };
     portal.shows.through(&learner);
     learner.hidden = prepared.hidden;
+    learner.transaction_only = session.teaches_transaction_only(acting.statement());
     if let Some(statement) = acting.statement().filter(|s| s.result != ResultKind::Read) {
         learner.basis = Basis::new(statement, guards.as_ref(), write.as_ref());
     }

@@ -1,6 +1,6 @@
 //! What a session's observations come to in the metrics.
 
-use crate::observe::Observations;
+use crate::observe::Scope;
 use crate::telemetry::Metrics;
 
 /// What of this session is in the metrics. Takes its rows off again when it goes.
@@ -19,7 +19,7 @@ impl Measured {
     }
 
     /// Brings the metrics up to date. Costs three comparisons where nothing has changed.
-    pub fn update(&mut self, observations: &Observations) {
+    pub fn update(&mut self, observations: &Scope) {
         let (held, evicted, expired) = (observations.rows(), observations.evicted(), observations.expired());
         if held != self.held {
             self.metrics.observations_held.increment(held as f64 - self.held as f64);

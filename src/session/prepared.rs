@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::cursors::{Cursor, Shows, fetched};
 use super::guards::Guards;
+use super::whose::Heard;
 use crate::observe::Sequence;
 use crate::rewrite::plan::{Plan, PointWrite, StatementPlan, VersionSource};
 use crate::rewrite::render::{HiddenParams, Rendered};
@@ -136,6 +137,8 @@ pub(crate) struct Portal {
     pub write: RefCell<Option<super::writes::Write>>,
     /// The guards that it was bound with.
     pub guards: RefCell<Option<Guards>>,
+    /// What it says of who is at work.
+    pub heard: RefCell<Option<Box<Heard>>>,
     /// What its rows have shown.
     pub shows: Shows,
     /// It has a name, by which `WHERE CURRENT OF` can tell it.

@@ -30,6 +30,12 @@ impl Session {
         body: &[u8],
         client: &mut Out,
     ) -> Fate {
+        if self.observations.context().is_some() && tag != back::DATA_ROW {
+            let acting = query.executed().and_then(|p| p.statement());
+            if let Some(statement) = acting.or_else(|| query.plan.statements.get(query.index)) {
+                self.enter(statement);
+            }
+        }
         match tag {
             back::ROW_DESCRIPTION => {
                 if query.hides_result() {
@@ -53,6 +59,7 @@ impl Session {
                     _ => Learner::default(),
                 };
                 learner.hidden = hidden;
+                learner.transaction_only = self.teaches_transaction_only(Some(acting));
                 if learner.kind != ResultKind::Read {
                     let guards = query.guards.get(query.index).and_then(Option::as_ref);
                     learner.basis = Basis::new(acting, guards, query.write.as_ref());
@@ -89,6 +96,7 @@ impl Session {
                     return Fate::Gone;
                 }
                 query.answered = true;
+                let heard = self.heard_in_query(query, query.index - 1);
                 if let Some(statement) = statement {
                     let guards = query.guards.get_mut(query.index - 1).and_then(Option::take);
                     let portal = query.portals.get_mut(query.index - 1).and_then(Option::take);
@@ -98,6 +106,9 @@ impl Session {
                     if let Some(prepare) = &statement.prepares {
                         self.prepared_in_sql(prepare, &query.text, query.rendered.as_ref(), query.seq);
                     }
+                }
+                if let Some(heard) = heard {
+                    self.hear(&heard);
                 }
                 Fate::Forward
             }
@@ -186,6 +197,12 @@ impl Session {
         client: &mut Out,
     ) -> Fate {
         let portal = execute.portal.clone();
+        if self.observations.context().is_some()
+            && (tag != back::DATA_ROW || execute.learner.is_none())
+            && let Some(statement) = portal.acting().statement()
+        {
+            self.enter(statement);
+        }
         match tag {
             back::DATA_ROW if portal.fetches().is_some() || portal.fetched.borrow().is_some() => {
                 if execute.learner.is_none() {
@@ -251,9 +268,15 @@ impl Session {
                         self.unchecked(&later, learner.map_or(&[], Learner::written));
                     }
                 }
+                if let Some(heard) = portal.heard.take() {
+                    self.hear(&heard);
+                }
                 Fate::Forward
             }
             back::PORTAL_SUSPENDED => {
+                if let Some(heard) = portal.heard.take() {
+                    self.hear(&heard);
+                }
                 portal.suspended.set(true);
                 if let Some(cursor) = &*portal.fetched.borrow() {
                     // It stands on the last row of the FETCH, not on the last one that was shown.
@@ -329,7 +352,7 @@ impl Session {
             if let Some(shows) = shows {
                 shows.stands_on(&taught.row);
             }
-            let Taught { row, version, shown } = taught;
+            let Taught { row, version, shown, refreshes } = taught;
             let basis = learner.basis.as_ref();
             match (learner.kind, opened, version) {
                 (ResultKind::Deleted, _, version) => {
@@ -341,7 +364,12 @@ impl Session {
                 (ResultKind::Read | ResultKind::Written, Some(opened), Some(version)) => {
                     observations.read_from_cursor(row, version, shown, opened, now);
                 }
-                (ResultKind::Read, None, Some(version)) => observations.read(row, version, shown, now),
+                (ResultKind::Read, _, Some(version)) if learner.transaction_only => {
+                    observations.read_for_transaction(row, version, shown, now);
+                }
+                (ResultKind::Read, None, Some(version)) => {
+                    observations.read(row, version, shown, refreshes, now);
+                }
                 (ResultKind::Written, None, Some(version)) => match basis {
                     Some(basis) => basis.written(row, version, shown, observations, now),
                     None => observations.returned(row, version, shown, now),

@@ -120,7 +120,7 @@ impl Session {
         let own = self.queue.head().is_some_and(|h| h.detail.is_own());
         let fate = match () {
             () if tag == back::ERROR && self.told_refusal(body, client) => Fate::Gone,
-            () if own => self.own_frame(tag, body),
+            () if own => self.own_frame(tag, body, client),
             () => self.head_frame(tag, body, client),
         };
         match self.queue.reply(tag) {
@@ -169,7 +169,7 @@ impl Session {
             _ => false,
         };
         match entry.detail {
-            Detail::Own | Detail::OwnEnd | Detail::OwnUndo(_) => {
+            Detail::Own | Detail::OwnEnd | Detail::OwnParse(..) => {
                 self.own_done(client, server);
                 self.drained();
                 return Fate::Gone;
@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// A reply to the proxy's own message: kept, never forwarded.
-    fn own_frame(&mut self, tag: u8, body: &[u8]) -> Fate {
+    fn own_frame(&mut self, tag: u8, body: &[u8], client: &mut Out) -> Fate {
         if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head()) {
             match &head.detail {
                 Detail::DescribePortal(portal, true) => {
@@ -235,7 +235,11 @@ impl Session {
             // An error of a Describe or Parse put in before the client's own message is that message's error.
             if self.own.is_none() {
                 self.errored = true;
-                return Fate::Forward;
+                let parsed = match self.queue.head().map(|head| &head.detail) {
+                    Some(Detail::OwnParse(prepared, _)) => prepared.clone(),
+                    _ => return Fate::Forward,
+                };
+                return self.error_out(tag, body, &parsed.text, parsed.rendered.as_ref(), client);
             }
         }
         if let Some(own) = &mut self.own {
@@ -427,7 +431,9 @@ impl Session {
     fn answered(&mut self, entry: Entry<Detail>, client: &mut Out, server: &mut Out) {
         match entry.detail {
             Detail::OwnEnd => self.own_done(client, server),
-            Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) => self.names.settle(undo),
+            Detail::Undo(undo) | Detail::OwnParse(_, undo) | Detail::Parse(_, undo) => {
+                self.names.settle(undo)
+            }
             Detail::CloseCursor(name) => {
                 if let Ok(name) = std::str::from_utf8(&name) {
                     self.cursors.close(name);

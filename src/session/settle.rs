@@ -157,6 +157,9 @@ impl Session {
             }
         };
         metrics.write(entity, outcome);
+        if let (Some(row), 1..) = (&write.row, rows) {
+            self.landed(row);
+        }
         let settled = match write.stance {
             Stance::Checked { .. } => true,
             Stance::Observed { .. } => point.verb == Verb::Delete,
@@ -286,6 +289,7 @@ impl Session {
                 metrics.unchecked_write(&table.root_name, Reason::GuardOverflow);
             }
             metrics.write(&table.entity, outcome);
+            guard.named.iter().flatten().for_each(|row| self.landed(row));
             let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
             if taught && !site.moves_key {
                 continue;
@@ -300,7 +304,11 @@ impl Session {
             let checked: HashSet<&RowKey> = guard.rows.iter().map(|r| &r.row).collect();
             for row in named {
                 let expected = checked.contains(row);
-                match self.observations.expected(row, &site.sets, now) {
+                let known = match guard.rows.iter().find(|r| r.row == *row) {
+                    Some(r) => self.observations.landed_on(row, &site.sets, r.expected, now),
+                    None => self.observations.expected(row, &site.sets, now),
+                };
+                match known {
                     Lookup::Known { version, .. } if moved && expected => {
                         self.observations.wrote_checked(row, version, &site.sets, now);
                     }
@@ -309,7 +317,7 @@ impl Session {
                     Lookup::Known { .. } | Lookup::Unknown(Cause::Cursor) => {
                         self.observations.wrote_unchecked(row, now);
                     }
-                    Lookup::Unknown(_) => {}
+                    Lookup::Unknown(_) => self.observations.wrote_unknown(row, now),
                 }
             }
         }

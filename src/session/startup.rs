@@ -68,6 +68,7 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
         Ok(server) => server,
         Err(error) => {
             shared.metrics.upstream_error(error.kind());
+            shared.views.outdate_all();
             tracing::warn!(target: targets::UPSTREAM, %peer, %error, "no connection to the server");
             refuse(&mut client, "08006", &format!("staleguard could not connect to the server: {error}"))
                 .await;
@@ -100,6 +101,12 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
             user: startup.user().unwrap_or_default().into(),
             options: options.into(),
         },
+        settings: shared
+            .labels
+            .settings
+            .iter()
+            .filter_map(|name| Some((name.as_str().into(), startup.setting(name)?.into())))
+            .collect(),
     };
     let mut buffers = Box::new(Buffers { client_in: input, ..Buffers::default() });
     buffers.server_out.extend(&packet);

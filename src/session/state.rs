@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::after::Pooled;
 use super::again::Again;
 use super::cursors::{Cursor, Cursors, Declared};
 use super::guards::Guards;
@@ -19,10 +20,13 @@ use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
 use super::sql_prepared::runs;
 use super::verdict::Verdict;
+use super::whose::Whose;
 use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
-use crate::observe::{Limits, Observations};
+use crate::config::scopes::ScopeKind;
+use crate::observe::context::{ContextScope, Unit};
+use crate::observe::{Limits, Observations, Scope};
 use crate::rewrite::plan::{Effect, Plan, Slot};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
@@ -52,6 +56,8 @@ pub(crate) struct Facts {
     pub database: String,
     pub application_name: String,
     pub view_key: ViewKey,
+    /// Settings of the start-up packet that are listened for.
+    pub settings: Vec<(Box<str>, Box<str>)>,
     /// When its start-up packet was read: the server reads its defaults later.
     pub begun: Instant,
 }
@@ -68,8 +74,8 @@ pub(crate) enum Detail {
     Own,
     /// The last one of an own exchange.
     OwnEnd,
-    /// Parse put in by the proxy before a Bind; its undo.
-    OwnUndo(Undo),
+    /// Parse put in by the proxy before a Bind: what is parsed, and its undo.
+    OwnParse(Rc<Prepared>, Undo),
     /// A Query with a plan.
     Query(Box<QueryDetail>),
     /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
@@ -106,7 +112,7 @@ impl Detail {
             self,
             Self::Own
                 | Self::OwnEnd
-                | Self::OwnUndo(_)
+                | Self::OwnParse(..)
                 | Self::DescribePortal(_, true)
                 | Self::OwnDescribeCursor(_)
         )
@@ -264,7 +270,11 @@ pub(crate) struct Session {
     pub look_after: bool,
     pub names: Names,
     pub cursors: Cursors,
-    pub observations: Observations,
+    pub observations: Scope,
+    /// Who is at work.
+    pub whose: Whose,
+    /// Signs that the connection serves a pool.
+    pub pooled: Pooled,
     pub measured: Measured,
     pub cycle: Cycle,
     pub seq: u64,
@@ -307,7 +317,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub fn new(shared: Arc<Shared>, facts: Facts) -> Self {
-        let observations = Observations::new({
+        let limits = {
             let o = &shared.settings.observations;
             Limits {
                 max_rows: o.max_rows_per_connection,
@@ -315,7 +325,19 @@ impl Session {
                 ttl: o.ttl,
                 conflict_hold: o.conflict_hold,
             }
-        });
+        };
+        let scopes = &shared.settings.scopes;
+        let observations = match scopes.of(&facts.application_name, &facts.database, &facts.user) {
+            ScopeKind::Connection => Scope::Connection(Observations::new(limits)),
+            ScopeKind::Transaction => Scope::Transaction(Observations::new(limits)),
+            ScopeKind::Context => {
+                let contexts = shared.contexts.clone();
+                let database = facts.database.as_str().into();
+                Scope::Context(Box::new(ContextScope::new(contexts, database, limits, Unit(0))))
+            }
+        };
+        let started = facts.settings.iter().map(|(name, value)| (&**name, Some(&**value)));
+        let whose = Whose::new(&facts.user, started);
         let measured = Measured::new(shared.metrics.clone());
         Self {
             shared,
@@ -334,6 +356,8 @@ impl Session {
             names: Names::default(),
             cursors: Cursors::default(),
             observations,
+            whose,
+            pooled: Pooled::default(),
             measured,
             cycle: Cycle::default(),
             seq: 0,
@@ -392,7 +416,7 @@ impl Session {
     pub fn undo(&mut self, detail: Detail) {
         match detail {
             Detail::Undo(undo)
-            | Detail::OwnUndo(undo)
+            | Detail::OwnParse(_, undo)
             | Detail::Rerun(_, undo)
             | Detail::Parse(_, undo)
             | Detail::Bind(_, undo) => {
@@ -422,7 +446,15 @@ impl Session {
                 self.server_encoding = value.to_vec();
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
             }
-            b"application_name" => self.facts.application_name = String::from_utf8_lossy(value).into_owned(),
+            b"application_name" => {
+                if self.started && self.facts.application_name.as_bytes() != value {
+                    self.handed_on();
+                }
+                self.facts.application_name = String::from_utf8_lossy(value).into_owned();
+            }
+            b"session_authorization" if self.started => {
+                self.whose.authorized(&String::from_utf8_lossy(value));
+            }
             b"search_path" if self.started => {
                 self.view_outdated = true;
                 self.diverged = true;

@@ -52,7 +52,7 @@ impl Session {
         match row.map(|r| r.row.clone()) {
             Some(row) => {
                 self.tell(&report, client);
-                self.observations.refused(&row, now);
+                self.conflicted(&table.entity, &row, expectation.expected, Some(raised.actual));
             }
             None => {
                 let row = RowKey::new(table.root_oid, key);
@@ -79,7 +79,11 @@ impl Session {
     /// Logs a conflict, or what would have been one.
     pub fn event(&self, report: &ConflictReport, emit: impl FnOnce(&ConflictEvent<'_>)) {
         let client_address = self.facts.peer.to_string();
-        emit(&ConflictEvent { report, connection: self.connection(&client_address), user_id: None });
+        emit(&ConflictEvent {
+            report,
+            connection: self.connection(&client_address),
+            user_id: self.observations.label(),
+        });
     }
 
     /// Sends an error of the proxy's own words.

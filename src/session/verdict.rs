@@ -128,7 +128,7 @@ impl Session {
             probe,
             expected,
             on_deleted: point.table.settings.on_deleted,
-            row_security: point.table.row_security,
+            partial: point.partial,
             deleted_by_us,
             is_delete: point.verb == Verb::Delete,
             blind: verdict.write.is_refused(),
@@ -226,9 +226,8 @@ impl Session {
             _ => self.tell(&report, client),
         }
         put(build::ready(client.as_bytes_mut(), self.status));
-        let now = self.now();
-        if let Some(row) = &verdict.write.row {
-            self.observations.refused(row, now);
+        if let (Some(row), Stance::Checked { .. }) = (&verdict.write.row, &verdict.write.stance) {
+            self.conflicted(&point.table.entity, row, expected, verdict.actual);
         }
         self.wait = None;
         self.client_ready(self.status, true);
@@ -352,12 +351,11 @@ impl Session {
         let failed = failed || self.errored;
         self.errored = false;
         self.cycle.answered = if self.queue.is_empty() { self.cycle.number } else { self.cycle.answered + 1 };
-        let now = self.now();
         if status == b'I' {
             if failed {
-                self.observations.rollback(now);
+                self.rolled_back();
             } else {
-                self.observations.commit();
+                self.committed();
             }
             self.names.transaction_over(self.cycle.answered);
             self.cursors.transaction_over(!failed);

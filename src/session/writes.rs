@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::catalog::{Blind, Mode};
 use crate::conflict::Source;
-use crate::observe::{Cause, Lookup, Observations, RowKey};
+use crate::observe::{Cause, Lookup, RowKey, Scope};
 use crate::rewrite::plan::{Operand, Plan, PointWrite, Reason, Verb, VersionSource};
 use crate::sql::code::Code;
 use crate::sql::encoding::Encoding;
@@ -189,7 +189,7 @@ pub(crate) fn decide(
     plan: &Arc<Plan>,
     values: &Values<'_>,
     allowed: Result<(), Reason>,
-    observations: &mut Observations,
+    observations: &mut Scope,
     now: std::time::Instant,
 ) -> Option<Write> {
     let point = plan.statements.first()?.point.as_ref()?;
@@ -212,7 +212,7 @@ fn stance(
     row: Option<&RowKey>,
     values: &Values<'_>,
     allowed: Result<(), Reason>,
-    observations: &mut Observations,
+    observations: &mut Scope,
     now: std::time::Instant,
 ) -> Stance {
     if let VersionSource::InPredicate(operand) = &point.source {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::guards::Guards;
 use super::writes::Write;
 use crate::catalog::{Mode, Table};
-use crate::observe::{Moved, Observations, RowKey};
+use crate::observe::{Moved, RowKey, Scope};
 use crate::rewrite::plan::{StatementPlan, Verb};
 use crate::sql::columns::ColumnSet;
 
@@ -106,7 +106,7 @@ impl Basis {
         row: RowKey,
         version: i64,
         shown: &ColumnSet,
-        observations: &mut Observations,
+        observations: &mut Scope,
         now: std::time::Instant,
     ) {
         if self.table.late_triggers {

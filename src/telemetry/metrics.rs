@@ -7,6 +7,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::names::{self, Kind, Metric};
 use crate::catalog::{Mode, TableSettings};
+use crate::conflict::RetryOutcome;
+use crate::observe::context::Contexts;
 use crate::rewrite::plan::Reason;
 
 static METADATA: Metadata<'static> = Metadata::new("staleguard", Level::INFO, None);
@@ -140,6 +142,16 @@ impl CatalogLook {
     }
 }
 
+/// What is known of the contexts as a whole.
+#[derive(Clone)]
+struct ContextMetrics {
+    held: Gauge,
+    rows: Gauge,
+    bytes: Gauge,
+    evicted: Counter,
+    expired: Counter,
+}
+
 /// The process's metrics. Cheap to clone; every method may be called from any thread.
 #[derive(Clone)]
 pub struct Metrics {
@@ -163,6 +175,7 @@ pub struct Metrics {
     pub observations_evicted: Counter,
     /// `staleguard_observations_expired_total`.
     pub observations_expired: Counter,
+    contexts: ContextMetrics,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -194,6 +207,13 @@ impl Metrics {
             observations_held: gauge(names::OBSERVATIONS_HELD),
             observations_evicted: counter(names::OBSERVATIONS_EVICTED),
             observations_expired: counter(names::OBSERVATIONS_EXPIRED),
+            contexts: ContextMetrics {
+                held: gauge(names::CONTEXTS),
+                rows: gauge(names::CONTEXT_ROWS),
+                bytes: gauge(names::CONTEXT_BYTES),
+                evicted: counter(names::CONTEXT_ROWS_EVICTED),
+                expired: counter(names::CONTEXT_ROWS_EXPIRED),
+            },
             environment: SharedString::from(environment.to_owned()),
             recorder: Arc::new(recorder),
         };
@@ -205,13 +225,19 @@ impl Metrics {
         let version = env!("CARGO_PKG_VERSION");
         let key = Key::from_parts(names::BUILD_INFO.name, vec![Label::new("version", version)]);
         self.recorder.register_gauge(&key, &METADATA).set(1.0);
-        for gauge in [&self.connections, &self.upstream_ready, &self.observations_held] {
+        let contexts = [&self.contexts.held, &self.contexts.rows, &self.contexts.bytes];
+        for gauge in
+            [&self.connections, &self.upstream_ready, &self.observations_held].into_iter().chain(contexts)
+        {
             gauge.set(0.0);
         }
         for table in tables {
             self.conflicts(&table.entity).increment(0);
             for outcome in WriteOutcome::ALL {
                 self.writes(&table.entity, outcome).increment(0);
+            }
+            for outcome in RetryOutcome::ALL {
+                self.retries(&table.entity, outcome).increment(0);
             }
             for outcome in Observed::ALL.into_iter().filter(|_| table.mode == Mode::Observe) {
                 self.observes(&table.entity, outcome).increment(0);
@@ -223,6 +249,20 @@ impl Metrics {
         for look in CatalogLook::ALL {
             self.labelled(names::CATALOG_LOOKS, [look.label().into()]).increment(0);
         }
+    }
+
+    /// What became of a refused write: `version_conflict_retries_total`.
+    pub fn retry(&self, entity_type: &str, outcome: RetryOutcome) {
+        self.retries(entity_type, outcome).increment(1);
+    }
+
+    fn retries(&self, entity_type: &str, outcome: RetryOutcome) -> Counter {
+        self.labelled(names::CONFLICT_RETRIES, [entity_type.to_owned().into(), outcome.label().into()])
+    }
+
+    /// A conflict under a label; `user` is it, or `other`: `staleguard_conflicts_by_user_total`.
+    pub fn conflict_of_user(&self, user: &str) {
+        self.labelled(names::CONFLICTS_BY_USER, [user.to_owned().into()]).increment(1);
     }
 
     fn labelled<const N: usize>(&self, metric: Metric, values: [SharedString; N]) -> Counter {
@@ -289,6 +329,18 @@ impl Metrics {
     pub fn refused_statement(&self, table: &str, reason: &str) {
         let labels = [table.to_owned().into(), reason.to_owned().into()];
         self.labelled(names::REFUSED_STATEMENTS, labels).increment(1);
+    }
+
+    /// What the contexts hold now and have dropped so far.
+    pub fn contexts(&self, contexts: &Contexts) {
+        // Sizes fit into the 52 bits that a gauge keeps exactly.
+        #[allow(clippy::cast_precision_loss)]
+        let set = |gauge: &Gauge, value: usize| gauge.set(value as f64);
+        set(&self.contexts.held, contexts.len());
+        set(&self.contexts.rows, contexts.rows());
+        set(&self.contexts.bytes, contexts.bytes());
+        self.contexts.evicted.absolute(contexts.evicted());
+        self.contexts.expired.absolute(contexts.expired());
     }
 
     /// A probe after zero rows; `verdict` is a fixed word: `staleguard_zero_row_probes_total`.

@@ -37,6 +37,10 @@ macro_rules! metrics {
 metrics! {
     CONFLICTS: Counter "version_conflicts_total" ["entity_type", "environment"]
         "Writes refused because the row had another version than expected, or was gone.";
+    CONFLICT_RETRIES: Counter "version_conflict_retries_total" ["entity_type", "outcome"]
+        "What became of refused writes: whether the same scope wrote the row again within conflict.retry_window.";
+    CONFLICTS_BY_USER: Counter "staleguard_conflicts_by_user_total" ["user_id"]
+        "Version conflicts in scope context by label; labels beyond metrics.max_users count as other.";
     WRITES: Counter "staleguard_writes_total" ["entity_type", "outcome"]
         "Writes of protected tables by outcome.";
     OBSERVED: Counter "staleguard_observe_total" ["entity_type", "outcome"]
@@ -79,6 +83,16 @@ metrics! {
         "Observations dropped because a connection reached its bound.";
     OBSERVATIONS_EXPIRED: Counter "staleguard_observations_expired_total" []
         "Observations dropped because they were older than observations.ttl.";
+    CONTEXTS: Gauge "staleguard_contexts" []
+        "Contexts held now: labels under which rows are remembered.";
+    CONTEXT_ROWS: Gauge "staleguard_context_rows" []
+        "Rows whose version is remembered now, over all contexts.";
+    CONTEXT_BYTES: Gauge "staleguard_context_bytes" []
+        "Bytes that the memory of all contexts takes now, estimated upwards.";
+    CONTEXT_ROWS_EVICTED: Counter "staleguard_context_rows_evicted_total" []
+        "Rows dropped from contexts because one of them or all together reached a bound.";
+    CONTEXT_ROWS_EXPIRED: Counter "staleguard_context_rows_expired_total" []
+        "Rows dropped from contexts because they, or the whole context, were not used for context.ttl.";
     BUILD_INFO: Gauge "staleguard_build_info" ["version"]
         "Always 1; its label tells the version of the program.";
 }

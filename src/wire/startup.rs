@@ -178,6 +178,33 @@ impl<'a> Startup<'a> {
         self.param("options")
     }
 
+    /// The value of a setting, given by its name in lower case: a parameter of its own, or in the options as
+    /// `-c name=value` or `--name=value`.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        let Startup::Start { params, .. } = self else { return None };
+        let own = params.iter().rev().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
+        if let Some((_, value)) = own {
+            return Some(String::from_utf8_lossy(value).into_owned());
+        }
+        let words = split_options(self.options()?);
+        let mut found = None;
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let assignment = match (word.strip_prefix("--"), word.strip_prefix("-c")) {
+                (Some(long), _) => long,
+                (None, Some("")) => words.next()?,
+                (None, Some(short)) => short,
+                (None, None) => continue,
+            };
+            if let Some((key, value)) = assignment.split_once('=')
+                && key.replace('-', "_").eq_ignore_ascii_case(name)
+            {
+                found = Some(value.to_owned());
+            }
+        }
+        found
+    }
+
     /// Asks for a replication connection: a boolean, or `database`.
     pub fn replication(&self) -> Option<&'a [u8]> {
         self.param("replication")
@@ -187,6 +214,23 @@ impl<'a> Startup<'a> {
     pub fn application_name(&self) -> Option<&'a [u8]> {
         self.param("application_name")
     }
+}
+
+/// Words between white space; a backslash takes the next character as it is.
+fn split_options(options: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(options);
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c.is_ascii_whitespace() || c == '\u{b}' => words.extend(word.take()),
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod apps;
 mod blind;
 mod client_statements;
 mod clients;
@@ -36,6 +37,8 @@ mod refused;
 mod relay;
 mod replay;
 mod review;
+mod scope_settings;
+mod scopes;
 mod set_writes;
 mod settings;
 mod sql_prepare;

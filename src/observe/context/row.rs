@@ -5,10 +5,14 @@
 //! one. Whatever unit then writes, one of the two is the newest read of another unit than the writer's. Only where no
 //! other unit has seen the row does the writer's own first read count.
 
+mod saved;
+
 use std::mem::size_of;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+
+pub(super) use saved::SavedRow;
 
 use super::super::row::WrittenBack;
 use super::super::store::Held;
@@ -89,6 +93,16 @@ impl Sight {
     }
 
     /// A write in `unit` was refused: what that unit has read does not count.
+    /// When this version was seen, as far as that is still known.
+    fn seen_at(&self, version: i64) -> Option<Instant> {
+        [Some(self.newest), self.other]
+            .into_iter()
+            .flatten()
+            .filter(|r| r.version == version)
+            .map(|r| r.at)
+            .max()
+    }
+
     fn refused(&mut self, unit: Unit) {
         self.earliest = None;
         if self.newest.unit == unit {
@@ -117,6 +131,14 @@ struct Seen {
     sight: Sight,
 }
 
+/// Columns that a cursor has shown without a version, so that nobody can tell in which state.
+#[derive(Debug, Clone)]
+struct Undated {
+    /// Which unit saw them; `None`: several.
+    unit: Option<Unit>,
+    columns: ColumnSet,
+}
+
 /// One row as a context knows it.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
@@ -128,14 +150,16 @@ pub(super) struct Row {
     present: i64,
     /// This context alone moved the row from here to `present`.
     own_since: Option<i64>,
-    /// A write based on this version was refused, and no later unit that met no conflict has read the row since.
-    refused_at: Option<i64>,
+    /// A write based on this version was refused, and no later unit that met no conflict has read the row since. And
+    /// when the version had been seen.
+    refused_at: Option<(i64, Instant)>,
     /// The one unit that has read it since, without a conflict: that counts for every other unit.
     reread_by: Option<Unit>,
     /// Units that met a conflict on it.
     conflicted: SmallVec<[Unit; 1]>,
     /// Conflicts since the context last wrote it, or read it in a unit that met none.
     refusals: u32,
+    undated: Option<Box<Undated>>,
     touched: Instant,
 }
 
@@ -171,6 +195,7 @@ impl Row {
             reread_by: None,
             conflicted: SmallVec::new(),
             refusals: 0,
+            undated: None,
             touched: shown.now,
         }
     }
@@ -180,6 +205,11 @@ impl Row {
         let mut row = Self::new(shown);
         row.own_since = Some(shown.version.saturating_sub(1));
         row
+    }
+
+    /// The version that the row has as far as the context can tell.
+    pub(super) fn present(&self) -> i64 {
+        self.present
     }
 
     /// A read showed some of its columns.
@@ -198,17 +228,42 @@ impl Row {
             self.own_since = None;
             self.present = shown.version;
         }
+        self.dated(shown.columns);
         self.whole.read(shown.read());
         self.change(shown.columns, Sight::new(shown.read()), |sight| sight.read(shown.read()));
     }
 
+    /// A cursor showed `columns` to a unit, and not the version.
+    pub(super) fn saw_undated(&mut self, columns: &ColumnSet, unit: Unit) {
+        match &mut self.undated {
+            Some(undated) => {
+                undated.columns.union_with(columns);
+                if undated.unit != Some(unit) {
+                    undated.unit = None;
+                }
+            }
+            None => self.undated = Some(Box::new(Undated { unit: Some(unit), columns: columns.clone() })),
+        }
+    }
+
+    /// These columns have been seen with their version.
+    fn dated(&mut self, columns: &ColumnSet) {
+        self.undated.take_if(|undated| {
+            undated.columns.subtract(columns);
+            undated.columns.is_empty()
+        });
+    }
+
     /// The version that a write of `sets` in `unit` is based on, and when it was seen: the lowest among the
-    /// columns, a column never shown counting as the row.
-    pub(super) fn expected(&self, sets: &ColumnSet, unit: Unit, reads: Reads) -> (i64, Instant) {
+    /// columns, a column never shown counting as the row. `None`: another unit has seen one of them undated.
+    pub(super) fn expected(&self, sets: &ColumnSet, unit: Unit, reads: Reads) -> Option<(i64, Instant)> {
         if let Some(refused) = self.refused_at
             && self.reread_by.is_none_or(|u| u == unit)
         {
-            return (refused, self.touched);
+            return Some(refused);
+        }
+        if self.undated.as_ref().is_some_and(|u| u.unit != Some(unit) && u.columns.intersects(sets)) {
+            return None;
         }
         let mut never_shown = sets.clone();
         let mut lowest: Option<(i64, Instant)> = None;
@@ -221,8 +276,8 @@ impl Row {
         }
         let whole = self.whole.expected(unit, reads);
         match lowest {
-            Some(lowest) if never_shown.is_empty() || lowest.0 <= whole.0 => lowest,
-            _ => whole,
+            Some(lowest) if never_shown.is_empty() || lowest.0 <= whole.0 => Some(lowest),
+            _ => Some(whole),
         }
     }
 
@@ -230,10 +285,12 @@ impl Row {
     pub(super) fn written_back(&self, n: i64, sets: &ColumnSet, unit: Unit, reads: Reads) -> WrittenBack {
         match self.own_since {
             Some(since) if since <= n && n < self.present => WrittenBack::SavedAgain(self.present),
-            _ if n == self.present.saturating_add(1) => {
-                WrittenBack::OwnIncrement(self.expected(sets, unit, reads).0)
-            }
-            _ => WrittenBack::BasedOn(n),
+            _ => match self.expected(sets, unit, reads) {
+                Some((expected, _)) if n == self.present.saturating_add(1) => {
+                    WrittenBack::OwnIncrement(expected)
+                }
+                _ => WrittenBack::BasedOn(n),
+            },
         }
     }
 
@@ -250,6 +307,7 @@ impl Row {
             self.present = to;
             self.own_since = None;
         }
+        self.dated(known);
         self.whole.moved(from, to, now);
         for seen in &mut self.seen {
             seen.sight.moved(from, to, now);
@@ -283,7 +341,14 @@ impl Row {
             self.join_equal();
             return self.refusals;
         }
-        self.refused_at = Some(expected);
+        let seen_at = match self.refused_at {
+            Some((version, at)) if version == expected => at,
+            _ => {
+                let sights = std::iter::once(&self.whole).chain(self.seen.iter().map(|seen| &seen.sight));
+                sights.filter_map(|sight| sight.seen_at(expected)).max().unwrap_or(now)
+            }
+        };
+        self.refused_at = Some((expected, seen_at));
         self.reread_by = None;
         if !self.conflicted.contains(&unit) {
             if self.conflicted.len() >= CONFLICTED {
@@ -356,7 +421,8 @@ impl Held for Row {
         let list = if self.seen.spilled() { self.seen.capacity() * size_of::<Seen>() } else { 0 };
         let units =
             if self.conflicted.spilled() { self.conflicted.capacity() * size_of::<Unit>() } else { 0 };
-        list + units + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
+        let undated = self.undated.as_ref().map_or(0, |u| size_of::<Undated>() + u.columns.heap_bytes());
+        list + units + undated + self.seen.iter().map(|s| s.columns.heap_bytes()).sum::<usize>()
     }
 
     fn expired(&self, ttl: Duration, now: Instant) -> bool {

@@ -1,6 +1,7 @@
 //! One session's part in the contexts: whose label it works under, in which unit, and its own writes until they are
 //! committed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,14 +9,18 @@ use super::row::Shown;
 use super::shared::Contexts;
 use super::{ContextKey, Unit};
 use crate::observe::scope::OwnWrite;
-use crate::observe::{Cause, Limits, Lookup, Observations, Origin, RowKey, Sequence, WrittenBack};
+use crate::observe::{Cause, Limits, Lookup, Moved, Observations, Origin, RowKey, Sequence, WrittenBack};
 use crate::sql::columns::ColumnSet;
+
+/// Unknown rows of set writes that a transaction remembers.
+const MAX_UNKNOWN: usize = 1_000;
 
 /// A read made before the transaction's label was known.
 #[derive(Debug)]
 struct Pending {
     row: RowKey,
-    version: i64,
+    /// `None`: a cursor did not show it.
+    version: Option<i64>,
     shown: ColumnSet,
     now: Instant,
     own: bool,
@@ -28,6 +33,8 @@ struct Pending {
 #[derive(Debug)]
 pub struct ContextScope {
     contexts: Arc<Contexts>,
+    /// Which upstream and database, as in [`ContextKey`].
+    database: Arc<str>,
     key: Option<ContextKey>,
     unit: Unit,
     /// Transaction scope: what counts while there is no label, and the rows that are known to the transaction only.
@@ -36,8 +43,14 @@ pub struct ContextScope {
     writes: Observations,
     /// Rows dropped from `writes` before the transaction began.
     lost: u64,
+    /// Labels under which the open transaction wrote before the present one, and which rows.
+    earlier: Vec<(ContextKey, HashSet<RowKey>)>,
+    /// Rows of set writes that nothing was known of and that are remembered all the same.
+    unknown: usize,
     /// Tables that the open transaction wrote.
     tables: Vec<u32>,
+    /// Tables that it has truncated.
+    truncated: Vec<u32>,
     /// Tables of which it wrote rows that are not known.
     forgotten: Vec<u32>,
     pending: Vec<Pending>,
@@ -46,15 +59,19 @@ pub struct ContextScope {
 
 impl ContextScope {
     /// A session without a label yet. `limits` bound what one transaction holds.
-    pub fn new(contexts: Arc<Contexts>, limits: Limits, unit: Unit) -> Self {
+    pub fn new(contexts: Arc<Contexts>, database: Arc<str>, limits: Limits, unit: Unit) -> Self {
         Self {
             contexts,
+            database,
             key: None,
             unit,
             local: Observations::new(limits),
             writes: Observations::new(limits),
             lost: 0,
+            earlier: Vec::new(),
+            unknown: 0,
             tables: Vec::new(),
+            truncated: Vec::new(),
             forgotten: Vec::new(),
             pending: Vec::new(),
             max_pending: limits.max_rows,
@@ -72,16 +89,30 @@ impl ContextScope {
     }
 
     /// Whose reads count from here on. What the transaction has read before, without a label, is theirs as well.
-    pub fn set_label(&mut self, key: Option<ContextKey>) {
+    pub fn set_label(&mut self, label: Option<&str>) {
+        if self.key.as_ref().map(|key| &*key.label) == label {
+            return;
+        }
+        let key = label.map(|label| ContextKey { database: self.database.clone(), label: label.into() });
+        if let Some(before) = self.key.take() {
+            // What has been written so far is that one's.
+            let taken = |row: &&RowKey| !self.earlier.iter().any(|(_, rows)| rows.contains(*row));
+            let rows: HashSet<RowKey> =
+                self.writes.own_writes().map(|(row, _)| row).filter(taken).cloned().collect();
+            if !rows.is_empty() {
+                self.earlier.push((before, rows));
+            }
+        }
         if let Some(key) = &key {
+            let always = self.contexts.sequence(key);
             for read in std::mem::take(&mut self.pending) {
-                let shown = Shown {
-                    unit: self.unit,
-                    version: read.version,
-                    columns: &read.shown,
-                    now: read.now,
-                    own: read.own,
+                let Some(version) = read.version else {
+                    let shown = (&read.shown, self.unit);
+                    self.contexts.saw_undated(key, &read.row, shown, always, read.now);
+                    continue;
                 };
+                let shown =
+                    Shown { unit: self.unit, version, columns: &read.shown, now: read.now, own: read.own };
                 self.contexts.read(key, read.row, &shown, None);
             }
         }
@@ -89,8 +120,8 @@ impl ContextScope {
     }
 
     /// The present label.
-    pub fn label(&self) -> Option<&ContextKey> {
-        self.key.as_ref()
+    pub fn label(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| &*key.label)
     }
 
     /// As [`Observations::read`]. `own`: a locking read that counts for its own unit.
@@ -124,19 +155,52 @@ impl ContextScope {
         own: bool,
         now: Instant,
     ) {
-        // Of rows that this transaction has written it sees its own work, which may yet be undone.
-        if shown.is_empty() || self.has_written(&row, now) {
+        if shown.is_empty() {
             return;
         }
+        // Of rows that this transaction has written it sees its own work, which may yet be undone.
+        let own_work = self.has_written(&row, now);
         match &self.key {
+            Some(_) if own_work => {}
             Some(key) => {
                 let shown = Shown { unit: self.unit, version, columns: shown, now, own };
                 self.contexts.read(key, row, &shown, opened.map(Sequence::number));
             }
             None => {
-                self.local.read(row.clone(), version, shown, now);
-                if self.pending.len() < self.max_pending {
-                    self.pending.push(Pending { row, version, shown: shown.clone(), now, own });
+                match opened {
+                    Some(opened) => {
+                        self.local.read_from_cursor(row.clone(), version, shown, opened, now);
+                    }
+                    None => self.local.read(row.clone(), version, shown, now),
+                }
+                if !own_work {
+                    self.pend(row, Some(version), shown, now, own);
+                }
+            }
+        }
+    }
+
+    fn pend(&mut self, row: RowKey, version: Option<i64>, shown: &ColumnSet, now: Instant, own: bool) {
+        if self.pending.len() < self.max_pending {
+            self.pending.push(Pending { row, version, shown: shown.clone(), now, own });
+        }
+    }
+
+    /// As [`Observations::saw_undated`].
+    pub fn saw_undated(&mut self, row: &RowKey, shown: &ColumnSet, opened: Sequence, now: Instant) {
+        if shown.is_empty() {
+            return;
+        }
+        let own_work = self.has_written(row, now);
+        match &self.key {
+            Some(_) if own_work => {}
+            Some(key) => {
+                self.contexts.saw_undated(key, row, (shown, self.unit), opened.number(), now);
+            }
+            None => {
+                self.local.saw_undated(row, shown, opened, now);
+                if !own_work {
+                    self.pend(row.clone(), None, shown, now, false);
                 }
             }
         }
@@ -148,12 +212,20 @@ impl ContextScope {
 
     /// As [`Observations::sequence`].
     pub fn sequence(&self) -> Sequence {
-        Sequence::from_number(self.key.as_ref().map_or(0, |key| self.contexts.sequence(key)))
+        match &self.key {
+            Some(key) => Sequence::from_number(self.contexts.sequence(key)),
+            None => self.local.sequence(),
+        }
     }
 
     /// As [`Observations::expected`].
     pub fn expected(&mut self, row: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
-        let Some(key) = &self.key else { return self.local.expected(row, sets, now) };
+        let Some(key) = &self.key else {
+            return match self.local.expected(row, sets, now) {
+                Lookup::Unknown(Cause::NeverRead) => Lookup::Unknown(Cause::NoLabel),
+                found => found,
+            };
+        };
         match self.writes.own_write_of(row, now) {
             Some(OwnWrite::Deleted | OwnWrite::Forgotten) => Lookup::Unknown(Cause::Forgotten),
             None if self.forgotten.contains(&row.table) => Lookup::Unknown(Cause::Forgotten),
@@ -205,16 +277,96 @@ impl ContextScope {
         self.writes.wrote_checked(row, expected, sets, now);
     }
 
+    /// What the row is at, a write of it that was based on `expected` having landed: behind earlier writes of the same
+    /// transaction it is more. Other units may have moved what the context knows since the write was sent.
+    pub fn landed_on(&mut self, row: &RowKey, sets: &ColumnSet, expected: i64, now: Instant) -> Lookup {
+        if self.key.is_none() {
+            return self.local.expected(row, sets, now);
+        }
+        let version = match self.writes.own_write_of(row, now) {
+            Some(OwnWrite::Deleted | OwnWrite::Forgotten) => return Lookup::Unknown(Cause::Forgotten),
+            None if self.forgotten.contains(&row.table) => return Lookup::Unknown(Cause::Forgotten),
+            Some(OwnWrite::Moved { to, .. }) => to,
+            None => expected,
+        };
+        Lookup::Known { version, seen_at: now, origin: Origin::OwnWrite }
+    }
+
+    /// As [`Observations::wrote_to`].
+    pub fn wrote_to(&mut self, row: &RowKey, expected: i64, version: i64, sets: &ColumnSet, now: Instant) {
+        self.writes_table(row.table);
+        self.local.wrote_to(row, expected, version, sets, now);
+        self.writes.wrote_checked(row, expected, sets, now);
+        self.writes.wrote_to(row, expected.saturating_add(1), version, sets, now);
+    }
+
+    /// As [`Observations::moved`].
+    pub fn moved(&mut self, row: &RowKey, version: i64, now: Instant) -> Moved {
+        self.writes_table(row.table);
+        let local = self.local.moved(row, version, now);
+        let Some(key) = &self.key else {
+            self.moves(row, version, now);
+            return local;
+        };
+        match self.writes.own_write_of(row, now) {
+            Some(_) => self.writes.moved(row, version, now),
+            None if self.forgotten.contains(&row.table) => Moved::Unknown,
+            None => match self.contexts.newest(key, row, now) {
+                Some(newest) if newest != version.saturating_sub(1) => {
+                    self.moves(row, version, now);
+                    Moved::Left(newest)
+                }
+                Some(_) => {
+                    self.moves(row, version, now);
+                    Moved::Moved
+                }
+                None => {
+                    // Another unit may yet read it before this one commits.
+                    if self.unknown < MAX_UNKNOWN {
+                        self.unknown += 1;
+                        self.moves(row, version, now);
+                    }
+                    Moved::Unknown
+                }
+            },
+        }
+    }
+
+    /// Moves what is known at the version before, and nothing else.
+    fn moves(&mut self, row: &RowKey, version: i64, now: Instant) {
+        self.writes.wrote_checked(row, version.saturating_sub(1), &ColumnSet::new(), now);
+    }
+
+    /// As [`Observations::touch_table`]: for the transaction at once, for the context at its COMMIT.
+    pub fn touch_table(&mut self, table: u32, deferred: bool) {
+        self.local.touch_table(table, deferred);
+        self.forget_at_commit(table);
+    }
+
+    /// As [`Observations::may_be_undone`].
+    pub fn may_be_undone(&self, row: &RowKey) -> bool {
+        self.forgotten.contains(&row.table) || self.writes.may_be_undone(row) || self.local.may_be_undone(row)
+    }
+
     /// As [`Observations::returned`].
     pub fn returned(&mut self, row: RowKey, version: i64, shown: &ColumnSet, now: Instant) {
         self.writes_table(row.table);
         self.local.returned(row.clone(), version, shown, now);
         if shown.is_empty() && self.writes.own_write_of(&row, now).is_none() {
-            // Moves what is known at the version before, and nothing else.
-            let before = version.saturating_sub(1);
-            return self.writes.wrote_checked(&row, before, &ColumnSet::new(), now);
+            return self.moves(&row, version, now);
         }
         self.writes.returned(row, version, shown, now);
+    }
+
+    /// As [`Observations::wrote_unknown`].
+    pub fn wrote_unknown(&mut self, row: &RowKey, now: Instant) {
+        self.writes_table(row.table);
+        self.local.wrote_unknown(row, now);
+        // Another unit may read it before this one commits, or this one its own work.
+        if self.unknown < MAX_UNKNOWN {
+            self.unknown += 1;
+            self.writes.wrote_unchecked(row, now);
+        }
     }
 
     /// As [`Observations::wrote_unchecked`].
@@ -222,6 +374,16 @@ impl ContextScope {
         self.writes_table(row.table);
         self.local.wrote_unchecked(row, now);
         self.writes.wrote_unchecked(row, now);
+    }
+
+    /// As [`Observations::began_anew`].
+    pub fn began_anew(&mut self, row: &RowKey, now: Instant) {
+        self.local.began_anew(row, now);
+        let shared = self.key.as_ref().is_some_and(|key| self.contexts.newest(key, row, now).is_some());
+        if shared || self.writes.own_write_of(row, now).is_some() {
+            self.writes_table(row.table);
+            self.writes.wrote_unchecked(row, now);
+        }
     }
 
     /// As [`Observations::deleted`].
@@ -275,6 +437,27 @@ impl ContextScope {
     /// As [`Observations::forget_table`]: for the transaction at once, for the context at its COMMIT.
     pub fn forget_table(&mut self, table: u32) {
         self.local.forget_table(table);
+        self.forget_at_commit(table);
+    }
+
+    /// TRUNCATE: no context knows rows of the table once it is committed.
+    pub fn truncated(&mut self, table: u32) {
+        self.forget_table(table);
+        self.truncated.push(table);
+    }
+
+    /// The table or its version column is another: what the transaction knows of its rows is void. For what contexts
+    /// know see [`Self::stamp`].
+    pub fn made_anew(&mut self, table: u32) {
+        self.forget_table(table);
+    }
+
+    /// The version column of a table has this attribute number: see [`Contexts::stamp`].
+    pub fn stamp(&self, table: u32, attnum: i16) {
+        self.contexts.stamp(&self.database, table, attnum);
+    }
+
+    fn forget_at_commit(&mut self, table: u32) {
         self.writes.forget_table(table);
         if !self.forgotten.contains(&table) {
             self.forgotten.push(table);
@@ -287,7 +470,7 @@ impl ContextScope {
     pub fn clear(&mut self) {
         self.local.clear();
         self.pending.clear();
-        self.key = None;
+        self.set_label(None);
     }
 
     /// As [`Observations::savepoint`].
@@ -310,17 +493,24 @@ impl ContextScope {
 
     /// The transaction has committed: its writes enter the context.
     pub fn commit(&mut self, now: Instant) {
-        if let Some(key) = self.key.clone()
-            && !(self.tables.is_empty() && self.forgotten.is_empty())
-        {
+        for table in std::mem::take(&mut self.truncated) {
+            self.contexts.forget_table(&self.database, table);
+        }
+        if self.has_written_any() && (self.key.is_some() || !self.earlier.is_empty()) {
             let mut forgotten = std::mem::take(&mut self.forgotten);
             if self.writes.evicted() + self.writes.expired() > self.lost {
                 // More than could be kept: what became of some rows is not known.
                 forgotten.append(&mut self.tables);
             }
             let committed = |(row, write): (&RowKey, OwnWrite)| (row.clone(), write);
-            let writes = self.writes.own_writes().map(committed).collect();
-            self.contexts.commit(&key, self.unit, writes, &forgotten, now);
+            let mut writes: Vec<(RowKey, OwnWrite)> = self.writes.own_writes().map(committed).collect();
+            for (key, rows) in std::mem::take(&mut self.earlier) {
+                let theirs = writes.extract_if(.., |(row, _)| rows.contains(row)).collect();
+                self.contexts.commit(&key, self.unit, theirs, &forgotten, now);
+            }
+            if let Some(key) = &self.key {
+                self.contexts.commit(key, self.unit, writes, &forgotten, now);
+            }
         }
         self.end();
     }
@@ -339,9 +529,9 @@ impl ContextScope {
         self.commit(now);
     }
 
-    /// Rows that the open transaction has written so far.
-    pub fn written_in_transaction(&self) -> impl Iterator<Item = &RowKey> {
-        self.writes.own_writes().map(|(row, _)| row)
+    /// The open transaction has written rows.
+    pub fn has_written_any(&self) -> bool {
+        !self.tables.is_empty() || !self.forgotten.is_empty()
     }
 
     fn end(&mut self) {
@@ -352,6 +542,9 @@ impl ContextScope {
         self.lost = self.writes.evicted() + self.writes.expired();
         self.tables.clear();
         self.forgotten.clear();
+        self.truncated.clear();
+        self.earlier.clear();
+        self.unknown = 0;
         self.pending.clear();
     }
 

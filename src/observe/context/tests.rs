@@ -19,13 +19,9 @@ fn columns(slots: &[usize]) -> ColumnSet {
 
 /// A session of `label`.
 fn session(contexts: &Arc<Contexts>, label: &str) -> ContextScope {
-    let mut scope = ContextScope::new(contexts.clone(), Limits::default(), Unit(0));
-    scope.set_label(Some(key(label)));
+    let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), Unit(0));
+    scope.set_label(Some(label));
     scope
-}
-
-fn key(label: &str) -> ContextKey {
-    ContextKey { database: "db".into(), label: label.into() }
 }
 
 /// One request: a unit of its own, with a read of the row at `read` and a write of its first column.
@@ -158,11 +154,11 @@ fn each_column_has_its_own_reads() {
 #[test]
 fn a_label_found_late_counts_for_the_reads_before_it() {
     let contexts = contexts(ContextLimits::default());
-    let mut scope = ContextScope::new(contexts.clone(), Limits::default(), Unit(1));
+    let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), Unit(1));
     let now = Instant::now();
     scope.read(row(), 5, &columns(&[1]), false, now);
     assert_eq!(scope.expected(&row(), &columns(&[1]), now).version(), Some(5));
-    scope.set_label(Some(key("anna")));
+    scope.set_label(Some("anna"));
     scope.rollback();
     assert_eq!(Request::new(&mut session(&contexts, "anna"), 2).expects(), Some(5));
     assert_eq!(Request::new(&mut session(&contexts, "ben"), 2).expects(), None);
@@ -171,10 +167,7 @@ fn a_label_found_late_counts_for_the_reads_before_it() {
     scope.begin_unit(Unit(3));
     scope.read(row(), 5, &columns(&[1]), false, now);
     scope.rollback();
-    assert_eq!(
-        scope.expected(&row(), &columns(&[1]), now),
-        crate::observe::Lookup::Unknown(Cause::NeverRead)
-    );
+    assert_eq!(scope.expected(&row(), &columns(&[1]), now), crate::observe::Lookup::Unknown(Cause::NoLabel));
 }
 
 #[test]

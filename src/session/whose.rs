@@ -1,0 +1,380 @@
+//! Whose reads count for a write, and in which unit of work: what a session in scope `context` hears its client say.
+//!
+//! A label and the name of a request come from comments, settings, the role or the lookup of a user
+//! ([`crate::rewrite::label`] finds them). What a statement's comment says counts for the statement at once; what it
+//! does to settings, and whom it looked up, once the server has answered it. A write is decided when it is sent: as
+//! long as an answer is outstanding that may change whose it is, it waits ([`Session::sent_says`]).
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::prepared::Prepared;
+use super::state::{QueryDetail, Session};
+use super::writes::{Arguments, Values};
+use crate::config::scopes::{LabelSource, UnitSource, like};
+use crate::observe::context::Unit;
+use crate::observe::context::setting::Setting;
+use crate::rewrite::plan::{Effect, NewValue, StatementPlan};
+use crate::sql::keys::KeyType;
+
+/// What a completed statement has said of who is at work.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    settings: Vec<Change>,
+    /// The rule's place among the identity rules, and the key looked up.
+    lookup: Option<(usize, Box<str>)>,
+}
+
+#[derive(Debug)]
+struct Change {
+    name: Box<str>,
+    to: To,
+    local: bool,
+}
+
+#[derive(Debug)]
+enum To {
+    /// `None`: something that cannot be told.
+    Value(Option<Box<str>>),
+    Default,
+}
+
+type Tags = Vec<(Box<str>, Box<str>)>;
+
+/// What the session has heard so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Whose {
+    settings: HashMap<Box<str>, Setting>,
+    /// Of the comments of the present transaction, by key the last one.
+    tags: Tags,
+    /// Tags of the last statement that was sent.
+    sent: Tags,
+    /// Whom the present transaction has looked up first; with `sticky`, whoever was looked up last.
+    lookup: Option<(usize, Box<str>)>,
+    /// The present transaction has looked someone up.
+    looked_up: bool,
+    /// The unit that the present transaction is if nothing else names one.
+    transaction: Unit,
+    /// With `sticky`: what lies between two lookups.
+    between: Option<Unit>,
+    /// What the first contact with protected rows in the present transaction has made its unit.
+    pinned: Option<Unit>,
+    /// The role that the session works under if no SET ROLE says otherwise.
+    login: Box<str>,
+}
+
+/// A unit that nobody else is.
+fn fresh() -> Unit {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Unit(u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// The unit of a request by its name: the same on every connection of this process, and never a fresh one.
+fn named(source: usize, name: &str) -> Unit {
+    static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
+    let [low, high] = HASHERS.get_or_init(Default::default);
+    let hash = |state: &RandomState| u128::from(state.hash_one((source, name)));
+    Unit(hash(high) << 64 | hash(low) | 1 << 127)
+}
+
+impl Whose {
+    /// Nothing heard yet. `start`: values of settings in the start-up packet.
+    pub fn new<'a>(login: &str, start: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Self {
+        Self {
+            settings: start.map(|(name, value)| (name.into(), Setting::new(value))).collect(),
+            tags: Vec::new(),
+            sent: Vec::new(),
+            lookup: None,
+            looked_up: false,
+            transaction: fresh(),
+            between: None,
+            pinned: None,
+            login: login.into(),
+        }
+    }
+
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).and_then(Setting::value).filter(|value| !value.is_empty())
+    }
+
+    fn tag(&self, key: &str) -> Option<&str> {
+        self.tags.iter().find(|(k, _)| **k == *key).map(|(_, value)| &**value)
+    }
+
+    fn each(&mut self, change: impl FnMut(&mut Setting)) {
+        self.settings.values_mut().for_each(change);
+    }
+
+    /// SET SESSION AUTHORIZATION, as the server reports it. It resets the role.
+    pub fn authorized(&mut self, login: &str) {
+        self.login = login.into();
+    }
+
+    fn over(&mut self, sticky: bool) {
+        self.tags.clear();
+        self.pinned = None;
+        self.looked_up = false;
+        self.transaction = fresh();
+        if !sticky {
+            self.lookup = None;
+        }
+    }
+}
+
+impl Session {
+    /// The comments of this transaction's statements carry a tag of `context.learn_from`, or there is none.
+    fn is_to_learn_from(&self) -> bool {
+        let wanted = &self.shared.settings.scopes.learn_from;
+        wanted.is_empty()
+            || wanted
+                .iter()
+                .any(|tag| self.whose.tag(&tag.key).is_some_and(|value| like(&tag.pattern, value)))
+    }
+
+    /// What a statement's rows teach is for its own transaction only: they tell who is at work, not what, or its unit
+    /// is none to learn from.
+    pub fn teaches_transaction_only(&self, statement: Option<&StatementPlan>) -> bool {
+        self.is_lookup(statement) || !self.is_to_learn_from()
+    }
+
+    /// It looks up who is at work: the first in its transaction that does.
+    fn is_lookup(&self, statement: Option<&StatementPlan>) -> bool {
+        let says = statement.and_then(|s| s.says.as_deref());
+        !self.whose.looked_up && says.is_some_and(|says| says.lookup.is_some())
+    }
+
+    /// A statement is decided, or its answer looked at: under its label, in its unit.
+    pub fn enter(&mut self, statement: &StatementPlan) {
+        if self.observations.context().is_none() {
+            return;
+        }
+        let says = statement.says.as_deref();
+        for (key, value) in says.iter().flat_map(|says| &says.tags) {
+            self.whose.tags.retain(|(k, _)| k != key);
+            self.whose.tags.push((key.clone(), value.clone()));
+        }
+        let unit = self.unit();
+        if self.whose.pinned.is_none() && touches(statement) && !self.is_lookup(Some(statement)) {
+            self.whose.pinned = Some(unit);
+        }
+        let label = self.label();
+        if let Some(scope) = self.observations.context() {
+            scope.begin_unit(unit);
+            scope.set_label(label.as_deref());
+        }
+    }
+
+    /// Likewise before it is sent, unless what is on its way may change whose it is: then it waits, if that matters.
+    pub fn enter_ahead(&mut self, statement: &StatementPlan) {
+        if self.queue.is_empty() || !self.in_flight.may_change_scope(&self.observations) {
+            self.enter(statement);
+        }
+    }
+
+    /// Passes over a statement of a text that is about to be sent, as if it was carried out: what comes behind it in
+    /// the text goes under its label.
+    pub fn pass_over(&mut self, statement: &StatementPlan) {
+        let values = Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding };
+        if let Some(heard) = self.heard(statement, &values) {
+            self.hear(&heard);
+        }
+        if matches!(
+            statement.effect,
+            Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction
+        ) {
+            self.whose.each(Setting::commit);
+            self.transaction_said();
+        }
+    }
+
+    fn unit(&self) -> Unit {
+        let whose = &self.whose;
+        let sources = self.shared.settings.scopes.unit.iter().enumerate();
+        let name = |(n, source): (usize, &UnitSource)| {
+            let name = match source {
+                UnitSource::Comment(key) => whose.tag(key),
+                UnitSource::Setting(name) => whose.setting(name),
+            };
+            name.map(|name| named(n, name))
+        };
+        whose.pinned.or_else(|| sources.clone().find_map(name)).or(whose.between).unwrap_or(whose.transaction)
+    }
+
+    fn label(&self) -> Option<Box<str>> {
+        let whose = &self.whose;
+        let rules = &self.shared.labels.identities;
+        let of = |source: &LabelSource| -> Option<Box<str>> {
+            let label = match source {
+                LabelSource::Comment(key) => whose.tag(key)?,
+                LabelSource::Setting(name) => whose.setting(name)?,
+                LabelSource::ApplicationName => &self.facts.application_name,
+                LabelSource::Role => whose.setting("role").unwrap_or(&whose.login),
+                LabelSource::Lookup(rule) => {
+                    let (n, key) = whose.lookup.as_ref()?;
+                    rules.get(*n).filter(|found| *found == rule)?;
+                    key
+                }
+            };
+            (!label.is_empty()).then(|| label.into())
+        };
+        self.shared.settings.scopes.label.iter().find_map(of)
+    }
+
+    /// What a statement says, with the values that go with it.
+    pub fn heard(&self, statement: &StatementPlan, values: &Values<'_>) -> Option<Box<Heard>> {
+        let says = statement.says.as_deref()?;
+        let rules = &self.shared.labels.identities;
+        let settings = says.settings.iter().map(|change| Change {
+            name: change.name.clone(),
+            to: match &change.value {
+                // Not told for how long: from now on it is not known.
+                _ if change.local.is_none() => To::Value(None),
+                NewValue::Value(operand) => To::Value(values.key(KeyType::Text, operand)),
+                NewValue::Default => To::Default,
+                NewValue::Unknown => To::Value(None),
+            },
+            local: change.local.unwrap_or_default(),
+        });
+        let lookup = says.lookup.as_ref().and_then(|lookup| {
+            let column = lookup.table.columns.get(lookup.column)?;
+            let rule = rules.iter().position(|rule| {
+                *rule.schema == *lookup.table.schema
+                    && *rule.table == *lookup.table.name
+                    && *rule.column == *column.name
+            })?;
+            Some((rule, values.key(KeyType::from_oid(column.type_oid)?, &lookup.value)?))
+        });
+        let heard = Heard { settings: settings.collect(), lookup };
+        (!heard.settings.is_empty() || heard.lookup.is_some()).then(|| Box::new(heard))
+    }
+
+    /// Likewise of a statement of a Query; for EXECUTE, of what that stands for.
+    pub fn heard_in_query(&self, query: &QueryDetail, n: usize) -> Option<Box<Heard>> {
+        let statement = query.plan.statements.get(n)?;
+        let executed = query.executed.get(n).and_then(Option::as_deref);
+        match (&statement.execute, executed.and_then(Prepared::statement)) {
+            (Some(execute), Some(acting)) => {
+                let lex = self.lex;
+                let arguments = Some(Arguments { text: &query.text, ranges: &execute.arguments, lex: &lex });
+                let oids = executed.map_or(&[][..], |prepared| &prepared.oids);
+                self.heard(acting, &Values { bind: None, arguments, oids, encoding: lex.encoding })
+            }
+            _ => self.heard(
+                statement,
+                &Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding },
+            ),
+        }
+    }
+
+    /// The server has carried out what a statement said.
+    pub fn hear(&mut self, heard: &Heard) {
+        for change in &heard.settings {
+            let setting = self.whose.settings.entry(change.name.clone()).or_default();
+            match &change.to {
+                To::Value(value) => setting.set(value.as_deref(), change.local),
+                To::Default => setting.reset(change.local),
+            }
+        }
+        if let Some(found) = &heard.lookup
+            && !self.whose.looked_up
+        {
+            self.whose.looked_up = true;
+            if self.shared.settings.scopes.sticky {
+                self.whose.between = Some(fresh());
+                self.whose.pinned = None;
+            }
+            self.whose.lookup = Some(found.clone());
+            self.relabel();
+        }
+    }
+
+    /// What the transaction has read before it was known whose it is enters there.
+    fn relabel(&mut self) {
+        let (label, unit) = (self.label(), self.unit());
+        if let Some(scope) = self.observations.context() {
+            scope.begin_unit(unit);
+            scope.set_label(label.as_deref());
+        }
+    }
+
+    /// A statement goes to the server now. What it says may make later writes another's.
+    pub fn sent_says(&mut self, statement: &StatementPlan) {
+        let Some(says) = statement.says.as_deref().filter(|_| self.observations.context().is_some()) else {
+            return;
+        };
+        let changes = !says.settings.is_empty() || says.lookup.is_some();
+        if changes || !says.tags.is_empty() && says.tags != self.whose.sent {
+            self.in_flight.may_be_anothers();
+        }
+        if !says.tags.is_empty() {
+            self.whose.sent = says.tags.clone();
+        }
+    }
+
+    /// The transaction has committed: what is known, and what was said in it.
+    pub fn committed(&mut self) {
+        let now = self.now();
+        self.observations.commit(now);
+        self.whose.each(Setting::commit);
+        self.transaction_said();
+    }
+
+    /// The transaction has rolled back.
+    pub fn rolled_back(&mut self) {
+        let now = self.now();
+        self.observations.rollback(now);
+        self.whose.each(Setting::rollback);
+        self.transaction_said();
+    }
+
+    /// The transaction is over, and what was said in it for it alone.
+    fn transaction_said(&mut self) {
+        let sticky = self.shared.settings.scopes.sticky;
+        self.whose.over(sticky);
+    }
+
+    /// SAVEPOINT.
+    pub fn savepoint(&mut self, name: &str) {
+        self.observations.savepoint(name);
+        self.whose.each(|setting| setting.savepoint(name));
+    }
+
+    /// RELEASE SAVEPOINT.
+    pub fn release_savepoint(&mut self, name: &str) {
+        self.observations.release(name);
+        self.whose.each(|setting| setting.release(name));
+    }
+
+    /// ROLLBACK TO SAVEPOINT.
+    pub fn rolled_back_to(&mut self, name: &str) {
+        let now = self.now();
+        self.observations.rollback_to(name, now);
+        self.whose.each(|setting| setting.rollback_to(name));
+    }
+
+    /// PREPARE TRANSACTION: another session decides about it.
+    pub fn prepared_transaction(&mut self) {
+        let now = self.now();
+        self.observations.forget_written(now);
+        self.whose.each(Setting::commit);
+        self.transaction_said();
+    }
+
+    /// RESET ALL; `all`: DISCARD ALL, which resets the role too.
+    pub fn reset_said(&mut self, all: bool) {
+        for (name, setting) in &mut self.whose.settings {
+            if all || **name != *"role" {
+                setting.reset(false);
+            }
+        }
+        self.whose.lookup = None;
+        self.whose.between = None;
+    }
+}
+
+/// It reads or writes rows of protected tables.
+fn touches(statement: &StatementPlan) -> bool {
+    !statement.teaches.is_empty() || statement.writes()
+}
