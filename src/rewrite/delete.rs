@@ -28,8 +28,8 @@ use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
-use crate::catalog::Mode;
 use crate::catalog::nested::Event;
+use crate::catalog::{Mode, Table};
 use crate::sql::clauses::{self, Delete};
 use crate::sql::columns::ColumnSet;
 use crate::sql::token::TokenKind;
@@ -41,7 +41,16 @@ impl Statement<'_> {
         let Some(delete) = clauses::delete(code, i, end) else { return self.uncertain(i..end) };
         let table = match resolve(code, self.ctx, &delete.target) {
             Target::Table(table) => table,
-            Target::View(root) => return self.view(root),
+            Target::View(root) => {
+                self.view(root);
+                let mut tables = self.ctx.view.tables.iter().filter(|t| *t.root_name == *root);
+                if tables.any(|t| !t.settings.check_delete)
+                    && let Some(write) = self.out.unchecked.last_mut()
+                {
+                    write.reason = Reason::Delete;
+                }
+                return;
+            }
             Target::Other => return,
         };
         self.touch(place, table, Event::Delete);
@@ -50,7 +59,8 @@ impl Statement<'_> {
             self.deleted(delete.returning.clone(), &delete.target, table, observed);
         }
         let Some(written) = Written::new(code, self.ctx, &delete.target, table) else {
-            return self.unchecked(place, unchecked(table, Reason::Encoding, Vec::new()));
+            return self
+                .unchecked(place, unchecked(table, unless_passed(table, Reason::Encoding), Vec::new()));
         };
         let condition = delete.condition.clone().map(|c| predicate::read(code, self.ctx, &written, c));
         let keys = condition.as_ref().map_or(Vec::new(), |c| c.rows.clone().keys());
@@ -62,7 +72,7 @@ impl Statement<'_> {
             return self.unchecked(place, unchecked(table, Reason::Unparsed, keys));
         }
         if !table.may_read {
-            return self.unchecked(place, unchecked(table, Reason::Privilege, keys));
+            return self.unchecked(place, unchecked(table, unless_passed(table, Reason::Privilege), keys));
         }
         let rows = condition.as_ref().map_or(Rows::Unnamed(Reason::Delete), |c| c.rows.clone());
         let one = matches!(rows, Rows::One(_));
@@ -82,10 +92,7 @@ impl Statement<'_> {
             moves_key: false,
             bare: delete.using.is_none() && condition.as_ref().is_some_and(|c| c.is_bare()),
             source: version.map_or(VersionSource::Observed, VersionSource::InPredicate),
-            reason: match self.reason(place) {
-                Some(reason) if table.settings.check_delete => reason,
-                _ => Reason::Delete,
-            },
+            reason: unless_passed(table, self.reason(place).unwrap_or(Reason::Delete)),
             verb: Verb::Delete,
             guardable: slot.is_some(),
             slot: slot.unwrap_or(Slot::Nothing),
@@ -161,6 +168,11 @@ impl Statement<'_> {
         let Some(name) = name.and_then(|n| code.name(n)) else { return true };
         self.tokens.clone().filter(|n| code.is_name(*n, &name)).count() != 1
     }
+}
+
+/// Why a DELETE is not checked: that the table does not have it checked comes before every other reason.
+fn unless_passed(table: &Table, reason: Reason) -> Reason {
+    if table.settings.check_delete { reason } else { Reason::Delete }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::plan::{Plan, Verb, VersionSource};
+use super::plan::{GuardSite, Plan, StatementPlan, Verb, VersionSource};
 use crate::sql::tags;
 
 const KEY: &str = "expected_version";
@@ -23,18 +23,33 @@ pub fn apply(plan: &mut Plan, text: &[u8], comments: &[Range<u32>]) {
     }
     let single = plan.statements.len() == 1;
     for statement in &mut plan.statements {
-        let mut writes = statement.sites.iter_mut().filter(|site| site.verb != Verb::Insert);
-        let (Some(site), None) = (writes.next(), writes.next()) else { continue };
-        if !site.names_one_row() || site.source != VersionSource::Observed {
+        let own = |c: &&Range<u32>| single || statement.range.contains(&(c.start as usize));
+        let version = named(text, comments.iter().filter(own));
+        if let Some(execute) = &mut statement.execute {
+            execute.hint = version;
             continue;
         }
-        let own = |c: &&Range<u32>| single || statement.range.contains(&(c.start as usize));
-        let Some(version) = named(text, comments.iter().filter(own)) else { continue };
+        let Some(version) = version else { continue };
+        let Some(site) = hinted(&mut statement.sites) else { continue };
         site.source = VersionSource::Hint(version);
         if let Some(point) = &mut statement.point {
             point.source = VersionSource::Hint(version);
         }
     }
+}
+
+/// What an EXECUTE with this hint runs, if the hint counts for it.
+pub fn executed(statement: &StatementPlan, version: i64) -> Option<StatementPlan> {
+    let mut statement = statement.clone();
+    hinted(&mut statement.sites)?.source = VersionSource::Hint(version);
+    Some(statement)
+}
+
+/// The one write among these that a hint counts for.
+fn hinted(sites: &mut [GuardSite]) -> Option<&mut GuardSite> {
+    let mut writes = sites.iter_mut().filter(|site| site.verb != Verb::Insert);
+    let (Some(site), None) = (writes.next(), writes.next()) else { return None };
+    (site.names_one_row() && site.source == VersionSource::Observed).then_some(site)
 }
 
 /// The version that the comments name, if they name one and no other.

@@ -48,7 +48,11 @@ impl Statement<'_> {
                 let read = |set| increment::set_list(code, self.ctx.lex, written, set, false);
                 match merge.sets.into_iter().map(read).collect::<Option<Vec<_>>>() {
                     Some(lists) => {
-                        for list in lists.into_iter().filter(|l| !l.only_ignored) {
+                        for list in lists {
+                            if list.only_ignored {
+                                self.touch_ignored(place, table);
+                                continue;
+                            }
                             let site = merged(table, written, list, self.reason(place));
                             self.write(place, site);
                         }

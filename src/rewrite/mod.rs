@@ -9,6 +9,7 @@
 pub mod cache;
 mod choice;
 pub mod guard;
+pub mod hint;
 pub mod known;
 pub mod plan;
 pub mod prepare;
@@ -23,7 +24,6 @@ mod effect;
 mod evaluable;
 mod hidden_columns;
 mod hidden_result;
-mod hint;
 mod increment;
 mod label;
 mod merge;

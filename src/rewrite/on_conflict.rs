@@ -59,11 +59,11 @@ impl Statement<'_> {
             None => Reason::Encoding,
             Some(written) => match increment::set_list(code, self.ctx.lex, &written, set, false) {
                 Some(list) if list.only_ignored => {
-                    if place == Place::Main {
+                    if place.returns() {
                         // What it updates it leaves as somebody else has left it.
                         self.out.result = ResultKind::Read;
                     }
-                    return;
+                    return self.touch_ignored(place, table);
                 }
                 Some(list) => {
                     let certain_keys = conflicts_on_key(code, &insert, table);

@@ -70,6 +70,8 @@ pub struct Execute {
     pub plain: bool,
     /// It is run, not only shown.
     pub runs: bool,
+    /// The version that a comment beside it names: it counts where it runs a write of one row.
+    pub hint: Option<i64>,
 }
 
 impl Execute {
@@ -102,7 +104,8 @@ pub fn execute(code: Code<'_>, i: usize, end: usize, runs: bool) -> Option<Execu
         return None;
     }
     let at = code.end_before(i + 2);
-    let mut out = Execute { name: name(code, i + 1), arguments: Vec::new(), at, plain: true, runs };
+    let mut out =
+        Execute { name: name(code, i + 1), arguments: Vec::new(), at, plain: true, runs, hint: None };
     if i + 2 < end && code.is(i + 2, TokenKind::LParen) {
         let close = code.close(i + 2);
         let inner = i + 3..close.min(end);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::hidden_columns::Source;
-use super::plan::{Effect, GuardSite, Reason, ResultKind, StatementPlan, UncheckedWrite};
+use super::plan::{Effect, GuardSite, Reason, ResultKind, StatementPlan, Touched, UncheckedWrite};
 use super::site::comparable_key;
 use super::target::unchecked;
 use super::teach::{self, NameFilter};
@@ -177,6 +177,14 @@ impl<'a> Statement<'a> {
     fn touch_all(&mut self, table: &Table) {
         for event in Event::ALL {
             self.touch(Place::Main, table, event);
+        }
+    }
+
+    /// A write of ignored columns alone: triggers may bump the row for what they change themselves.
+    pub fn touch_ignored(&mut self, place: Place, table: &Table) {
+        let touched = Touched { root_oid: table.root_oid, deferred: false };
+        if table.ignored_may_bump && place != Place::Shown && !self.out.touches.contains(&touched) {
+            self.out.touches.push(touched);
         }
     }
 

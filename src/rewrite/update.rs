@@ -10,7 +10,7 @@
 
 use super::hidden_result;
 use super::increment;
-use super::plan::{GuardSite, Reason, Touched, Verb, VersionSource};
+use super::plan::{GuardSite, Reason, Verb, VersionSource};
 use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
@@ -53,9 +53,7 @@ impl<'a> Statement<'a> {
             return self.out.unchecked.push(unchecked(table, Reason::Unparsed, rows.keys()));
         };
         if list.only_ignored {
-            if table.ignored_may_bump {
-                self.out.touches.push(Touched { root_oid: table.root_oid, deferred: false });
-            }
+            self.touch_ignored(place, table);
             if place.returns() {
                 self.returning_unchanged(update.returning, &update.target, table);
             }

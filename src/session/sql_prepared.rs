@@ -18,6 +18,7 @@ use super::in_flight::Place;
 use super::prepared::{Portal, Prepared};
 use super::state::Session;
 use super::writes::{Arguments, Values};
+use crate::rewrite::hint;
 use crate::rewrite::plan::{Effect, Execute, Plan, Prepare, Reason, StatementPlan, UncheckedWrite};
 use crate::rewrite::render::{self, Checks, HiddenParams, Rendered, jsonb, render_query};
 use crate::wire::buffer::Out;
@@ -177,6 +178,8 @@ impl Session {
         let Some(statement) = prepared.statement().filter(|_| execute.runs) else {
             return (None, prepared.added_arguments(None), false);
         };
+        let hinted = execute.hint.and_then(|version| hint::executed(statement, version));
+        let statement = hinted.as_ref().unwrap_or(statement);
         let lex = self.lex;
         let scene = Scene {
             values: Values {

@@ -31,6 +31,7 @@ mod nested_writes;
 mod observations;
 mod observe;
 mod positions;
+mod prepared_meetings;
 mod protocol;
 mod refused;
 mod relay;

@@ -77,6 +77,9 @@ fn mode_off_for_all_tables() {
 #[test]
 fn deletes_that_are_not_to_be_checked_pass_and_are_counted() {
     let stage = configured("[tables.projects]\ncheck_delete = false\nblind = 'reject'\n");
+    stage.behind().ok("create view open_projects as select id, name, version from projects; \
+        create view bare_projects as select id, name from projects; \
+        create role remover login; grant delete, select (name) on projects to remover");
     let labels = [("table", "projects"), ("reason", "delete")];
     let mut deletes = 0.0;
     for (protocol, id) in BOTH {
@@ -112,6 +115,28 @@ fn deletes_that_are_not_to_be_checked_pass_and_are_counted() {
     let reply = mine.exchange(&[parse, bind_5, execute("", 0), bind_6, execute("", 0), sync()]);
     assert_eq!(commands(&reply), ["DELETE 1", "DELETE 1"]);
     assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels), deletes + 4.0);
+    // Through views, as good as the table or not, in PREPARE, and by a role that may not read: also counted so.
+    deletes += 4.0;
+    stage.behind().ok("insert into projects (id, name) select n, 'n' || n from generate_series(50, 59) n");
+    for (protocol, [one, other, third]) in [(BOTH[0].0, ["50", "51", "52"]), (BOTH[1].0, ["53", "54", "55"])]
+    {
+        let mut fresh = stage.session();
+        for (sql, id) in [
+            ("delete from open_projects where id = $1", one),
+            ("delete from bare_projects where id = $1", other),
+        ] {
+            assert_eq!(commands(&fresh.say(protocol, sql, &[id])), ["DELETE 1"], "{sql}");
+        }
+        let mut remover = stage.proxy.session_of("remover", "proxied");
+        let sql = "delete from projects where name = $1";
+        assert_eq!(commands(&remover.say(protocol, sql, &[&format!("n{third}")])), ["DELETE 1"]);
+        deletes += 3.0;
+        assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels), deletes, "{protocol:?}");
+    }
+    let mut fresh = stage.session();
+    fresh.ok("prepare v (int) as delete from open_projects where id = $1");
+    assert_eq!(fresh.ok("execute v (56)"), "DELETE 1");
+    assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &labels), deletes + 1.0);
 }
 
 #[test]
@@ -181,6 +206,22 @@ fn an_upsert_of_ignored_columns_takes_over_nobodys_version() {
         assert_eq!(commands(&mine.say(protocol, upsert, &[id])), ["INSERT 0 1"]);
         let reply = mine.say(protocol, "update projects set name = 'mine' where id = $1", &[id]);
         on_project(id, 1, Some(2)).check(&reply, 'I');
+        // Nor does what PREPARE has prepared, upsert or UPDATE.
+        for (name, what) in [
+            ("u", upsert),
+            ("w", "update projects set updated_at = now() where id = $1 returning status, id, version"),
+        ] {
+            mine.ok(&format!("prepare {name} (int) as {what}"));
+            let (row, id) = (if name == "u" { 5 } else { 6 }, id);
+            mine.ok("select * from projects");
+            stage.other_writes(&format!("update projects set name = 'theirs' where id = {row}"));
+            let version: i64 = stage.version("projects", &format!("id = {row}")).parse().unwrap();
+            mine.ok(&format!("execute {name} ({row}) -- {id}"));
+            let reply =
+                mine.say(protocol, "update projects set name = 'mine' where id = $1", &[&row.to_string()]);
+            on_project(&row.to_string(), version - 1, Some(version)).check(&reply, 'I');
+            mine.ok(&format!("deallocate {name}"));
+        }
     }
 }
 
