@@ -81,6 +81,8 @@ impl Table {
             late_triggers: false,
             rules: false,
             row_security: false,
+            part: false,
+            parent: false,
             may_read: false,
             may_read_all: false,
             may_write: false,

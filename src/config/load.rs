@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::keys::{Key, TABLES, keys};
-use super::origin::{ConfigError, Origin};
+use super::origin::{ConfigError, Origin, SettingClash};
+use super::scopes::Clash;
 use super::value::{Node, Raw};
-use super::{Settings, file, tables};
+use super::{Settings, file, scopes, tables};
 
 /// Variable that names the configuration file where `--config` does not.
 pub const CONFIG_VARIABLE: &str = "STALEGUARD_CONFIG";
@@ -69,10 +70,13 @@ pub fn load(
         Some((node, layer)) => tables::read(node, &|line| layer.origin(line), inherited)?,
         None => tables::built_in(inherited),
     };
-    let given = values
+    let given: BTreeMap<&'static str, (String, Origin)> = values
         .into_iter()
         .map(|(name, (node, layer))| (name, (node.raw.to_string(), layer.origin(node.line))))
         .collect();
+    if let Some(clash) = scopes::check(&settings) {
+        return Err(clash_of(&clash, &given));
+    }
     Ok(Loaded { settings, given, warnings: unknown_variables(&variables) })
 }
 
@@ -175,6 +179,24 @@ fn set(key: &Key, settings: &mut Settings, node: &Node, layer: &Layer) -> Result
         origin: layer.origin(node.line),
         allowed: key.allowed.to_owned(),
     })
+}
+
+/// Two settings that do not go together, with their values and where these come from.
+fn clash_of(clash: &Clash, given: &BTreeMap<&'static str, (String, Origin)>) -> ConfigError {
+    let value = |name: &str| {
+        let default = || keys().find(|key| key.name == name).map_or("", |key| key.default).to_owned();
+        given.get(name).cloned().unwrap_or_else(|| (default(), Origin::Default))
+    };
+    let ((given, origin), (other_value, other_origin)) = (value(clash.key), value(clash.other));
+    ConfigError::Clash(Box::new(SettingClash {
+        key: clash.key,
+        value: given,
+        origin,
+        other: clash.other,
+        other_value,
+        other_origin,
+        rule: clash.rule,
+    }))
 }
 
 /// Variables that look like ours but are no setting. Kubernetes sets `STALEGUARD_SERVICE_HOST`, `STALEGUARD_PORT`

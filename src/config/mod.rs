@@ -84,6 +84,8 @@ pub struct ObservationSettings {
 pub struct ConflictSettings {
     /// Its SQLSTATE: five characters 0-9 A-Z, never of a class that means success.
     pub sqlstate: String,
+    /// SQLSTATE of conflicts that a repeat of the transaction cannot mend; `None`: the same.
+    pub lasting_sqlstate: Option<String>,
     /// How long after a conflict a write of the same row by the same scope counts as its retry.
     pub retry_window: Duration,
 }
@@ -192,6 +194,7 @@ impl Default for Settings {
             on_unparsed: OnUnparsed::default(),
             conflict: ConflictSettings {
                 sqlstate: "40001".to_owned(),
+                lasting_sqlstate: None,
                 retry_window: Duration::from_secs(300),
             },
             max_users: 100,

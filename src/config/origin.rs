@@ -32,6 +32,26 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Two settings that do not go together.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{key} = {value} ({origin}) does not go with {other} = {other_value} ({other_origin}): {rule}")]
+pub struct SettingClash {
+    /// The setting to change.
+    pub key: &'static str,
+    /// Its value as given.
+    pub value: String,
+    /// Where it was given.
+    pub origin: Origin,
+    /// The other setting.
+    pub other: &'static str,
+    /// Its value as given.
+    pub other_value: String,
+    /// Where that was given.
+    pub other_origin: Origin,
+    /// What must hold: a sentence.
+    pub rule: &'static str,
+}
+
 /// What is wrong with the configuration. The person who wrote it is at fault.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
@@ -47,6 +67,9 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
+    /// Two settings that do not go together.
+    #[error(transparent)]
+    Clash(Box<SettingClash>),
     /// A key that does not exist.
     #[error("unknown setting {key} ({origin}): {hint}")]
     Unknown {

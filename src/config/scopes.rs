@@ -1,5 +1,6 @@
 //! Whose observations count: the scope, for whom it is another, and what tells one context from another.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Settings;
@@ -117,6 +118,8 @@ pub struct ScopeSettings {
     pub max_bytes_per_context: usize,
     /// Bytes that all contexts together may take.
     pub max_bytes: usize,
+    /// File in which contexts survive a planned restart.
+    pub snapshot: Option<PathBuf>,
 }
 
 impl Default for ScopeSettings {
@@ -134,6 +137,7 @@ impl Default for ScopeSettings {
             max_rows_per_context: 10_000,
             max_bytes_per_context: 4 << 20,
             max_bytes: 256 << 20,
+            snapshot: None,
         }
     }
 }
@@ -286,7 +290,7 @@ pub const SCOPE_KEYS: &[Key] = &[
     Key {
         name: "context.ttl",
         default: "12h",
-        allowed: "a duration from 1s to 7d with its unit, such as 90s or 12h",
+        allowed: "a duration from 1s to 168h with its unit, such as 90s or 12h",
         meaning: "How long a row that a context has seen counts as seen",
         set: |s, raw| {
             value::duration(raw, Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600))
@@ -314,12 +318,26 @@ pub const SCOPE_KEYS: &[Key] = &[
         meaning: "Bytes that the memory of all contexts may take; the least recently used contexts go first",
         set: |s, raw| value::bytes(raw, 1 << 10, 1 << 40).map(|v| s.scopes.max_bytes = v),
     },
+    Key {
+        name: "context.snapshot",
+        default: "(none)",
+        allowed: "the path of a file that the proxy may write, and the folder that it is in",
+        meaning: "File in which what contexts know survives a planned restart: written when the proxy stops, read when it starts",
+        set: |s, raw| {
+            s.scopes.snapshot = match raw {
+                Raw::Text(text) => (!text.is_empty()).then(|| text.into()),
+                _ => return None,
+            };
+            Some(())
+        },
+    },
 ];
 
-/// As [`value::list`], and an empty array is allowed.
+/// As [`value::list`], and an empty array or text is allowed: no items.
 fn list<T: PartialEq>(raw: &Raw, item: impl Fn(&Raw) -> Option<T>) -> Option<Vec<T>> {
     match raw {
         Raw::List(items) if items.is_empty() => Some(Vec::new()),
+        Raw::Text(text) if text.trim().is_empty() => Some(Vec::new()),
         raw => value::list(raw, item),
     }
 }
@@ -380,14 +398,28 @@ fn tag_pattern(raw: &Raw) -> Option<TagPattern> {
         .then(|| TagPattern { key: key.trim().to_owned(), pattern: pattern.trim().to_owned() })
 }
 
-/// What must hold between settings of scopes: `None`, or a sentence that says what does not.
-pub fn check(settings: &Settings) -> Option<&'static str> {
+/// Two settings that do not go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clash {
+    /// The one to change.
+    pub key: &'static str,
+    /// The other.
+    pub other: &'static str,
+    /// What must hold: a sentence.
+    pub rule: &'static str,
+}
+
+/// What must hold between settings of scopes: `None`, or the first that does not.
+pub fn check(settings: &Settings) -> Option<Clash> {
     let scopes = &settings.scopes;
     if scopes.uses_contexts() && scopes.label.is_empty() {
-        return Some("scope context needs context.label: what tells one context from another");
+        let other = if scopes.scope == ScopeKind::Context { "scope" } else { "scope_exceptions" };
+        let rule = "scope context needs what tells one context from another: comment:KEY, setting:NAME, application_name, role or lookup:TABLE.COLUMN";
+        return Some(Clash { key: "context.label", other, rule });
     }
     if scopes.max_bytes < scopes.max_bytes_per_context {
-        return Some("context.max_bytes must not be less than context.max_bytes_per_context");
+        let rule = "all contexts together must be allowed as many bytes as one";
+        return Some(Clash { key: "context.max_bytes", other: "context.max_bytes_per_context", rule });
     }
     None
 }

@@ -78,9 +78,25 @@ const OTHER: &[(&str, &str)] = &[
     ("observations.ttl", "12h"),
     ("observations.conflict_hold", "0s"),
     ("conflict.sqlstate", "OL409"),
+    ("conflict.lasting_sqlstate", "OL410"),
+    ("conflict.retry_window", "90s"),
+    ("metrics.max_users", "0"),
     ("log.format", "human"),
     ("log.level", "warn,staleguard::session=trace"),
     ("catalog.max_age", "0s"),
+    ("scope", "transaction"),
+    ("scope_exceptions", "application_name=worker-*:transaction,role=batch:transaction"),
+    ("context.label", "comment:user,setting:App.User_Id,application_name,role,lookup:app.users.id"),
+    ("context.unit", "setting:app.request_id,comment:request"),
+    ("context.sticky", "true"),
+    ("context.reads", "earliest"),
+    ("context.after_conflict", "told"),
+    ("context.learn_from", "route=GET *,action=show"),
+    ("context.ttl", "168h"),
+    ("context.max_rows_per_context", "9"),
+    ("context.max_bytes_per_context", "1MiB"),
+    ("context.max_bytes", "1GiB"),
+    ("context.snapshot", "/var/lib/staleguard/contexts.jsonl"),
 ];
 
 #[test]
@@ -149,12 +165,52 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("observations.ttl", &["0s", "25h"]),
         ("observations.conflict_hold", &["-1s", "60"]),
         ("conflict.sqlstate", &["4000", "400011", "4000a", "4000-", "00000", "01000", "02000", ""]),
+        ("conflict.lasting_sqlstate", &["4000", "00000", "ol409"]),
+        ("conflict.retry_window", &["0s", "25h", "300"]),
+        ("metrics.max_users", &["-1", "10001", "all"]),
         ("log.format", &["JSON", "text"]),
         (
             "log.level",
             &["loud", "warning", "info,debug", "info,other=debug", "info,staleguard::session=loud"],
         ),
         ("catalog.max_age", &["5", "2h"]),
+        ("scope", &["", "session", "Connection", "user"]),
+        (
+            "scope_exceptions",
+            &[
+                "worker:connection",
+                "application_name=worker",
+                "user=x:connection",
+                "role=x:all",
+                "role=x:connection,role=x:connection",
+                ",",
+            ],
+        ),
+        (
+            "context.label",
+            &[
+                "user",
+                "comment:",
+                "comment",
+                "lookup:users",
+                "lookup:.id",
+                "lookup:a.",
+                "guc:x",
+                "role,role",
+                "role,",
+            ],
+        ),
+        ("context.unit", &["traceparent", "role", "lookup:users.id", "setting:", "comment:a,comment:a"]),
+        ("context.sticky", &["", "yes", "1"]),
+        ("context.reads", &["", "newest", "Latest"]),
+        ("context.after_conflict", &["", "retry", "Told"]),
+        ("context.learn_from", &["route", "=x", "a=b,a=b"]),
+        ("context.ttl", &["0s", "169h", "3600"]),
+        ("context.max_rows_per_context", &["0", "100000001", "all"]),
+        ("context.max_bytes_per_context", &["1023", "65GiB", "1MB"]),
+        ("context.max_bytes", &["1023", "1025GiB", ""]),
+        // Whether the path can be written the proxy finds out when it stops.
+        ("context.snapshot", &[]),
     ];
     assert_eq!(table.iter().map(|(n, _)| *n).collect::<Vec<_>>(), keys().map(|k| k.name).collect::<Vec<_>>());
     for (name, wrong) in table {
@@ -175,6 +231,56 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
             }
         }
     }
+}
+
+#[test]
+fn lists_of_scopes_can_be_empty() {
+    for name in ["scope_exceptions", "context.label", "context.unit", "context.learn_from"] {
+        let key = keys().find(|key| key.name == name).unwrap();
+        let by_flag = load_from(&[(key.name, "")], &[], None).unwrap().settings;
+        assert_eq!(by_flag, load_from(&[], &[(&key.variable(), " ")], None).unwrap().settings, "{name}");
+        assert_eq!(by_flag, file(&format!("{name} = []")).unwrap(), "{name}");
+        let lists = &by_flag.scopes;
+        assert_eq!(lists.unit.is_empty(), name == "context.unit");
+        assert!(lists.exceptions.is_empty() && lists.label.is_empty() && lists.learn_from.is_empty());
+    }
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_named_both() {
+    let needs = "scope context needs what tells one context from another: comment:KEY";
+    let room = "all contexts together must be allowed as many bytes as one";
+    for (text, expected) in [
+        (
+            "scope = 'context'",
+            format!(
+                "context.label = (none) (built in) does not go with scope = \"context\" (from FILE line 1): {needs}"
+            ),
+        ),
+        (
+            "scope_exceptions = ['role=web:context']\n[context]\nlabel = []",
+            format!(
+                "context.label = [] (from FILE line 3) does not go with scope_exceptions = [\"role=web:context\"] (from FILE line 1): {needs}"
+            ),
+        ),
+        (
+            "context.max_bytes = '1MiB'",
+            format!(
+                "context.max_bytes = \"1MiB\" (from FILE line 1) does not go with context.max_bytes_per_context = 4MiB (built in): {room}"
+            ),
+        ),
+        (
+            "context.max_bytes_per_context = '1GiB'",
+            format!(
+                "context.max_bytes = 256MiB (built in) does not go with context.max_bytes_per_context = \"1GiB\" (from FILE line 1): {room}"
+            ),
+        ),
+    ] {
+        let error = file(text).unwrap_err();
+        assert!(error.starts_with(&expected), "{text}\n{error}\n{expected}");
+    }
+    assert!(file("scope = 'context'\ncontext.label = 'role'").is_ok());
+    assert!(file("context.max_bytes = '4MiB'").is_ok());
 }
 
 #[test]

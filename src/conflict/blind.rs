@@ -9,8 +9,10 @@ use crate::telemetry::targets;
 /// Why no version went with the write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unseen {
-    /// The connection never read the row.
+    /// The scope never read the row.
     NeverRead,
+    /// Nobody knows whose reads count, and the transaction has not read the row.
+    NoLabel,
     /// It did, too long ago or too many rows ago.
     Dropped,
     /// It wrote the row unchecked since, or deleted it.
@@ -26,6 +28,7 @@ impl Unseen {
     pub fn label(self) -> &'static str {
         match self {
             Self::NeverRead => "never_read",
+            Self::NoLabel => "no_label",
             Self::Dropped => "dropped",
             Self::Forgotten => "forgotten",
             Self::Overflow => "overflow",
@@ -33,19 +36,24 @@ impl Unseen {
         }
     }
 
-    fn fact(self) -> &'static str {
+    fn fact(self, scope: &str) -> String {
         match self {
-            Self::NeverRead => "this connection has not read the row",
-            Self::Dropped => "this connection's read of the row no longer counts",
-            Self::Forgotten => "this connection has not read the row since it wrote it",
-            Self::Overflow => "the version that was read could not go with the statement",
-            Self::Cursor => "what a cursor shows is not known",
+            Self::NeverRead => format!("this {scope} has not read the row"),
+            Self::NoLabel => {
+                "no label tells whose reads count, and this transaction has not read the row".to_owned()
+            }
+            Self::Dropped => format!("this {scope}'s read of the row no longer counts"),
+            Self::Forgotten => format!("this {scope} has not read the row since it wrote it"),
+            Self::Overflow => "the version that was read could not go with the statement".to_owned(),
+            Self::Cursor => "what a cursor shows is not known".to_owned(),
         }
     }
 
     fn todo(self) -> &'static str {
         match self {
-            Self::NeverRead | Self::Dropped | Self::Forgotten => "Read the row first, then write it.",
+            Self::NeverRead | Self::NoLabel | Self::Dropped | Self::Forgotten => {
+                "Read the row first, then write it."
+            }
             Self::Overflow => "Write fewer rows at a time, or in a statement of their own.",
             Self::Cursor => "Read the row by its key, and name the key in the write.",
         }
@@ -64,7 +72,8 @@ pub struct BlindReport {
 impl BlindReport {
     /// The message: one line, since some drivers show nothing else.
     pub fn message(&self) -> String {
-        format!("blind write on {} {}: {}", self.row.entity, self.row.entity_id, self.unseen.fact())
+        let fact = self.unseen.fact(self.row.scope);
+        format!("blind write on {} {}: {fact}", self.row.entity, self.row.entity_id)
     }
 
     /// The fields of an ErrorResponse: those of a conflict, with no expected version.
@@ -74,15 +83,15 @@ impl BlindReport {
         self.row.fields_of(self.message(), detail, hint)
     }
 
-    /// The WARNING in the log. Never a column value or a parameter.
-    pub fn emit(&self, connection: Connection<'_>) {
+    /// The WARNING in the log. Never a column value or a parameter. `user_id`: the label, where there is one.
+    pub fn emit(&self, connection: Connection<'_>, user_id: Option<&str>) {
         tracing::warn!(
             target: targets::CONFLICT,
             entity_type = self.row.entity.as_str(),
             entity_id = self.row.entity_id.as_str(),
             expected_version = None::<i64>,
             actual_version = self.row.actual,
-            user_id = None::<&str>,
+            user_id = user_id,
             source = Source::Nobody.label(),
             cause = self.unseen.label(),
             scope = self.row.scope,
@@ -131,5 +140,20 @@ mod tests {
         );
         assert_eq!((field(b'C'), field(b'n')), ("40001", "projects_version_conflict"));
         assert!(field(b'H').starts_with("Read the row first, then write it."));
+    }
+
+    #[test]
+    fn names_the_scope() {
+        for (unseen, scope, fact) in [
+            (Unseen::NeverRead, "context", "this context has not read the row"),
+            (Unseen::Dropped, "transaction", "this transaction's read of the row no longer counts"),
+            (
+                Unseen::NoLabel,
+                "context",
+                "no label tells whose reads count, and this transaction has not read the row",
+            ),
+        ] {
+            assert_eq!(unseen.fact(scope), fact);
+        }
     }
 }

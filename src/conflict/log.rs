@@ -25,7 +25,7 @@ pub struct ConflictEvent<'a> {
     pub report: &'a ConflictReport,
     /// Where it came from.
     pub connection: Connection<'a>,
-    /// The user behind the connection, where a label names one.
+    /// Who is at work: the label, in scope `context`.
     pub user_id: Option<&'a str>,
 }
 

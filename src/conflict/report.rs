@@ -55,7 +55,7 @@ pub struct ConflictReport {
     pub actual: Option<i64>,
     /// Present values of some columns: the text of a JSON object as the server returned it.
     pub current_state: Option<String>,
-    /// Who shares what was seen: `connection`.
+    /// Who shares what was seen: `transaction`, `connection` or `context`.
     pub scope: &'static str,
     /// How long ago that scope had seen the row at `expected`.
     pub seen_ago: Option<Duration>,
@@ -100,9 +100,11 @@ impl ConflictReport {
     /// The hint: what to do, and what the expectation rests on.
     pub fn hint(&self) -> String {
         let Self { expected, scope, .. } = self;
-        let todo = match self.actual {
-            Some(_) => "Read the row again and retry.",
-            None => "Read again: the row is no longer there.",
+        let todo = match (self.actual, *scope) {
+            // What the refused request reads does not count for it.
+            (Some(_), "context") => "Read the row again in a new request and retry.",
+            (Some(_), _) => "Read the row again and retry.",
+            (None, _) => "Read again: the row is no longer there.",
         };
         let basis = match self.source {
             Source::Observed => match self.seen_ago {
@@ -261,6 +263,24 @@ mod tests {
         assert!(hint(Source::WrittenBack, None).contains("wrote back"));
         assert!(hint(Source::Hint, None).contains("comment"));
         assert!(hint(Source::Predicate, None).contains("condition"));
+    }
+
+    #[test]
+    fn hint_names_the_scope_and_what_mends_it_there() {
+        let hint = |scope, actual| ConflictReport { scope, actual, ..report() }.hint();
+        let seen = "Version 5 was last seen 12 s ago (scope:";
+        assert_eq!(
+            hint("transaction", Some(6)),
+            format!("Read the row again and retry. {seen} transaction).")
+        );
+        assert_eq!(
+            hint("context", Some(6)),
+            format!("Read the row again in a new request and retry. {seen} context).")
+        );
+        assert_eq!(
+            hint("context", None),
+            format!("Read again: the row is no longer there. {seen} context).")
+        );
     }
 
     #[test]

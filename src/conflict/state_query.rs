@@ -143,6 +143,8 @@ pub(super) mod tests {
             late_triggers: false,
             rules: false,
             row_security: false,
+            part: false,
+            parent: false,
             may_read: true,
             may_read_all: true,
             may_write: true,

@@ -60,6 +60,8 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, u32
         late_triggers: false,
         rules: false,
         row_security: false,
+        part: false,
+        parent: false,
         may_read: true,
         may_read_all: true,
         may_write: true,

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,10 +14,11 @@ use super::shared::Shared;
 use super::worker::Workers;
 use super::{listen, probe};
 use crate::config::{ConfigError, Settings};
+use crate::observe::context::SnapshotError;
 use crate::telemetry::health::{Heartbeats, Readiness};
 use crate::telemetry::{http, targets};
 
-/// The metrics library wants its housekeeping from time to time.
+/// The metrics library wants its housekeeping from time to time, and so do the contexts.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Why the proxy cannot run.
@@ -44,9 +45,11 @@ pub enum ServeError {
 /// Serves until SIGINT or SIGTERM.
 pub fn run(settings: Settings) -> Result<(), ServeError> {
     let (shared, stop) = Shared::new(Arc::new(settings))?;
+    load_contexts(&shared);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     log_panics();
     let outcome = runtime.block_on(control(&shared, &stop));
+    save_contexts(&shared);
     runtime.shutdown_background();
     outcome
 }
@@ -108,6 +111,34 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     Ok(())
 }
 
+/// What contexts knew before the restart. Without it writes are blind until their rows are read again.
+fn load_contexts(shared: &Shared) {
+    let Some(path) = &shared.settings.scopes.snapshot else { return };
+    match shared.contexts.load(path, &shared.upstream.address().to_string()) {
+        Ok(contexts) => {
+            tracing::info!(target: targets::SERVER, path = %path.display(), contexts, "the snapshot of contexts was read");
+        }
+        Err(SnapshotError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(target: targets::SERVER, path = %path.display(), %error,
+                "the snapshot of contexts was not read to its end: writes of rows that were read before the restart \
+                 may be blind");
+        }
+    }
+}
+
+fn save_contexts(shared: &Shared) {
+    let Some(path) = &shared.settings.scopes.snapshot else { return };
+    match shared.contexts.save(path, &shared.upstream.address().to_string()) {
+        Ok(contexts) => {
+            tracing::info!(target: targets::SERVER, path = %path.display(), contexts, "the snapshot of contexts was written");
+        }
+        Err(error) => {
+            tracing::error!(target: targets::SERVER, path = %path.display(), %error, "the snapshot of contexts was not written");
+        }
+    }
+}
+
 fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
     listen::bind(address).map_err(|reason| ServeError::Bind { setting, address, reason })
 }
@@ -124,6 +155,13 @@ fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> i
         tables = tables.join(", "),
         "starting; which of the tables can be protected is told when a database's catalog is first seen"
     );
+    if settings.scopes.uses_contexts() {
+        tracing::warn!(
+            target: targets::SERVER,
+            "scope context: what contexts have read is known to this process alone; proxies of the same application do \
+             not share it, so the requests of one user must reach one proxy"
+        );
+    }
     for listener in listeners {
         let address = listener.local_addr()?;
         tracing::info!(target: targets::SERVER, service = "postgres", %address, "listening");
@@ -147,7 +185,9 @@ async fn upkeep(shared: Arc<Shared>) {
         ticks.tick().await;
         handle.run_upkeep();
         let retry = |entity: &str, outcome| shared.metrics.retry(entity, outcome);
-        shared.retries.sweep(std::time::Instant::now(), retry);
+        shared.retries.sweep(Instant::now(), retry);
+        shared.contexts.sweep(Instant::now());
+        shared.metrics.contexts(&shared.contexts);
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Learner {
 struct Source {
     root_oid: u32,
     key: SmallVec<[(usize, KeyType, i16); 2]>,
-    /// `None`: it is not shown (of a cursor's rows only).
+    /// `None`: it is not shown (of a cursor's rows and of inserted ones only).
     version: Option<(usize, VersionType, i16)>,
     shown: ColumnSet,
     refreshes: bool,
@@ -52,7 +52,7 @@ pub(crate) struct Taught<'a> {
     pub row: RowKey,
     /// `None`: the version was not shown.
     pub version: Option<i64>,
-    /// Columns beyond the key; may be empty where a cursor is read.
+    /// Columns beyond the key; may be empty where a cursor is read, or a row was inserted.
     pub shown: &'a ColumnSet,
     /// The read counts for the unit that makes it.
     pub refreshes: bool,
@@ -70,7 +70,9 @@ enum Reads {
 impl Learner {
     /// From a result's columns as described, in the formats in which its rows come (`format`).
     pub fn new(plan: &StatementPlan, view: &View, fields: &[Field], format: impl Fn(usize) -> i16) -> Self {
-        Self::reading(plan, view, fields, Reads::Taught, format)
+        // A row that is new replaces what is known under its key, whatever is shown of it.
+        let reads = if plan.inserts() { Reads::Told } else { Reads::Taught };
+        Self::reading(plan, view, fields, reads, format)
     }
 
     /// Likewise for what a cursor of this plan shows: every row that it stands on is told, with its version or without.

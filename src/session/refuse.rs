@@ -21,7 +21,8 @@ const CANNOT_CHECK: &str = "0A000";
 /// As the error words it.
 pub(super) fn unseen(cause: Cause) -> Unseen {
     match cause {
-        Cause::NeverRead | Cause::NoLabel => Unseen::NeverRead,
+        Cause::NeverRead => Unseen::NeverRead,
+        Cause::NoLabel => Unseen::NoLabel,
         Cause::Expired | Cause::Evicted => Unseen::Dropped,
         Cause::Forgotten | Cause::Trigger => Unseen::Forgotten,
         Cause::Cursor => Unseen::Cursor,
@@ -145,6 +146,6 @@ impl Session {
         self.put_error(report.fields(), client);
         self.shared.metrics.write(&report.row.entity, WriteOutcome::Refused);
         let address = self.facts.peer.to_string();
-        report.emit(self.connection(&address));
+        report.emit(self.connection(&address), self.observations.label());
     }
 }

@@ -1,5 +1,6 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,8 +74,8 @@ pub(crate) enum Detail {
     Own,
     /// The last one of an own exchange.
     OwnEnd,
-    /// Parse put in by the proxy before a Bind; its undo.
-    OwnUndo(Undo),
+    /// Parse put in by the proxy before a Bind: what is parsed, and its undo.
+    OwnParse(Rc<Prepared>, Undo),
     /// A Query with a plan.
     Query(Box<QueryDetail>),
     /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
@@ -86,7 +87,8 @@ pub(crate) enum Detail {
     /// A Parse whose text was changed.
     Parse(Rc<Prepared>, Undo),
     /// Describe of a statement whose description is changed or wanted.
-    DescribeStatement(Rc<Prepared>),
+    /// The description of its parameters is kept back while the server may yet refuse the rest.
+    DescribeStatement(Rc<Prepared>, RefCell<Vec<u8>>),
     /// Describe of a portal likewise; true if the client did not ask for it.
     DescribePortal(Rc<Portal>, bool),
     /// Bind of a statement with a plan.
@@ -110,7 +112,7 @@ impl Detail {
             self,
             Self::Own
                 | Self::OwnEnd
-                | Self::OwnUndo(_)
+                | Self::OwnParse(..)
                 | Self::DescribePortal(_, true)
                 | Self::OwnDescribeCursor(_)
         )
@@ -414,7 +416,7 @@ impl Session {
     pub fn undo(&mut self, detail: Detail) {
         match detail {
             Detail::Undo(undo)
-            | Detail::OwnUndo(undo)
+            | Detail::OwnParse(_, undo)
             | Detail::Rerun(_, undo)
             | Detail::Parse(_, undo)
             | Detail::Bind(_, undo) => {

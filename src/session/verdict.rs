@@ -128,7 +128,7 @@ impl Session {
             probe,
             expected,
             on_deleted: point.table.settings.on_deleted,
-            row_security: point.table.row_security,
+            partial: point.partial,
             deleted_by_us,
             is_delete: point.verb == Verb::Delete,
             blind: verdict.write.is_refused(),

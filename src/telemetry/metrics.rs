@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::names::{self, Kind, Metric};
 use crate::catalog::{Mode, TableSettings};
 use crate::conflict::RetryOutcome;
+use crate::observe::context::Contexts;
 use crate::rewrite::plan::Reason;
 
 static METADATA: Metadata<'static> = Metadata::new("staleguard", Level::INFO, None);
@@ -141,6 +142,16 @@ impl CatalogLook {
     }
 }
 
+/// What is known of the contexts as a whole.
+#[derive(Clone)]
+struct ContextMetrics {
+    held: Gauge,
+    rows: Gauge,
+    bytes: Gauge,
+    evicted: Counter,
+    expired: Counter,
+}
+
 /// The process's metrics. Cheap to clone; every method may be called from any thread.
 #[derive(Clone)]
 pub struct Metrics {
@@ -164,6 +175,7 @@ pub struct Metrics {
     pub observations_evicted: Counter,
     /// `staleguard_observations_expired_total`.
     pub observations_expired: Counter,
+    contexts: ContextMetrics,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -195,6 +207,13 @@ impl Metrics {
             observations_held: gauge(names::OBSERVATIONS_HELD),
             observations_evicted: counter(names::OBSERVATIONS_EVICTED),
             observations_expired: counter(names::OBSERVATIONS_EXPIRED),
+            contexts: ContextMetrics {
+                held: gauge(names::CONTEXTS),
+                rows: gauge(names::CONTEXT_ROWS),
+                bytes: gauge(names::CONTEXT_BYTES),
+                evicted: counter(names::CONTEXT_ROWS_EVICTED),
+                expired: counter(names::CONTEXT_ROWS_EXPIRED),
+            },
             environment: SharedString::from(environment.to_owned()),
             recorder: Arc::new(recorder),
         };
@@ -206,7 +225,10 @@ impl Metrics {
         let version = env!("CARGO_PKG_VERSION");
         let key = Key::from_parts(names::BUILD_INFO.name, vec![Label::new("version", version)]);
         self.recorder.register_gauge(&key, &METADATA).set(1.0);
-        for gauge in [&self.connections, &self.upstream_ready, &self.observations_held] {
+        let contexts = [&self.contexts.held, &self.contexts.rows, &self.contexts.bytes];
+        for gauge in
+            [&self.connections, &self.upstream_ready, &self.observations_held].into_iter().chain(contexts)
+        {
             gauge.set(0.0);
         }
         for table in tables {
@@ -307,6 +329,18 @@ impl Metrics {
     pub fn refused_statement(&self, table: &str, reason: &str) {
         let labels = [table.to_owned().into(), reason.to_owned().into()];
         self.labelled(names::REFUSED_STATEMENTS, labels).increment(1);
+    }
+
+    /// What the contexts hold now and have dropped so far.
+    pub fn contexts(&self, contexts: &Contexts) {
+        // Sizes fit into the 52 bits that a gauge keeps exactly.
+        #[allow(clippy::cast_precision_loss)]
+        let set = |gauge: &Gauge, value: usize| gauge.set(value as f64);
+        set(&self.contexts.held, contexts.len());
+        set(&self.contexts.rows, contexts.rows());
+        set(&self.contexts.bytes, contexts.bytes());
+        self.contexts.evicted.absolute(contexts.evicted());
+        self.contexts.expired.absolute(contexts.expired());
     }
 
     /// A probe after zero rows; `verdict` is a fixed word: `staleguard_zero_row_probes_total`.

@@ -83,6 +83,16 @@ metrics! {
         "Observations dropped because a connection reached its bound.";
     OBSERVATIONS_EXPIRED: Counter "staleguard_observations_expired_total" []
         "Observations dropped because they were older than observations.ttl.";
+    CONTEXTS: Gauge "staleguard_contexts" []
+        "Contexts held now: labels under which rows are remembered.";
+    CONTEXT_ROWS: Gauge "staleguard_context_rows" []
+        "Rows whose version is remembered now, over all contexts.";
+    CONTEXT_BYTES: Gauge "staleguard_context_bytes" []
+        "Bytes that the memory of all contexts takes now, estimated upwards.";
+    CONTEXT_ROWS_EVICTED: Counter "staleguard_context_rows_evicted_total" []
+        "Rows dropped from contexts because one of them or all together reached a bound.";
+    CONTEXT_ROWS_EXPIRED: Counter "staleguard_context_rows_expired_total" []
+        "Rows dropped from contexts because they, or the whole context, were not used for context.ttl.";
     BUILD_INFO: Gauge "staleguard_build_info" ["version"]
         "Always 1; its label tells the version of the program.";
 }

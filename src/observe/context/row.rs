@@ -5,10 +5,14 @@
 //! one. Whatever unit then writes, one of the two is the newest read of another unit than the writer's. Only where no
 //! other unit has seen the row does the writer's own first read count.
 
+mod saved;
+
 use std::mem::size_of;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+
+pub(super) use saved::SavedRow;
 
 use super::super::row::WrittenBack;
 use super::super::store::Held;
@@ -89,6 +93,16 @@ impl Sight {
     }
 
     /// A write in `unit` was refused: what that unit has read does not count.
+    /// When this version was seen, as far as that is still known.
+    fn seen_at(&self, version: i64) -> Option<Instant> {
+        [Some(self.newest), self.other]
+            .into_iter()
+            .flatten()
+            .filter(|r| r.version == version)
+            .map(|r| r.at)
+            .max()
+    }
+
     fn refused(&mut self, unit: Unit) {
         self.earliest = None;
         if self.newest.unit == unit {
@@ -136,8 +150,9 @@ pub(super) struct Row {
     present: i64,
     /// This context alone moved the row from here to `present`.
     own_since: Option<i64>,
-    /// A write based on this version was refused, and no later unit that met no conflict has read the row since.
-    refused_at: Option<i64>,
+    /// A write based on this version was refused, and no later unit that met no conflict has read the row since. And
+    /// when the version had been seen.
+    refused_at: Option<(i64, Instant)>,
     /// The one unit that has read it since, without a conflict: that counts for every other unit.
     reread_by: Option<Unit>,
     /// Units that met a conflict on it.
@@ -245,7 +260,7 @@ impl Row {
         if let Some(refused) = self.refused_at
             && self.reread_by.is_none_or(|u| u == unit)
         {
-            return Some((refused, self.touched));
+            return Some(refused);
         }
         if self.undated.as_ref().is_some_and(|u| u.unit != Some(unit) && u.columns.intersects(sets)) {
             return None;
@@ -326,7 +341,14 @@ impl Row {
             self.join_equal();
             return self.refusals;
         }
-        self.refused_at = Some(expected);
+        let seen_at = match self.refused_at {
+            Some((version, at)) if version == expected => at,
+            _ => {
+                let sights = std::iter::once(&self.whole).chain(self.seen.iter().map(|seen| &seen.sight));
+                sights.filter_map(|sight| sight.seen_at(expected)).max().unwrap_or(now)
+            }
+        };
+        self.refused_at = Some((expected, seen_at));
         self.reread_by = None;
         if !self.conflicted.contains(&unit) {
             if self.conflicted.len() >= CONFLICTED {
