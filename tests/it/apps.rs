@@ -54,3 +54,77 @@ fn fastapi_and_sqlalchemy_tell_the_user_what_their_handler_makes_of_the_code() {
     play(stage.proxy.port(), "fastapi_users.py", "own code");
     assert_eq!(stage.conflicts(), 2.0);
 }
+
+/// Plays one act with the settings that it needs: the second save is `refused`, or it `lands`.
+fn act(script: &str, act: &str, outcome: &str, arguments: &[&str]) {
+    let stage = stage(arguments);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/apps").join(script);
+    let mut command = Command::new(python());
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("PGSSLMODE");
+    let port = stage.proxy.port().to_string();
+    command.arg(path).args(["127.0.0.1", &port, DATABASE, act, outcome]);
+    let (status, text) = to_end(&mut command);
+    assert!(status.success(), "{script} {act}, {arguments:?}: {status}\n{text}");
+    assert_eq!(stage.conflicts() > 0.0, outcome == "refused", "{script} {act}, {arguments:?}");
+}
+
+/// The arguments of scope `context`.
+macro_rules! labelled {
+    ($label:literal $(, $more:literal)*) => { &["--scope", "context", "--context-label", $label $(, $more)*] };
+}
+
+#[test]
+fn sqlalchemy_with_labels_and_without() {
+    let script = "sqlalchemy_labels.py";
+    act(script, "comment", "refused", labelled!("comment:user"));
+    act(script, "setting", "refused", labelled!("setting:app.user_id"));
+    act(script, "set local", "refused", labelled!("setting:app.user_id"));
+    // Without a label the save's own read is what counts.
+    act(script, "none", "lands", labelled!("comment:user"));
+    act(script, "none", "lands", &[]);
+}
+
+#[test]
+fn one_user_with_two_tabs() {
+    act("sqlalchemy_labels.py", "tabs", "refused", labelled!("comment:user"));
+    act("sqlalchemy_labels.py", "by tab", "refused", labelled!("comment:tab"));
+}
+
+#[test]
+fn asyncpg_pool_with_labels_and_without() {
+    let script = "asyncpg_pool.py";
+    act(script, "comment", "refused", labelled!("comment:user"));
+    act(
+        script,
+        "setting",
+        "refused",
+        labelled!("setting:app.user_id", "--context-unit", "setting:app.request_id"),
+    );
+    act(script, "lookup", "refused", labelled!("lookup:users.id"));
+    // The reset after each use ends what the connection knew.
+    act(script, "none", "lands", &[]);
+    act(script, "none", "lands", labelled!("comment:user"));
+}
+
+#[test]
+fn django_in_autocommit_with_labels_and_without() {
+    let script = "django_app.py";
+    act(script, "comment", "refused", labelled!("comment:user"));
+    act(
+        script,
+        "setting",
+        "refused",
+        labelled!("setting:app.user_id", "--context-unit", "setting:app.request_id"),
+    );
+    act(
+        script,
+        "session",
+        "refused",
+        labelled!("lookup:django_session.session_key", "--context-sticky", "true"),
+    );
+    act(script, "atomic requests", "refused", labelled!("lookup:django_session.session_key"));
+    // Without a request key the save's own read is an earlier unit; without sticky the lookup is alone in its own.
+    act(script, "setting", "lands", labelled!("setting:app.user_id"));
+    act(script, "session", "lands", labelled!("lookup:django_session.session_key"));
+    act(script, "none", "lands", &[]);
+}

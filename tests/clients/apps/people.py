@@ -44,3 +44,22 @@ class Judge:
     def audited(self, key):
         """Audit rows of a portfolio."""
         return self.value("SELECT count(*) FROM audit WHERE portfolio_id = %s::uuid", str(key))
+
+
+def two_forms(read, save, key, refused):
+    """Both users open the form, then both save. `save` tells whether it landed. With `refused` the second save must
+    not land before a refresh; else it must, over the first."""
+    judge = Judge()
+    read(ADA, key)
+    read(BOB, key)
+    equal(save(ADA, key, "ada's"), True, "the first save")
+    equal(save(BOB, key, "bob's"), not refused, "the second save")
+    if refused:
+        equal(save(BOB, key, "bob's"), False, "a repeat of it")
+        equal(judge.name(key), "ada's", "name")
+        read(BOB, key)
+        equal(save(BOB, key, "bob's"), True, "the save after a refresh")
+        equal(save(BOB, key, "bob's again"), True, "the save behind it")
+        equal(save(ADA, key, "ada's again"), False, "the first user's save, from a page that is old by now")
+    else:
+        equal(judge.name(key), "bob's", "name")
