@@ -21,6 +21,7 @@ mod inserts;
 mod key_lists;
 mod key_types;
 mod keys;
+mod labels;
 mod lifecycle;
 mod lost_update;
 mod meetings;
