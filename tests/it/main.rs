@@ -36,6 +36,7 @@ mod refused;
 mod relay;
 mod replay;
 mod review;
+mod scope_model;
 mod scopes;
 mod set_writes;
 mod settings;

@@ -136,18 +136,19 @@ fn an_application_name_lasts_as_long_as_the_servers() {
 #[test]
 fn a_comment_lasts_to_the_end_of_its_transaction() {
     let desk = Desk::new(&["--context-label", "comment:user"]);
+    let ada = "select name from projects where id = 9 /*user='ada'*/";
+    let bob = "select name from projects where id = 9 /*user='bob'*/";
     all(
         &desk,
         "select 1",
         &[
-            (&["select 1 /*user='ada'*/"], false),
-            (&["begin", "select 1 /*user='ada'*/"], true),
-            (&["begin /*user='ada'*/"], true),
-            (&["begin", "select 1 /*user='ada'*/", "commit"], false),
-            (&["begin", "select 1 /*user='ada'*/", "rollback"], false),
-            (&["begin", "select 1 /*user='ada'*/", "commit and chain"], false),
-            (&["begin", "select 1 /*user='ada'*/", "commit", "begin"], false),
-            (&["begin", "select 1 /*user='ada'*/", "select 1 /*user='bob'*/"], false),
+            (&[ada], false),
+            (&["begin", ada], true),
+            (&["begin", ada, "commit"], false),
+            (&["begin", ada, "rollback"], false),
+            (&["begin", ada, "commit and chain"], false),
+            (&["begin", ada, "commit", "begin"], false),
+            (&["begin", ada, bob], false),
         ],
     );
 }
@@ -222,7 +223,7 @@ fn with_no_label_the_transaction_alone_counts() {
         // What it read before its label was known is the label's.
         one.ok("begin");
         fine(one.say(protocol, READ, &[&id]));
-        fine(one.say(protocol, "select 1 /*user='late'*/", &[]));
+        fine(one.say(protocol, "select name from projects where id = 9 /*user='late'*/", &[]));
         one.ok("commit");
         desk.other_writes(&id);
         let write = format!("{WRITE} /*user='late'*/");

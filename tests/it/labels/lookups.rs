@@ -65,23 +65,24 @@ fn a_lookup_tells_who_and_not_what() {
     let desk = Desk::new(&["--context-label", "lookup:users.id"]);
     let who = "select email from users where id = $1";
     let write = "update users set email = $1 where id = $2";
-    for protocol in PROTOCOLS {
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["1", "2"]) {
         let mut one = desk.session();
+        let theirs = format!("update users set email = 'theirs' where id = {user}");
         one.ok("begin");
-        fine(one.say(protocol, who, &["1"]));
+        fine(one.say(protocol, who, &[user]));
         one.ok("commit");
-        desk.stage.other_writes("update users set email = 'theirs' where id = 1");
+        desk.stage.other_writes(&theirs);
         // The row that the lookup of an earlier transaction read is not known. ..
         one.ok("begin");
-        fine(one.say(protocol, who, &["1"]));
-        assert_eq!(commands(&one.say(protocol, write, &["mine", "1"])), ["UPDATE 1"]);
+        fine(one.say(protocol, who, &[user]));
+        assert_eq!(commands(&one.say(protocol, write, &["mine", user])), ["UPDATE 1"]);
         one.ok("commit");
         // .. That of its own is.
         one.ok("begin");
         fine(one.say(protocol, "select 1", &[]));
-        fine(one.say(protocol, who, &["1"]));
-        desk.stage.other_writes("update users set email = 'theirs' where id = 1");
-        assert_eq!(sqlstate(&one.say(protocol, write, &["mine", "1"])), "40001");
+        fine(one.say(protocol, who, &[user]));
+        desk.stage.other_writes(&theirs);
+        assert_eq!(sqlstate(&one.say(protocol, write, &["mine", user])), "40001");
         one.ok("rollback");
     }
 }
