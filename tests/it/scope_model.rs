@@ -237,7 +237,7 @@ impl Play {
         let sql = format!("{sql}{comment}");
         let protocol = if rng.chance(50) { Protocol::Simple } else { Protocol::Extended };
         let reply = self.connections[c].raw.say(protocol, &sql, &[]);
-        self.log.push(format!("  {c}: {sql} -> {} {:?}", sqlstate(&reply), commands(&reply)));
+        self.log.push(format!("  session {c}: {sql} -> {} {:?}", sqlstate(&reply), commands(&reply)));
         reply
     }
 
@@ -298,7 +298,12 @@ impl Play {
             0..8 if open => self.end(c, rng),
             0..14 if !open => self.begin(c, rng),
             14..20 if open => self.savepoints(c, rng),
-            14..22 => self.outside(c, rng),
+            14..22 if !open => self.outside(c, rng),
+            20..22 if !self.kind.is_context() => {
+                self.fine(c, rng, "reset all")?;
+                self.connections[c].model.clear();
+                Ok(())
+            }
             22..28 => self.someone_else(row, rng),
             28..32 if open && self.kind == Kind::Lookup => self.look_up(c, rng),
             _ => {
@@ -571,7 +576,11 @@ impl Play {
         let (expected, deleted) = match connection.user.filter(|_| self.kind.is_context()) {
             Some(user) => {
                 let known = connection.model.within(&self.shared[user], row);
-                (known.expected(sets, Some(unit), self.rules), known.deleted)
+                if sets.is_empty() && connection.model.has_written_checked(row) {
+                    (actual, false)
+                } else {
+                    (known.expected(sets, Some(unit), self.rules), known.deleted)
+                }
             }
             None => match connection.model.known.get(&row) {
                 Some(known) => (known.expected(sets, None, PLAIN), known.deleted),
@@ -611,7 +620,7 @@ impl Play {
             (Some(v), false) if expected.is_some() => {
                 self.wrote(c, row, Some(v + 1), Own::Moved(v, v + 1, sets.clone()));
             }
-            (Some(v), false) => self.wrote(c, row, Some(v + 1), Own::Blind),
+            (Some(v), false) => self.wrote(c, row, Some(v + 1), Own::Forgotten),
         }
         Ok(())
     }

@@ -306,7 +306,10 @@ impl Row {
         own.other = Some(own.newest);
         self.change(known, own, |sight| *sight = own);
         self.join_equal();
-        self.settled();
+        // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before.
+        if !known.is_empty() {
+            self.settled();
+        }
         self.touched = now;
     }
 

@@ -368,7 +368,11 @@ impl ContextScope {
     /// As [`Observations::began_anew`].
     pub fn began_anew(&mut self, row: &RowKey, now: Instant) {
         self.local.began_anew(row, now);
-        let shared = self.key.as_ref().is_some_and(|key| self.contexts.newest(key, row, now).is_some());
+        let shared = match &self.key {
+            Some(key) => self.contexts.newest(key, row, now).is_some(),
+            // The label, once it is known, may know the row; and what was read before is of a row that is gone.
+            None => true,
+        };
         if shared || self.writes.own_write_of(row, now).is_some() {
             self.writes_table(row.table);
             self.writes.wrote_unchecked(row, now);

@@ -79,11 +79,9 @@ pub struct Row {
 pub enum Own {
     /// From which version to which, and the columns set under a check.
     Moved(i64, i64, Columns),
-    /// Nothing was known of the row, and the client was shown nothing of it.
-    Blind,
     /// Deleted.
     Deleted,
-    /// Begun anew: nothing is known.
+    /// Begun anew, or a blind write: nothing is known.
     Forgotten,
     /// In a context: the transaction has read its own work.
     Read(u64, i64, Columns),
@@ -138,7 +136,6 @@ impl Row {
                     self.settled();
                 }
             }
-            Own::Blind => {}
             Own::Deleted => *self = Self { deleted: true, ..Self::default() },
             Own::Forgotten => *self = Self::default(),
             Own::Read(unit, version, shown) => self.read(Some(*unit), *version, shown),
@@ -267,6 +264,13 @@ impl Session {
     /// The open transaction has written the row.
     pub fn has_written(&self, row: usize) -> bool {
         self.own.iter().any(|(r, _)| *r == row)
+    }
+
+    /// A DELETE is based on the row as a whole: on the transaction's own checked write, where there is one.
+    pub fn has_written_checked(&self, row: usize) -> bool {
+        let own = self.own.iter().rev().filter(|(r, _)| *r == row);
+        let last = own.take_while(|(_, own)| !matches!(own, Own::Deleted | Own::Forgotten));
+        last.into_iter().any(|(_, own)| matches!(own, Own::Moved(_, _, known) if !known.is_empty()))
     }
 
     /// The row as a context with the transaction's own writes sees it.
