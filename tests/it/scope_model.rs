@@ -523,7 +523,9 @@ impl Play {
             (84.., Some(version)) => {
                 let sql = format!("update projects set budget = budget + 1 where id = {id}");
                 self.fine(c, rng, &sql)?;
-                self.wrote(c, row, Some(version + 1), Own::Moved(version, version + 1, Columns::new()));
+                let unknown = self.connections[c].model.has_left_unknown(row);
+                let moved = Own::Moved(version, version + 1, Columns::new());
+                self.wrote(c, row, Some(version + 1), if unknown { Own::Forgotten } else { moved });
                 Ok(())
             }
             (_, version) => {
@@ -576,7 +578,9 @@ impl Play {
         let (expected, deleted) = match connection.user.filter(|_| self.kind.is_context()) {
             Some(user) => {
                 let known = connection.model.within(&self.shared[user], row);
-                if sets.is_empty() && connection.model.has_written_checked(row) {
+                if connection.model.has_left_unknown(row) {
+                    (None, false)
+                } else if sets.is_empty() && connection.model.has_written_checked(row) {
                     (actual, false)
                 } else {
                     (known.expected(sets, Some(unit), self.rules), known.deleted)

@@ -214,7 +214,15 @@ impl Session {
         let at = self.find(name);
         self.undo(at);
         self.levels.push((name.into(), BTreeMap::new()));
-        self.own.truncate(self.marks[at]);
+        // Of each row what is behind its first undone write.
+        let mut undone = BTreeSet::new();
+        for (row, own) in self.own.split_off(self.marks[at]) {
+            if !matches!(own, Own::Read(..)) {
+                undone.insert(row);
+            } else if !undone.contains(&row) && !self.has_left_unknown(row) {
+                self.own.push((row, own));
+            }
+        }
         self.marks.truncate(at + 1);
     }
 
@@ -271,6 +279,17 @@ impl Session {
         let own = self.own.iter().rev().filter(|(r, _)| *r == row);
         let last = own.take_while(|(_, own)| !matches!(own, Own::Deleted | Own::Forgotten));
         last.into_iter().any(|(_, own)| matches!(own, Own::Moved(_, _, known) if !known.is_empty()))
+    }
+
+    /// What its own write has left unknown stays so until COMMIT.
+    pub fn has_left_unknown(&self, row: usize) -> bool {
+        let own = self.own.iter().rev().filter(|(r, _)| *r == row);
+        let mut state = own.filter(|(_, own)| match own {
+            Own::Moved(_, _, known) => !known.is_empty(),
+            Own::Read(..) => false,
+            _ => true,
+        });
+        matches!(state.next(), Some((_, Own::Forgotten)))
     }
 
     /// The row as a context with the transaction's own writes sees it.
