@@ -21,7 +21,7 @@ use model::{Columns, Known, Own, Rules, Session};
 mod model;
 
 /// Sequences of a usual run.
-const SEQUENCES: u64 = 90;
+const SEQUENCES: u64 = 80;
 const STEPS: usize = 60;
 const CONNECTIONS: usize = 3;
 const USERS: usize = 2;

@@ -312,6 +312,8 @@ impl Row {
         let mut own = Sight::new(Read { unit, version: to, at: now, own: false, base: None });
         // Whoever writes next in this context, this unit too, knows these columns as they are.
         own.other = Some(own.newest);
+        // The earliest is one of the reads to come.
+        own.earliest = None;
         self.change(known, own, |sight| *sight = own);
         self.join_equal();
         // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before.
