@@ -69,7 +69,11 @@ fn settings(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>, out: &mut Ve
     let first = range.start;
     if code.word(first, "set") {
         let local = code.word(first + 1, "local");
-        let i = first + 1 + usize::from(local || code.word(first + 1, "session"));
+        let scoped = local || code.word(first + 1, "session") && !code.word(first + 2, "authorization");
+        let i = first + 1 + usize::from(scoped);
+        if is_authorization(code, i) {
+            return out.extend(without_role(names, Some(local)));
+        }
         let Some((name, next)) = setting_name(code, i, range.end) else { return };
         let known = names.contains(&name);
         // `SET ROLE x` and `SET SESSION AUTHORIZATION x` have neither TO nor `=`.
@@ -79,6 +83,9 @@ fn settings(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>, out: &mut Ve
             out.push(SettingChange { name: name.into(), value, local: Some(local) });
         }
     } else if code.word(first, "reset") {
+        if is_authorization(code, first + 1) {
+            return out.extend(without_role(names, Some(false)));
+        }
         if let Some((name, _)) = setting_name(code, first + 1, range.end)
             && names.contains(&name)
         {
@@ -118,6 +125,17 @@ fn is_plain_call(code: Code<'_>, range: Range<usize>) -> bool {
         })
 }
 
+/// `SESSION AUTHORIZATION` begins at token `i`.
+fn is_authorization(code: Code<'_>, i: usize) -> bool {
+    code.word(i, "session") && code.word(i + 1, "authorization")
+}
+
+/// Another session user ends SET ROLE.
+fn without_role(names: &[String], local: Option<bool>) -> Option<SettingChange> {
+    let value = NewValue::Value(Operand::Literal("none".into()));
+    names.iter().any(|n| n == "role").then(|| SettingChange { name: "role".into(), value, local })
+}
+
 /// `app.user_id`, `"app"."user_id"`, `role`; its name in lower case, and the token behind it.
 fn setting_name(code: Code<'_>, i: usize, end: usize) -> Option<(String, usize)> {
     let mut name = code.name(i).filter(|_| i < end)?.to_ascii_lowercase();
@@ -135,7 +153,7 @@ fn value(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> NewValue {
     if let Some(value) = constant(code, ctx, range.clone()) {
         return NewValue::Value(value);
     }
-    if range.len() == 1 && (code.word(range.start, "default") || code.word(range.start, "none")) {
+    if range.len() == 1 && code.word(range.start, "default") {
         return NewValue::Default;
     }
     // A bare word or number is a value.
@@ -341,7 +359,11 @@ mod tests {
             ("SET app.user_id = a, b", vec![("app.user_id", NewValue::Unknown, Some(false))]),
             ("RESET app.user_id", vec![("app.user_id", NewValue::Default, Some(false))]),
             ("SET ROLE anna", vec![("role", value("anna"), Some(false))]),
-            ("SET ROLE NONE", vec![("role", NewValue::Default, Some(false))]),
+            ("SET ROLE NONE", vec![("role", value("none"), Some(false))]),
+            ("SET SESSION ROLE anna", vec![("role", value("anna"), Some(false))]),
+            ("SET SESSION AUTHORIZATION anna", vec![("role", value("none"), Some(false))]),
+            ("SET LOCAL SESSION AUTHORIZATION anna", vec![("role", value("none"), Some(true))]),
+            ("RESET SESSION AUTHORIZATION", vec![("role", value("none"), Some(false))]),
             ("SET app.other = '42'", vec![]),
             (
                 "SELECT set_config('app.user_id', '42', false)",

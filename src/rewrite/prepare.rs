@@ -12,6 +12,7 @@
 
 use std::ops::Range;
 
+use super::label;
 use super::plan::{Plan, Reason, StatementPlan, UncheckedWrite};
 use super::statement::{Place, Statement};
 use crate::sql::code::Code;
@@ -176,7 +177,8 @@ pub fn plan(statement: &mut Statement<'_>, at: usize) {
     statement.query(i + 1, range.end, Place::Prepared);
     let numbers = range.filter(|i| code.is(*i, TokenKind::Param)).filter_map(|i| operand::number(code, i));
     let highest = usize::from(numbers.max().unwrap_or(0)).max(declared.len());
-    let inner = std::mem::take(&mut statement.out);
+    let mut inner = std::mem::take(&mut statement.out);
+    inner.says = label::of(code, statement.ctx, i + 1..statement.tokens.end);
     statement.out.range = inner.range.clone();
     statement.out.is_query = true;
     let name = name(code, at);

@@ -95,7 +95,10 @@ pub fn plan<'a>(
             }
         }
     }
-    statement.out.says = label::of(code, ctx, tokens);
+    // What a PREPARE prepares says it when it is executed.
+    if statement.out.prepares.is_none() {
+        statement.out.says = label::of(code, ctx, tokens);
+    }
     statement.out
 }
 

@@ -337,7 +337,7 @@ impl Session {
             }
         };
         let started = facts.settings.iter().map(|(name, value)| (&**name, Some(&**value)));
-        let whose = Whose::new(&facts.user, started);
+        let whose = Whose::new(&facts.user, &shared.labels.settings, started);
         let measured = Measured::new(shared.metrics.clone());
         Self {
             shared,

@@ -80,10 +80,16 @@ fn named(source: usize, name: &str) -> Unit {
 }
 
 impl Whose {
-    /// Nothing heard yet. `start`: values of settings in the start-up packet.
-    pub fn new<'a>(login: &str, start: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Self {
+    /// Nothing heard yet. `listened`: the settings that are listened for, each here from the first savepoint on;
+    /// `start`: values of settings in the start-up packet.
+    pub fn new<'a>(
+        login: &str,
+        listened: &'a [String],
+        start: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+    ) -> Self {
+        let listened = listened.iter().map(|name| (&**name, None));
         Self {
-            settings: start.map(|(name, value)| (name.into(), Setting::new(value))).collect(),
+            settings: listened.chain(start).map(|(name, value)| (name.into(), Setting::new(value))).collect(),
             tags: Vec::new(),
             sent: Vec::new(),
             lookup: None,
@@ -107,7 +113,7 @@ impl Whose {
         self.settings.values_mut().for_each(change);
     }
 
-    /// SET SESSION AUTHORIZATION, as the server reports it. It resets the role.
+    /// SET SESSION AUTHORIZATION, as the server reports it.
     pub fn authorized(&mut self, login: &str) {
         self.login = login.into();
     }
@@ -210,7 +216,9 @@ impl Session {
                 LabelSource::Comment(key) => whose.tag(key)?,
                 LabelSource::Setting(name) => whose.setting(name)?,
                 LabelSource::ApplicationName => &self.facts.application_name,
-                LabelSource::Role => whose.setting("role").unwrap_or(&whose.login),
+                LabelSource::Role => {
+                    whose.setting("role").filter(|role| *role != "none").unwrap_or(&whose.login)
+                }
                 LabelSource::Lookup(rule) => {
                     let (n, key) = whose.lookup.as_ref()?;
                     rules.get(*n).filter(|found| *found == rule)?;

@@ -30,6 +30,8 @@ struct Read {
     at: Instant,
     /// It counts for its own unit too (a locking read of a table with `for_update_refreshes`).
     own: bool,
+    /// What the newest read of another unit showed then: should this unit meet a conflict, that is what counts again.
+    base: Option<i64>,
 }
 
 /// How some columns, or the row as a whole, were seen.
@@ -50,11 +52,13 @@ impl Sight {
     }
 
     fn read(&mut self, read: Read) {
+        let mut base = self.newest.base;
         if self.newest.unit != read.unit {
+            base = Some(self.newest.version);
             self.other = Some(self.newest);
             self.first = read.version;
         }
-        self.newest = read;
+        self.newest = Read { base, ..read };
         self.earliest = Some(self.earliest.map_or(read.version, |e| e.min(read.version)));
     }
 
@@ -84,10 +88,12 @@ impl Sight {
             self.newest.at = at;
         }
         shift(&mut self.first);
-        if let Some(other) = &mut self.other
-            && shift(&mut other.version)
-        {
-            other.at = at;
+        self.newest.base.iter_mut().for_each(|base| _ = shift(base));
+        if let Some(other) = &mut self.other {
+            if shift(&mut other.version) {
+                other.at = at;
+            }
+            other.base.iter_mut().for_each(|base| _ = shift(base));
         }
         self.earliest = None;
     }
@@ -111,16 +117,18 @@ impl Sight {
                     self.newest = other;
                     self.first = other.version;
                 }
-                None => self.newest.version = self.first,
+                None => {
+                    self.newest.version = self.newest.base.unwrap_or(self.first);
+                    self.first = self.newest.version;
+                }
             }
-        }
-        if self.other.is_some_and(|other| other.unit == unit) {
-            self.other = None;
+        } else if let Some(other) = self.other.filter(|other| other.unit == unit) {
+            self.other = other.base.map(|base| Read { version: base, ..other });
         }
     }
 
     fn set_version(&mut self, version: i64, at: Instant) {
-        *self = Self::new(Read { version, at, own: false, ..self.newest });
+        *self = Self::new(Read { version, at, own: false, base: None, ..self.newest });
     }
 }
 
@@ -176,7 +184,7 @@ pub(super) struct Shown<'a> {
 
 impl Shown<'_> {
     fn read(&self) -> Read {
-        Read { unit: self.unit, version: self.version, at: self.now, own: self.own }
+        Read { unit: self.unit, version: self.version, at: self.now, own: self.own, base: None }
     }
 }
 
@@ -312,12 +320,17 @@ impl Row {
         for seen in &mut self.seen {
             seen.sight.moved(from, to, now);
         }
-        let mut own = Sight::new(Read { unit, version: to, at: now, own: false });
+        let mut own = Sight::new(Read { unit, version: to, at: now, own: false, base: None });
         // Whoever writes next in this context, this unit too, knows these columns as they are.
         own.other = Some(own.newest);
+        // The earliest is one of the reads to come.
+        own.earliest = None;
         self.change(known, own, |sight| *sight = own);
         self.join_equal();
-        self.settled();
+        // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before.
+        if !known.is_empty() {
+            self.settled();
+        }
         self.touched = now;
     }
 

@@ -54,6 +54,11 @@ pub struct ContextScope {
     /// Tables of which it wrote rows that are not known.
     forgotten: Vec<u32>,
     pending: Vec<Pending>,
+    /// Reads of rows that the open transaction itself had written, and under which label: they enter behind its writes,
+    /// if it commits.
+    own_reads: Vec<(Option<ContextKey>, Pending)>,
+    /// How many there were at each savepoint.
+    marks: Vec<(Box<str>, usize)>,
     max_pending: usize,
 }
 
@@ -74,6 +79,8 @@ impl ContextScope {
             truncated: Vec::new(),
             forgotten: Vec::new(),
             pending: Vec::new(),
+            own_reads: Vec::new(),
+            marks: Vec::new(),
             max_pending: limits.max_rows,
         }
     }
@@ -160,6 +167,10 @@ impl ContextScope {
         }
         // Of rows that this transaction has written it sees its own work, which may yet be undone.
         let own_work = self.has_written(&row, now);
+        if own_work && opened.is_none() && self.own_reads.len() < self.max_pending {
+            let read = Pending { row: row.clone(), version: Some(version), shown: shown.clone(), now, own };
+            self.own_reads.push((self.key.clone(), read));
+        }
         match &self.key {
             Some(_) if own_work => {}
             Some(key) => {
@@ -309,6 +320,10 @@ impl ContextScope {
             return local;
         };
         match self.writes.own_write_of(row, now) {
+            Some(OwnWrite::Forgotten) => {
+                self.no_longer_known(row, now);
+                Moved::Unknown
+            }
             Some(_) => self.writes.moved(row, version, now),
             None if self.forgotten.contains(&row.table) => Moved::Unknown,
             None => match self.contexts.newest(key, row, now) {
@@ -365,25 +380,36 @@ impl ContextScope {
         // Another unit may read it before this one commits, or this one its own work.
         if self.unknown < MAX_UNKNOWN {
             self.unknown += 1;
-            self.writes.wrote_unchecked(row, now);
+            self.no_longer_known(row, now);
         }
     }
 
     /// As [`Observations::wrote_unchecked`].
     pub fn wrote_unchecked(&mut self, row: &RowKey, now: Instant) {
-        self.writes_table(row.table);
         self.local.wrote_unchecked(row, now);
-        self.writes.wrote_unchecked(row, now);
+        self.no_longer_known(row, now);
     }
 
     /// As [`Observations::began_anew`].
     pub fn began_anew(&mut self, row: &RowKey, now: Instant) {
         self.local.began_anew(row, now);
-        let shared = self.key.as_ref().is_some_and(|key| self.contexts.newest(key, row, now).is_some());
-        if shared || self.writes.own_write_of(row, now).is_some() {
-            self.writes_table(row.table);
-            self.writes.wrote_unchecked(row, now);
+        let known = self.writes.own_write_of(row, now).is_some()
+            || self.key.as_ref().is_some_and(|key| self.contexts.newest(key, row, now).is_some());
+        // It may be undone, so what the transaction reads of it is its own work. Of a bulk load not every row is noted.
+        if !known {
+            if self.unknown >= MAX_UNKNOWN {
+                return;
+            }
+            self.unknown += 1;
         }
+        self.no_longer_known(row, now);
+    }
+
+    /// What the row is at is not known from here on.
+    fn no_longer_known(&mut self, row: &RowKey, now: Instant) {
+        self.writes_table(row.table);
+        self.writes.wrote_unchecked(row, now);
+        self.own_reads.retain(|(_, read)| read.row != *row);
     }
 
     /// As [`Observations::deleted`].
@@ -463,6 +489,7 @@ impl ContextScope {
             self.forgotten.push(table);
         }
         self.pending.retain(|read| read.row.table != table);
+        self.own_reads.retain(|(_, read)| read.row.table != table);
     }
 
     /// DISCARD ALL, RESET ALL, another role: what the connection knew goes, and with it its label. What a context
@@ -470,6 +497,7 @@ impl ContextScope {
     pub fn clear(&mut self) {
         self.local.clear();
         self.pending.clear();
+        self.own_reads.clear();
         self.set_label(None);
     }
 
@@ -477,18 +505,33 @@ impl ContextScope {
     pub fn savepoint(&mut self, name: &str) {
         self.local.savepoint(name);
         self.writes.savepoint(name);
+        self.marks.push((name.into(), self.own_reads.len()));
     }
 
     /// As [`Observations::release`].
     pub fn release(&mut self, name: &str) {
         self.local.release(name);
         self.writes.release(name);
+        if let Some(at) = self.marks.iter().rposition(|(n, _)| **n == *name) {
+            self.marks.truncate(at);
+        }
     }
 
     /// As [`Observations::rollback_to`].
     pub fn rollback_to(&mut self, name: &str, now: Instant) {
         self.local.rollback_to(name, now);
         self.writes.rollback_to(name, now);
+        let Some(at) = self.marks.iter().rposition(|(n, _)| **n == *name) else { return };
+        self.marks.truncate(at + 1);
+        let since = self.marks.last().map_or(0, |(_, reads)| *reads);
+        let mut n = 0;
+        // Reads of what has been undone go with it.
+        self.own_reads.retain(|(_, read)| {
+            n += 1;
+            n <= since
+                || matches!((self.writes.own_write_of(&read.row, now), read.version),
+                    (Some(OwnWrite::Moved { to, .. }), Some(version)) if version <= to)
+        });
     }
 
     /// The transaction has committed: its writes enter the context.
@@ -511,8 +554,27 @@ impl ContextScope {
             if let Some(key) = &self.key {
                 self.contexts.commit(key, self.unit, writes, &forgotten, now);
             }
+            self.own_work_read(now);
         }
         self.end();
+    }
+
+    /// What the transaction has read of rows that it had written, once these writes have entered.
+    fn own_work_read(&mut self, now: Instant) {
+        for (key, read) in std::mem::take(&mut self.own_reads) {
+            let (Some(key), Some(version)) = (key.as_ref().or(self.key.as_ref()), read.version) else {
+                continue;
+            };
+            let version = match self.writes.own_write_of(&read.row, now) {
+                // It alone has written the row since.
+                Some(OwnWrite::Moved { from, to, .. }) if (from..=to).contains(&version) => to,
+                Some(OwnWrite::Forgotten) => version,
+                _ => continue,
+            };
+            let shown =
+                Shown { unit: self.unit, version, columns: &read.shown, now: read.now, own: read.own };
+            self.contexts.read(key, read.row, &shown, None);
+        }
     }
 
     /// The transaction has rolled back: its writes never were. What it has read stays in the context.
@@ -546,6 +608,8 @@ impl ContextScope {
         self.earlier.clear();
         self.unknown = 0;
         self.pending.clear();
+        self.own_reads.clear();
+        self.marks.clear();
     }
 
     fn writes_table(&mut self, table: u32) {
@@ -556,12 +620,13 @@ impl ContextScope {
 
     /// Rows held for the open transaction.
     pub fn rows(&self) -> usize {
-        self.local.rows() + self.writes.rows() + self.pending.len()
+        self.local.rows() + self.writes.rows() + self.pending.len() + self.own_reads.len()
     }
 
     /// Bytes held for the open transaction (an estimate that errs upwards).
     pub fn bytes(&self) -> usize {
         let pending = |read: &Pending| size_of::<Pending>() + read.row.key.len() + read.shown.heap_bytes();
-        self.local.bytes() + self.writes.bytes() + self.pending.iter().map(pending).sum::<usize>()
+        let reads = self.pending.iter().chain(self.own_reads.iter().map(|(_, read)| read));
+        self.local.bytes() + self.writes.bytes() + reads.map(pending).sum::<usize>()
     }
 }

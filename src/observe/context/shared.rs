@@ -434,6 +434,8 @@ impl Context {
                 }
             }
             OwnWrite::Deleted => Known::Deleted,
+            // Of what it does not know there is nothing to forget.
+            OwnWrite::Forgotten if self.store.peek(&row, now).is_none() => return self.store.lose_own(own),
             OwnWrite::Forgotten => Known::Forgotten,
         };
         self.store.put(row, Entry { known, own });

@@ -20,6 +20,8 @@ struct SavedRead {
     version: i64,
     ago: u64,
     own: bool,
+    #[serde(default)]
+    base: Option<i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,11 +67,23 @@ fn unit((high, low): SavedUnit) -> Unit {
 }
 
 fn save_read(read: &Read, now: Instant) -> SavedRead {
-    SavedRead { unit: save_unit(read.unit), version: read.version, ago: ago(read.at, now), own: read.own }
+    SavedRead {
+        unit: save_unit(read.unit),
+        version: read.version,
+        ago: ago(read.at, now),
+        own: read.own,
+        base: read.base,
+    }
 }
 
 fn read(saved: &SavedRead, now: Instant) -> Read {
-    Read { unit: unit(saved.unit), version: saved.version, at: at(saved.ago, now), own: saved.own }
+    Read {
+        unit: unit(saved.unit),
+        version: saved.version,
+        at: at(saved.ago, now),
+        own: saved.own,
+        base: saved.base,
+    }
 }
 
 fn save_sight(sight: &Sight, now: Instant) -> SavedSight {

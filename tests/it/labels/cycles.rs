@@ -1,0 +1,160 @@
+//! A label and a write that go to the server together: the write is decided under the right label.
+
+use super::*;
+
+/// Ada has read the row; someone has changed it; bob has not seen it.
+fn stale(desk: &Desk) -> String {
+    let id = desk.row();
+    let mut ada = desk.session();
+    ada.ok("set app.user_id = 'ada'");
+    fine(ada.query(&format!("select name from projects where id = {id} /*user='ada'*/")));
+    desk.other_writes(&id);
+    id
+}
+
+/// One statement of a pipeline, unnamed.
+fn step(sql: &str, values: &[&str]) -> Vec<Vec<u8>> {
+    vec![
+        frames::parse("", sql, &[]),
+        frames::bind("", values),
+        frames::describe('P', ""),
+        frames::execute("", 0),
+    ]
+}
+
+#[test]
+fn in_one_query() {
+    let desk = Desk::new(&["--context-label", "comment:user,setting:app.user_id"]);
+    let mut one = desk.session();
+    for (text, refused) in [
+        ("set app.user_id = 'ada'; update projects set name = 'x' where id = {}", true),
+        ("set app.user_id = 'bob'; update projects set name = 'x' where id = {}", false),
+        ("set local app.user_id = '1'; update projects set name = 'x' where id = {}", false),
+        ("set local app.user_id = 'ada'; update projects set name = 'x' where id = {}", true),
+        (
+            "begin; select set_config('app.user_id', 'ada', true); update projects set name = 'x' where id = {}; commit",
+            true,
+        ),
+        ("begin; set local app.user_id = 'ada'; commit; update projects set name = 'x' where id = {}", false),
+        ("select 1 /*user='bob'*/; update projects set name = 'x' where id = {} /*user='ada'*/", true),
+        ("set app.user_id = 'ada'; update projects set name = 'x' where id = {} /*user='bob'*/", false),
+    ] {
+        one.ok("set app.user_id = 'bob'");
+        let id = stale(&desk);
+        let reply = one.query(&text.replace("{}", &id));
+        assert_eq!(sqlstate(&reply) == "40001", refused, "{text}: {reply:?}");
+        assert!(refused || error(&reply).is_none(), "{text}: {reply:?}");
+        if status(&reply) != 'I' {
+            one.ok("rollback");
+        }
+    }
+}
+
+#[test]
+fn in_one_pipeline() {
+    let desk = Desk::new(&["--context-label", "comment:user,setting:app.user_id"]);
+    let mut one = desk.session();
+    let local = "select set_config('app.user_id', $1, true)";
+    for (user, refused) in [("ada", true), ("bob", false)] {
+        // BEGIN, label, write, COMMIT in one cycle; or each with a Sync of its own, sent at once.
+        for synced in [false, true] {
+            let id = stale(&desk);
+            let steps =
+                [step("begin", &[]), step(local, &[user]), step(WRITE, &["x", &id]), step("commit", &[])];
+            let mut messages = Vec::new();
+            for mut step in steps {
+                messages.append(&mut step);
+                if synced {
+                    messages.push(frames::sync());
+                }
+            }
+            if !synced {
+                messages.push(frames::sync());
+            }
+            let reply = one.exchange(&messages);
+            assert_eq!(sqlstate(&reply) == "40001", refused, "{user} {synced}: {reply:?}");
+            if status(&reply) != 'I' {
+                one.ok("rollback");
+            }
+            assert_eq!(
+                desk.stage.version("projects", &format!("id = {id}")),
+                if refused { "2" } else { "3" }
+            );
+        }
+        // SET and a write in autocommit, one cycle each, sent at once.
+        let id = stale(&desk);
+        let messages = [
+            step(&format!("set app.user_id = '{user}'"), &[]),
+            vec![frames::sync()],
+            step(WRITE, &["x", &id]),
+            vec![frames::sync()],
+        ]
+        .concat();
+        let reply = one.exchange(&messages);
+        assert_eq!(sqlstate(&reply) == "40001", refused, "{user}: {reply:?}");
+        // The other one's write right behind.
+        let id = stale(&desk);
+        let other = if refused { "bob" } else { "ada" };
+        let messages = [
+            step(&format!("set app.user_id = '{user}'"), &[]),
+            vec![frames::sync()],
+            step(&format!("set app.user_id = '{other}'"), &[]),
+            vec![frames::sync()],
+            step(WRITE, &["x", &id]),
+            vec![frames::sync()],
+        ]
+        .concat();
+        let reply = one.exchange(&messages);
+        assert_eq!(sqlstate(&reply) == "40001", !refused, "{other}: {reply:?}");
+    }
+}
+
+#[test]
+fn a_label_that_fails_is_none() {
+    let desk = Desk::new(&["--context-label", "setting:app.user_id"]);
+    let mut one = desk.session();
+    one.ok("set app.user_id = 'bob'");
+    let id = stale(&desk);
+    // The cycle fails behind the SET, so it never was.
+    let messages = [
+        step("set app.user_id = 'ada'", &[]),
+        step("select 1/0", &[]),
+        vec![frames::sync()],
+        step(WRITE, &["x", &id]),
+        vec![frames::sync()],
+    ]
+    .concat();
+    let reply = one.exchange(&messages);
+    assert_eq!(sqlstate(&reply), "22012");
+    assert_eq!(commands(&reply).last().map(String::as_str), Some("UPDATE 1"), "{reply:?}");
+    // Likewise in a Query.
+    let id = stale(&desk);
+    assert_eq!(sqlstate(&one.query("set app.user_id = 'ada'; select 1/0")), "22012");
+    assert_eq!(
+        commands(&one.query(&format!("update projects set name = 'x' where id = {id}"))),
+        ["UPDATE 1"]
+    );
+}
+
+#[test]
+fn a_lookup_in_a_pipeline() {
+    let desk = Desk::new(&["--context-label", "lookup:users.id"]);
+    let mut one = desk.session();
+    let id = desk.row();
+    one.ok("begin; select email from users where id = 1");
+    fine(one.query(&format!("select name from projects where id = {id}")));
+    one.ok("commit");
+    desk.other_writes(&id);
+    for (user, refused) in [("1", true), ("2", false)] {
+        let messages = [
+            step("begin", &[]),
+            step("select email from users where id = $1", &[user]),
+            step(WRITE, &["x", &id]),
+            vec![frames::sync()],
+        ]
+        .concat();
+        let reply = one.exchange(&messages);
+        assert_eq!(sqlstate(&reply) == "40001", refused, "{user}: {reply:?}");
+        one.ok("rollback");
+    }
+}

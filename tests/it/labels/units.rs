@@ -1,0 +1,151 @@
+//! Units of work: the re-reads of the writing one do not count.
+
+use super::*;
+
+/// Runs statements on connections, all with the same comment; the last one's reply.
+fn request(
+    pool: &mut [Raw; 2],
+    protocol: Protocol,
+    comment: &str,
+    steps: &[(usize, &str, &[&str])],
+) -> Vec<Frame> {
+    let mut reply = Vec::new();
+    for (n, sql, values) in steps {
+        reply = pool[*n].say(protocol, &format!("{sql} {comment}"), values);
+    }
+    reply
+}
+
+#[test]
+fn a_handler_that_commits_twice_does_not_count_its_own_first_read() {
+    let desk = Desk::new(&[
+        "--context-label",
+        "comment:user,setting:app.user_id",
+        "--context-unit",
+        "comment:traceparent,setting:app.request_id",
+    ]);
+    for protocol in PROTOCOLS {
+        let (id, b) = (desk.row(), desk.row());
+        let mut pool = [desk.session(), desk.session()];
+        let id = &*id;
+        // The form.
+        request(&mut pool, protocol, "/*user='ada',traceparent='get'*/", &[(0, READ, &[id][..])]);
+        desk.other_writes(id);
+        // The handler reads A, commits B, re-reads A, on the same connection and on another one, and writes it.
+        for name in ["put", "put again"] {
+            let comment = format!("/*user='ada',traceparent='{name}'*/");
+            request(
+                &mut pool,
+                protocol,
+                &comment,
+                &[
+                    (0, "begin", &[]),
+                    (0, READ, &[id][..]),
+                    (0, WRITE, &["b", &b][..]),
+                    (0, "commit", &[]),
+                    (1, READ, &[id][..]),
+                    (0, "begin", &[]),
+                    (0, READ, &[id][..]),
+                ],
+            );
+            let reply = request(&mut pool, protocol, &comment, &[(0, WRITE, &["a", id])]);
+            on_project(id, 1, Some(2)).check(&reply, 'E');
+            pool[0].ok("rollback");
+        }
+        // A refresh of the form, and it is saved.
+        request(&mut pool, protocol, "/*user='ada',traceparent='get2'*/", &[(0, READ, &[id][..])]);
+        let reply =
+            request(&mut pool, protocol, "/*user='ada',traceparent='put3'*/", &[(1, WRITE, &["a", id])]);
+        assert_eq!(commands(&reply), ["UPDATE 1"]);
+    }
+}
+
+#[test]
+fn a_request_may_be_named_by_a_setting() {
+    let desk = Desk::new(&[
+        "--context-label",
+        "setting:app.user_id",
+        "--context-unit",
+        "comment:traceparent,setting:app.request_id",
+    ]);
+    for protocol in PROTOCOLS {
+        let id = desk.row();
+        let id = &*id;
+        let mut one = desk.session();
+        one.ok("set app.user_id = 'ada'");
+        one.ok("set app.request_id = 'form'");
+        fine(one.say(protocol, READ, &[id]));
+        desk.other_writes(id);
+        // In autocommit, all of it one request.
+        one.ok(&format!("set app.request_id = 'save {protocol:?}'"));
+        fine(one.say(protocol, READ, &[id]));
+        fine(one.say(protocol, READ, &[id]));
+        on_project(id, 1, Some(2)).check(&one.say(protocol, WRITE, &["x", id]), 'I');
+        // Without a name each statement is a unit: the re-read just before is an earlier one.
+        one.ok("reset app.request_id");
+        fine(one.say(protocol, READ, &[id]));
+        assert_eq!(commands(&one.say(protocol, WRITE, &["x", id])), ["UPDATE 1"]);
+    }
+}
+
+#[test]
+fn without_a_request_key_the_transaction_is_the_unit() {
+    let desk = Desk::new(&["--context-label", "comment:user"]);
+    for protocol in PROTOCOLS {
+        let id = desk.row();
+        let way = Way { suffix: " /*user='{}'*/", ..Way::default() };
+        let mut one = desk.session();
+        way.transaction(&mut one, protocol, "ada", &id, None);
+        desk.other_writes(&id);
+        on_project(&id, 1, Some(2)).check(&way.transaction(&mut one, protocol, "ada", &id, Some("x")), 'E');
+        way.transaction(&mut one, protocol, "ada", &id, None);
+        assert_eq!(commands(&way.transaction(&mut one, protocol, "ada", &id, Some("x"))), ["UPDATE 1"]);
+        // Where no earlier unit has seen the row, the first read of the writing one counts.
+        let id = desk.row();
+        one.ok("begin");
+        fine(way.statement(&mut one, protocol, "ada", READ, &[&id]));
+        desk.other_writes(&id);
+        fine(way.statement(&mut one, protocol, "ada", READ, &[&id]));
+        on_project(&id, 1, Some(2)).check(&way.statement(&mut one, protocol, "ada", WRITE, &["x", &id]), 'E');
+        one.ok("rollback");
+    }
+}
+
+#[test]
+fn what_lies_between_two_sticky_lookups_is_a_unit() {
+    let desk = Desk::new(&["--context-label", "lookup:users.id", "--context-sticky", "true"]);
+    let who = "select email from users where id = 1";
+    for protocol in PROTOCOLS {
+        let id = desk.row();
+        let id = &*id;
+        let mut one = desk.session();
+        fine(one.say(protocol, who, &[]));
+        fine(one.say(protocol, READ, &[id]));
+        desk.other_writes(id);
+        // The next request, in autocommit, re-reads before it writes.
+        fine(one.say(protocol, who, &[]));
+        fine(one.say(protocol, READ, &[id]));
+        on_project(id, 1, Some(2)).check(&one.say(protocol, WRITE, &["x", id]), 'I');
+        fine(one.say(protocol, who, &[]));
+        fine(one.say(protocol, READ, &[id]));
+        fine(one.say(protocol, who, &[]));
+        fine(one.say(protocol, READ, &[id]));
+        assert_eq!(commands(&one.say(protocol, WRITE, &["x", id])), ["UPDATE 1"]);
+    }
+}
+
+#[test]
+fn the_earliest_read_counts_where_every_request_reads_everything() {
+    let desk = Desk::new(&["--context-label", "comment:user", "--context-reads", "earliest"]);
+    for protocol in PROTOCOLS {
+        let id = desk.row();
+        let way = Way { suffix: " /*user='{}'*/", ..Way::default() };
+        let mut one = desk.session();
+        way.transaction(&mut one, protocol, "ada", &id, None);
+        desk.other_writes(&id);
+        way.transaction(&mut one, protocol, "ada", &id, None);
+        on_project(&id, 1, Some(2)).check(&way.transaction(&mut one, protocol, "ada", &id, Some("x")), 'E');
+        way.transaction(&mut one, protocol, "ada", &id, None);
+        assert_eq!(commands(&way.transaction(&mut one, protocol, "ada", &id, Some("x"))), ["UPDATE 1"]);
+    }
+}
