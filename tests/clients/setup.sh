@@ -12,11 +12,6 @@ home="$(cd "$target" && pwd)/clients"
 python="$home/python"
 requirements="$here/requirements.txt"
 
-if [[ -x "$python" ]] && cmp -s "$requirements" "$home/requirements.txt"; then
-    echo "$python"
-    exit 0
-fi
-
 say() {
     echo "$*" >&2
 }
@@ -34,6 +29,24 @@ install() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -q --no-install-recommends "$@" >&2
 }
+
+# The pool of the JDBC test, as Debian has it. That test says so and is left out where it is missing.
+if [[ ! -e /usr/share/java/HikariCP.jar || ! -e /usr/share/java/postgresql.jar ]] || ! command -v javac >/dev/null; then
+    install default-jdk-headless libpostgresql-jdbc-java libhikaricp-java libslf4j-java ||
+        say "The JDBC test is left out: install default-jdk-headless, libpostgresql-jdbc-java and libhikaricp-java"
+fi
+
+# The driver of the node test, likewise.
+pg=8.23.1
+if command -v npm >/dev/null && ! grep -qs "\"version\": \"$pg\"" "$home/../node/node_modules/pg/package.json"; then
+    npm install --silent --no-audit --no-fund --prefix "$home/../node" "pg@$pg" >&2 ||
+        say "The node test is left out: npm cannot install pg"
+fi
+
+if [[ -x "$python" ]] && cmp -s "$requirements" "$home/requirements.txt"; then
+    echo "$python"
+    exit 0
+fi
 
 if ! command -v python3 >/dev/null; then
     install python3 python3-venv python3-pip || {

@@ -128,3 +128,56 @@ fn django_in_autocommit_with_labels_and_without() {
     act(script, "session", "lands", labelled!("lookup:django_session.session_key"));
     act(script, "none", "lands", &[]);
 }
+
+#[test]
+fn jdbc_pool_with_a_label_and_without() {
+    let jars = ["postgresql", "HikariCP", "slf4j-api"].map(|jar| format!("/usr/share/java/{jar}.jar"));
+    let missing = jars.iter().find(|jar| !Path::new(jar).exists());
+    if Command::new("javac").arg("-version").output().is_err() {
+        eprintln!("skipped: there is no JDK (Debian: default-jdk-headless)");
+        return;
+    }
+    if let Some(jar) = missing {
+        eprintln!("skipped: {jar} is missing (Debian: libpostgresql-jdbc-java, libhikaricp-java)");
+        return;
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/apps/PoolUsers.java");
+    let arguments: &[&str] = labelled!("lookup:users.id");
+    for (act, outcome, arguments) in
+        [("lookup", "refused", arguments), ("none", "lands", arguments), ("none", "lands", &[])]
+    {
+        let stage = stage(arguments);
+        let mut command = Command::new("java");
+        command.args(["-cp", &jars.join(":")]).arg(&file);
+        command.args(["127.0.0.1", &stage.proxy.port().to_string(), DATABASE, act, outcome]);
+        let (status, text) = to_end(&mut command);
+        assert!(status.success(), "{act} {outcome} {arguments:?}: {status}\n{text}");
+        assert_eq!(stage.conflicts() > 0.0, outcome == "refused", "{act} {arguments:?}");
+    }
+}
+
+#[test]
+fn node_postgres_pool_with_a_label_and_without() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let modules = root.join("target/node/node_modules");
+    if !modules.join("pg").exists() {
+        eprintln!(
+            "skipped: {} has no pg (tests/clients/setup.sh installs it where npm is)",
+            modules.display()
+        );
+        return;
+    }
+    let file = root.join("tests/clients/apps/pool_users.cjs");
+    let arguments: &[&str] = labelled!("comment:user");
+    for (act, outcome, arguments) in
+        [("comment", "refused", arguments), ("none", "lands", arguments), ("none", "lands", &[])]
+    {
+        let stage = stage(arguments);
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", &modules).arg(&file);
+        command.args(["127.0.0.1", &stage.proxy.port().to_string(), DATABASE, act, outcome]);
+        let (status, text) = to_end(&mut command);
+        assert!(status.success(), "{act} {outcome} {arguments:?}: {status}\n{text}");
+        assert_eq!(stage.conflicts() > 0.0, outcome == "refused", "{act} {arguments:?}");
+    }
+}

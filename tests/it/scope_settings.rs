@@ -68,7 +68,10 @@ fn two_tabs_are_told_apart_by_a_label_per_tab_and_not_by_a_label_per_user() {
             request += 100;
             let mut tab = Labelled { connection: &mut pool, protocol, label, request };
             match name {
-                None => tab.form(id).then_none(),
+                None => {
+                    tab.form(id);
+                    None
+                }
                 Some(name) => Some(tab.save(id, name)),
             }
         };
@@ -86,17 +89,6 @@ fn two_tabs_are_told_apart_by_a_label_per_tab_and_not_by_a_label_per_user() {
         let reply = say(&two, Some("fourth")).unwrap();
         on_project(id, 3, Some(4)).check(&reply, 'E');
         assert_eq!(stage.behind().value(&format!("select name from projects where id = {id}")), "third");
-    }
-}
-
-/// For a closure with two kinds of outcome.
-trait ThenNone {
-    fn then_none(self) -> Option<Vec<Frame>>;
-}
-
-impl ThenNone for () {
-    fn then_none(self) -> Option<Vec<Frame>> {
-        None
     }
 }
 
