@@ -310,6 +310,25 @@ fn mode_11_a_hidden_column_that_changes_its_type_is_not_seen() {
     assert_eq!(stage.version("programs", "id = 1"), "7");
 }
 
+/// A difference that docs/coverage.md lists, and how it ends.
+#[test]
+fn mode_11_a_hidden_column_whose_type_was_changed_past_the_proxy() {
+    let stage = stage_with(&["--catalog-max-age", "1h"]);
+    let mut twin = stage.twin();
+    let run = || [bind("r", &["1"]), execute("", 0), sync()];
+    twin.exchange(&[parse("r", "select name from programs where id = $1", &[]), sync()]);
+    twin.exchange(&run());
+    for database in ["direct", "proxied"] {
+        stage.cluster.direct(database).ok("alter table programs alter column id type integer");
+    }
+    assert_eq!(shape(&twin.direct.exchange(&run())), "2DCZ");
+    assert_eq!(sqlstate(&twin.proxied.exchange(&run())), "0A000");
+    // DDL of its own, whatever it is about, has it look again.
+    twin.query("create table any_other (id int)");
+    twin.exchange(&run());
+    twin.exchange(&run());
+}
+
 #[test]
 fn mode_12_declared_parameter_types_beside_added_parameters() {
     let stage = stage();
