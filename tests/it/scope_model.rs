@@ -428,7 +428,7 @@ impl Play {
         }
         if let (Some(user), true) = (connection.user, committed) {
             for (row, own) in &connection.model.own {
-                self.shared[user].entry(*row).or_default().wrote(own);
+                self.shared[user].entry(*row).or_default().wrote(own, true);
             }
         }
         connection.model.end(committed);

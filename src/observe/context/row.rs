@@ -76,7 +76,8 @@ impl Sight {
     }
 
     /// The context itself moved the row: what was seen at `from` counts as seen at `to`.
-    fn moved(&mut self, from: i64, to: i64, at: Instant) {
+    /// `checked`: on a version known, so that nothing seen before is older than the write.
+    fn moved(&mut self, from: i64, to: i64, checked: bool, at: Instant) {
         let shift = |version: &mut i64| {
             let moves = *version == from;
             if moves {
@@ -95,7 +96,10 @@ impl Sight {
             }
             other.base.iter_mut().for_each(|base| _ = shift(base));
         }
-        self.earliest = None;
+        match &mut self.earliest {
+            Some(earliest) if !checked => _ = shift(earliest),
+            earliest => *earliest = None,
+        }
     }
 
     /// A write in `unit` was refused: what that unit has read does not count.
@@ -316,9 +320,10 @@ impl Row {
             self.own_since = None;
         }
         self.dated(known);
-        self.whole.moved(from, to, now);
+        let checked = !known.is_empty();
+        self.whole.moved(from, to, checked, now);
         for seen in &mut self.seen {
-            seen.sight.moved(from, to, now);
+            seen.sight.moved(from, to, checked, now);
         }
         let mut own = Sight::new(Read { unit, version: to, at: now, own: false, base: None });
         // Whoever writes next in this context, this unit too, knows these columns as they are.
@@ -328,7 +333,7 @@ impl Row {
         self.change(known, own, |sight| *sight = own);
         self.join_equal();
         // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before.
-        if !known.is_empty() {
+        if checked {
             self.settled();
         }
         self.touched = now;

@@ -41,13 +41,15 @@ impl History {
     }
 
     /// The scope's own write: what was seen at the version before is seen at the version behind it.
-    fn moved(&mut self, from: i64, to: i64) {
-        for (_, version) in &mut self.reads {
-            if *version == from {
-                *version = to;
-            }
+    /// `resets`: it was checked and has been committed.
+    fn moved(&mut self, from: i64, to: i64, resets: bool) {
+        let reads = self.reads.iter_mut().map(|(_, version)| version);
+        for version in reads.chain(&mut self.oldest).filter(|v| **v == from) {
+            *version = to;
         }
-        self.oldest = None;
+        if resets {
+            self.oldest = None;
+        }
     }
 
     /// A unit met a conflict: what it has read does not count, unless it is all there is.
@@ -120,15 +122,16 @@ impl Row {
         if sets.is_empty() { self.whole.expected(unit, rules) } else { sets.iter().filter_map(of).min() }
     }
 
-    /// An own write.
-    pub fn wrote(&mut self, own: &Own) {
+    /// An own write; `committed`: not the open transaction's.
+    pub fn wrote(&mut self, own: &Own, committed: bool) {
         match own {
             Own::Moved(from, to, known) => {
                 if self.deleted {
                     return;
                 }
-                self.whole.moved(*from, *to);
-                self.columns.values_mut().for_each(|history| history.moved(*from, *to));
+                let resets = committed && !known.is_empty();
+                self.whole.moved(*from, *to, resets);
+                self.columns.values_mut().for_each(|history| history.moved(*from, *to, resets));
                 for column in known {
                     self.columns.insert(*column, History { reads: vec![(None, *to)], oldest: None });
                 }
@@ -261,8 +264,8 @@ impl Session {
             undone.entry(row).or_insert(before);
         }
         match (self.known.get_mut(&row), &own) {
-            (Some(known), own) => known.wrote(own),
-            (None, Own::Deleted) => self.known.entry(row).or_default().wrote(&own),
+            (Some(known), own) => known.wrote(own, true),
+            (None, Own::Deleted) => self.known.entry(row).or_default().wrote(&own, true),
             // Of a row never seen a checked write cannot be, and another teaches nothing.
             (None, _) => {}
         }
@@ -296,7 +299,7 @@ impl Session {
     pub fn within(&self, shared: &Known, row: usize) -> Row {
         let mut known = shared.get(&row).cloned().unwrap_or_default();
         for (_, own) in self.own.iter().filter(|(r, _)| *r == row) {
-            known.wrote(own);
+            known.wrote(own, false);
         }
         known
     }
