@@ -11,7 +11,7 @@
 //! | `session` | [`ContextScope`]: one session's part in it, its own writes until they are committed |
 //! | [`setting`] | a setting (GUC) that carries a label, as transactions and savepoints leave it |
 //!
-//! Sessions do not use it yet: their scope is the connection.
+//! Whose label and which unit it is, a session finds out: `session::whose` (docs/decisions/0010).
 
 mod row;
 mod session;
