@@ -185,18 +185,11 @@ fn set(key: &Key, settings: &mut Settings, node: &Node, layer: &Layer) -> Result
 fn clash_of(clash: &Clash, given: &BTreeMap<&'static str, (String, Origin)>) -> ConfigError {
     let value = |name: &str| {
         let default = || keys().find(|key| key.name == name).map_or("", |key| key.default).to_owned();
-        given.get(name).cloned().unwrap_or_else(|| (default(), Origin::Default))
+        let (value, origin) = given.get(name).cloned().unwrap_or_else(|| (default(), Origin::Default));
+        format!("{value} ({origin})")
     };
-    let ((given, origin), (other_value, other_origin)) = (value(clash.key), value(clash.other));
-    ConfigError::Clash {
-        key: clash.key,
-        value: given,
-        origin,
-        other: clash.other,
-        other_value,
-        other_origin,
-        rule: clash.rule,
-    }
+    let Clash { key, other, rule } = *clash;
+    ConfigError::Clash { key, given: value(key), other, other_given: value(other), rule }
 }
 
 /// Variables that look like ours but are no setting. Kubernetes sets `STALEGUARD_SERVICE_HOST`, `STALEGUARD_PORT`

@@ -48,20 +48,16 @@ pub enum ConfigError {
         allowed: String,
     },
     /// Two settings that do not go together.
-    #[error("{key} = {value} ({origin}) does not go with {other} = {other_value} ({other_origin}): {rule}")]
+    #[error("{key} = {given} does not go with {other} = {other_given}: {rule}")]
     Clash {
         /// The setting to change.
         key: &'static str,
-        /// Its value as given.
-        value: String,
-        /// Where it was given.
-        origin: Origin,
+        /// Its value, and where it was given.
+        given: String,
         /// The other setting.
         other: &'static str,
-        /// Its value as given.
-        other_value: String,
-        /// Where that was given.
-        other_origin: Origin,
+        /// Its value, and where that was given.
+        other_given: String,
         /// What must hold: a sentence.
         rule: &'static str,
     },
