@@ -88,6 +88,8 @@ pub struct Look {
     pub shadowed: bool,
     /// The settings of role and database that decide how names resolve in a session that begins now.
     pub defaults: String,
+    /// Which server, as far as it tells: system identifier and timeline.
+    pub server: (Option<String>, Option<String>),
     /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
     pub frozen: bool,
 }
@@ -114,6 +116,7 @@ struct TableRow {
     late_triggers: bool,
     rules: bool,
     row_security: bool,
+    parent: bool,
     may_read: Option<bool>,
     may_read_all: bool,
     may_write: Option<bool>,
@@ -146,13 +149,13 @@ impl IdentityRow {
         if let Some(table) = view.table_by_oid(self.oid) {
             return table.clone();
         }
-        let column = |(slot, (attnum, name, type_oid)): (usize, &(i16, String, u32))| Column {
+        let column = |(attnum, name, type_oid): &(i16, String, u32)| Column {
             attnum: *attnum,
             name: name.as_str().into(),
             type_oid: *type_oid,
-            slot,
+            slot: slot(*attnum),
         };
-        let columns = self.columns.iter().flatten().enumerate().map(column).collect();
+        let columns = self.columns.iter().flatten().map(column).collect();
         Arc::new(Table::unprotected(self.oid, &self.schema, &self.name, columns, self.visible))
     }
 }
@@ -163,6 +166,8 @@ struct SessionRow {
     role: String,
     isolation: String,
     shadowed: bool,
+    system: Option<String>,
+    timeline: Option<String>,
     defaults: Option<String>,
 }
 
@@ -288,6 +293,7 @@ pub fn read(
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        server: (session.system, session.timeline),
         defaults: session.defaults.unwrap_or_default(),
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
     })
@@ -344,6 +350,12 @@ fn may_ignore(table: &Table, name: &str) -> bool {
     position.is_some_and(|i| i != table.version && !table.key.contains(&i))
 }
 
+/// Slots follow attribute numbers, which stay when other columns are dropped: what is known of a column must not
+/// become another's.
+fn slot(attnum: i16) -> usize {
+    usize::try_from(attnum).unwrap_or_default().saturating_sub(1)
+}
+
 fn make_table(
     row: &TableRow,
     root: Option<&TableRow>,
@@ -352,8 +364,7 @@ fn make_table(
 ) -> Option<Table> {
     let root = root?;
     let root_columns = root.columns.as_deref().unwrap_or_default();
-    let slot_of: HashMap<&str, usize> =
-        root_columns.iter().enumerate().map(|(i, c)| (c.1.as_str(), i)).collect();
+    let slot_of: HashMap<&str, usize> = root_columns.iter().map(|c| (c.1.as_str(), slot(c.0))).collect();
     let columns: Vec<Column> = row
         .columns
         .iter()
@@ -409,6 +420,8 @@ fn make_table(
         late_triggers: row.late_triggers,
         rules: row.rules,
         row_security: row.row_security,
+        part: row.oid != root.oid,
+        parent: row.parent,
         may_read: row.may_read.unwrap_or(false),
         may_read_all: row.may_read_all,
         may_write: row.may_write.unwrap_or(false),

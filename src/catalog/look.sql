@@ -119,6 +119,7 @@ SELECT 'table', pg_catalog.json_build_object(
   'generated', (SELECT pg_catalog.json_agg(a.attname) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped),
   'before_triggers', (SELECT pg_catalog.bool_or(NOT g.ours) FROM trg g WHERE g.rel = c.oid AND (g.type & 19) = 19),
   'row_security', COALESCE(pg_catalog.row_security_active(c.oid), false),
+  'parent', c.relhassubclass,
   'may_read', (SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) FROM att a WHERE a.oid = c.oid AND (a.is_version OR a.attnum IN (SELECT pk.attnum FROM pk WHERE pk.oid = c.oid))),
   'may_read_all', COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false),
   'may_write', (SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) FROM att a WHERE a.oid = c.oid AND a.is_version)
@@ -178,4 +179,6 @@ SELECT 'session', pg_catalog.json_build_object('shadowed', EXISTS (
     FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c
     WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
       AND s.setrole IN (0, (SELECT a.oid FROM pg_catalog.pg_roles a WHERE a.rolname = session_user)) AND (pg_catalog.starts_with(c, 'search_path=') OR pg_catalog.starts_with(c, 'role='))),
+  'system', CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') THEN (SELECT s.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() s) END,
+  'timeline', CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog."left"(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END,
   'database', pg_catalog.current_database(), 'role', current_user, 'isolation', pg_catalog.current_setting('transaction_isolation'))::pg_catalog.text

@@ -62,7 +62,7 @@ pub struct Column {
     pub name: Box<str>,
     /// Type OID; 0 if values that differ can be equal (a nondeterministic collation).
     pub type_oid: u32,
-    /// Position among the root table's columns; [`crate::sql::columns::ColumnSet`] counts in slots.
+    /// Attribute number in the root table, less one; [`crate::sql::columns::ColumnSet`] counts in slots.
     pub slot: usize,
 }
 
@@ -113,6 +113,10 @@ pub struct Table {
     pub rules: bool,
     /// Row security applies to the role.
     pub row_security: bool,
+    /// It is a partition: a row with this key may be in another one.
+    pub part: bool,
+    /// Partitions or children hold rows of it, which ONLY leaves out.
+    pub parent: bool,
     /// The role may SELECT key and version.
     pub may_read: bool,
     /// The role may SELECT the whole table (system columns are not granted by column).
@@ -252,6 +256,8 @@ pub struct TableSettings {
     pub check_delete: bool,
     /// Columns whose change, if nothing else is changed, is nobody's loss.
     pub ignored_columns: Vec<String>,
+    /// In scope `context`, a `SELECT .. FOR UPDATE` counts for the unit of work that makes it.
+    pub for_update_refreshes: bool,
     /// See [`OnDeleted`].
     pub on_deleted: OnDeleted,
     /// See [`ExplicitPredicate`].

@@ -120,6 +120,7 @@ fn view(row: &ViewRow, base: &Table, reads: bool, writes: bool) -> Option<Made> 
         may_read_all: false,
         // A row that is not seen through it may be there all the same.
         row_security: base.row_security || row.filters || row.row_security == Some(true),
+        parent: false,
         columns,
         key,
         version,

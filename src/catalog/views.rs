@@ -124,6 +124,11 @@ impl Views {
         self.seen.retain(|key, _| *key.database != *database);
     }
 
+    /// The next statement of every session that begins now looks again: the server may be another.
+    pub fn outdate_all(&self) {
+        self.seen.clear();
+    }
+
     /// Remembers what is known of a database's tables; true where that is news worth a log line.
     pub fn is_news(&self, database: &[u8], tables: &[TableStatus]) -> bool {
         let mut told = self.told.entry(database.into()).or_default();

@@ -205,7 +205,8 @@ fn sentences(statement: &StatementPlan, sql: &str, look: &Look) -> Vec<String> {
         }
     }
     let point = statement.point.as_ref().map(|p| p.site);
-    for (_, site) in statement.sites.iter().enumerate().filter(|(n, _)| Some(*n) != point) {
+    let sites = statement.sites.iter().enumerate();
+    for (_, site) in sites.filter(|(n, site)| Some(*n) != point && site.verb != Verb::Insert) {
         out.push(format!("A write of {}: {}", site.table.root_name, site_sentence(site)));
     }
     if let Some(prepare) = &statement.prepares {

@@ -173,6 +173,33 @@ const KEYS: &[Key] = &[
         set: |s, raw| value::sqlstate(raw).map(|v| s.conflict.sqlstate = v),
     },
     Key {
+        name: "conflict.lasting_sqlstate",
+        default: "(that of conflict.sqlstate)",
+        allowed: "five characters 0-9 A-Z, not of the classes 00, 01 and 02, such as PT409 or OL409; or nothing",
+        meaning: "SQLSTATE of conflicts that a repeat of the transaction cannot mend: in scope context, of a version written back, of a hint",
+        set: |s, raw| {
+            s.conflict.lasting_sqlstate = match raw {
+                Raw::Text(text) if text.is_empty() => None,
+                raw => Some(value::sqlstate(raw)?),
+            };
+            Some(())
+        },
+    },
+    Key {
+        name: "conflict.retry_window",
+        default: "5m",
+        allowed: "a duration from 1s to 24h with its unit, such as 90s or 5m",
+        meaning: "How long after a conflict a write of the same row by the same scope counts as its retry",
+        set: |s, raw| value::duration(raw, SECOND, DAY).map(|v| s.conflict.retry_window = v),
+    },
+    Key {
+        name: "metrics.max_users",
+        default: "100",
+        allowed: "an integer from 0 to 10000",
+        meaning: "Users with a series of their own in staleguard_conflicts_by_user_total; the rest are counted as other",
+        set: |s, raw| value::integer(raw, 0, 10_000).map(|v| s.max_users = v),
+    },
+    Key {
         name: "log.format",
         default: "json",
         allowed: "json or human",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::keys::{Key, TABLES, keys};
-use super::origin::{ConfigError, Origin};
+use super::origin::{ConfigError, Origin, SettingClash};
 use super::scopes::Clash;
 use super::value::{Node, Raw};
 use super::{Settings, file, scopes, tables};
@@ -185,11 +185,18 @@ fn set(key: &Key, settings: &mut Settings, node: &Node, layer: &Layer) -> Result
 fn clash_of(clash: &Clash, given: &BTreeMap<&'static str, (String, Origin)>) -> ConfigError {
     let value = |name: &str| {
         let default = || keys().find(|key| key.name == name).map_or("", |key| key.default).to_owned();
-        let (value, origin) = given.get(name).cloned().unwrap_or_else(|| (default(), Origin::Default));
-        format!("{value} ({origin})")
+        given.get(name).cloned().unwrap_or_else(|| (default(), Origin::Default))
     };
-    let Clash { key, other, rule } = *clash;
-    ConfigError::Clash { key, given: value(key), other, other_given: value(other), rule }
+    let ((given, origin), (other_value, other_origin)) = (value(clash.key), value(clash.other));
+    ConfigError::Clash(Box::new(SettingClash {
+        key: clash.key,
+        value: given,
+        origin,
+        other: clash.other,
+        other_value,
+        other_origin,
+        rule: clash.rule,
+    }))
 }
 
 /// Variables that look like ours but are no setting. Kubernetes sets `STALEGUARD_SERVICE_HOST`, `STALEGUARD_PORT`

@@ -56,6 +56,8 @@ pub struct Settings {
     pub on_unparsed: OnUnparsed,
     /// The conflict error.
     pub conflict: ConflictSettings,
+    /// Users whose conflicts have a metric series of their own at most.
+    pub max_users: usize,
     /// The log.
     pub log: LogSettings,
     /// The looks at the server's catalog.
@@ -82,6 +84,10 @@ pub struct ObservationSettings {
 pub struct ConflictSettings {
     /// Its SQLSTATE: five characters 0-9 A-Z, never of a class that means success.
     pub sqlstate: String,
+    /// SQLSTATE of conflicts that a repeat of the transaction cannot mend; `None`: the same.
+    pub lasting_sqlstate: Option<String>,
+    /// How long after a conflict a write of the same row by the same scope counts as its retry.
+    pub retry_window: Duration,
 }
 
 /// What becomes of a statement that may write a protected table, and whose clauses are not certain.
@@ -186,7 +192,12 @@ impl Default for Settings {
             scopes: scopes::ScopeSettings::default(),
             guard_max_rows: 1000,
             on_unparsed: OnUnparsed::default(),
-            conflict: ConflictSettings { sqlstate: "40001".to_owned() },
+            conflict: ConflictSettings {
+                sqlstate: "40001".to_owned(),
+                lasting_sqlstate: None,
+                retry_window: Duration::from_secs(300),
+            },
+            max_users: 100,
             log: LogSettings {
                 format: LogFormat::Json,
                 level: LogLevel { all: tracing::level_filters::LevelFilter::INFO, targets: Vec::new() },

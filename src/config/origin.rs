@@ -32,6 +32,26 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Two settings that do not go together.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{key} = {value} ({origin}) does not go with {other} = {other_value} ({other_origin}): {rule}")]
+pub struct SettingClash {
+    /// The setting to change.
+    pub key: &'static str,
+    /// Its value as given.
+    pub value: String,
+    /// Where it was given.
+    pub origin: Origin,
+    /// The other setting.
+    pub other: &'static str,
+    /// Its value as given.
+    pub other_value: String,
+    /// Where that was given.
+    pub other_origin: Origin,
+    /// What must hold: a sentence.
+    pub rule: &'static str,
+}
+
 /// What is wrong with the configuration. The person who wrote it is at fault.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
@@ -48,19 +68,8 @@ pub enum ConfigError {
         allowed: String,
     },
     /// Two settings that do not go together.
-    #[error("{key} = {given} does not go with {other} = {other_given}: {rule}")]
-    Clash {
-        /// The setting to change.
-        key: &'static str,
-        /// Its value, and where it was given.
-        given: String,
-        /// The other setting.
-        other: &'static str,
-        /// Its value, and where that was given.
-        other_given: String,
-        /// What must hold: a sentence.
-        rule: &'static str,
-    },
+    #[error(transparent)]
+    Clash(Box<SettingClash>),
     /// A key that does not exist.
     #[error("unknown setting {key} ({origin}): {hint}")]
     Unknown {

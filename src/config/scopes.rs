@@ -1,5 +1,6 @@
 //! Whose observations count: the scope, for whom it is another, and what tells one context from another.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Settings;
@@ -117,6 +118,8 @@ pub struct ScopeSettings {
     pub max_bytes_per_context: usize,
     /// Bytes that all contexts together may take.
     pub max_bytes: usize,
+    /// File in which contexts survive a planned restart.
+    pub snapshot: Option<PathBuf>,
 }
 
 impl Default for ScopeSettings {
@@ -134,6 +137,7 @@ impl Default for ScopeSettings {
             max_rows_per_context: 10_000,
             max_bytes_per_context: 4 << 20,
             max_bytes: 256 << 20,
+            snapshot: None,
         }
     }
 }
@@ -313,6 +317,19 @@ pub const SCOPE_KEYS: &[Key] = &[
         allowed: "a number of bytes from 1KiB to 1TiB, such as 64MiB or 1GiB",
         meaning: "Bytes that the memory of all contexts may take; the least recently used contexts go first",
         set: |s, raw| value::bytes(raw, 1 << 10, 1 << 40).map(|v| s.scopes.max_bytes = v),
+    },
+    Key {
+        name: "context.snapshot",
+        default: "(none)",
+        allowed: "the path of a file that the proxy may write, and the folder that it is in",
+        meaning: "File in which what contexts know survives a planned restart: written when the proxy stops, read when it starts",
+        set: |s, raw| {
+            s.scopes.snapshot = match raw {
+                Raw::Text(text) => (!text.is_empty()).then(|| text.into()),
+                _ => return None,
+            };
+            Some(())
+        },
     },
 ];
 

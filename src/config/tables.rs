@@ -103,6 +103,13 @@ pub const TABLE_KEYS: &[TableKey] = &[
         set: |t, raw| names(raw).map(|v| t.ignored_columns = v),
     },
     TableKey {
+        name: "for_update_refreshes",
+        default: "false",
+        allowed: "true or false",
+        meaning: "In scope context, a SELECT .. FOR UPDATE counts for the unit of work that makes it: for apps that compute under the lock",
+        set: |t, raw| value::boolean(raw).map(|v| t.for_update_refreshes = v),
+    },
+    TableKey {
         name: "on_deleted",
         default: "conflict",
         allowed: "conflict or pass",
@@ -197,6 +204,7 @@ pub fn defaults(schema: String, name: String, inherited: TableDefaults) -> Table
         blind: inherited.blind,
         check_delete: true,
         ignored_columns: Vec::new(),
+        for_update_refreshes: false,
         on_deleted: OnDeleted::default(),
         explicit_predicate: ExplicitPredicate::default(),
         current_state: CurrentState::default(),

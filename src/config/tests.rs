@@ -78,6 +78,9 @@ const OTHER: &[(&str, &str)] = &[
     ("observations.ttl", "12h"),
     ("observations.conflict_hold", "0s"),
     ("conflict.sqlstate", "OL409"),
+    ("conflict.lasting_sqlstate", "OL410"),
+    ("conflict.retry_window", "90s"),
+    ("metrics.max_users", "0"),
     ("log.format", "human"),
     ("log.level", "warn,staleguard::session=trace"),
     ("catalog.max_age", "0s"),
@@ -93,6 +96,7 @@ const OTHER: &[(&str, &str)] = &[
     ("context.max_rows_per_context", "9"),
     ("context.max_bytes_per_context", "1MiB"),
     ("context.max_bytes", "1GiB"),
+    ("context.snapshot", "/var/lib/staleguard/contexts.jsonl"),
 ];
 
 #[test]
@@ -161,6 +165,9 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("observations.ttl", &["0s", "25h"]),
         ("observations.conflict_hold", &["-1s", "60"]),
         ("conflict.sqlstate", &["4000", "400011", "4000a", "4000-", "00000", "01000", "02000", ""]),
+        ("conflict.lasting_sqlstate", &["4000", "00000", "ol409"]),
+        ("conflict.retry_window", &["0s", "25h", "300"]),
+        ("metrics.max_users", &["-1", "10001", "all"]),
         ("log.format", &["JSON", "text"]),
         (
             "log.level",
@@ -202,6 +209,8 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("context.max_rows_per_context", &["0", "100000001", "all"]),
         ("context.max_bytes_per_context", &["1023", "65GiB", "1MB"]),
         ("context.max_bytes", &["1023", "1025GiB", ""]),
+        // Whether the path can be written the proxy finds out when it stops.
+        ("context.snapshot", &[]),
     ];
     assert_eq!(table.iter().map(|(n, _)| *n).collect::<Vec<_>>(), keys().map(|k| k.name).collect::<Vec<_>>());
     for (name, wrong) in table {
@@ -366,7 +375,7 @@ fn tables_can_be_named_in_every_form() {
 #[test]
 fn every_option_of_a_table() {
     let text = "[tables.companies]\nentity = 'firm'\nversion_column = 'rev'\nversion_type = 'bigint'\nadopt = true\nmode = 'off'\nblind = 'reject'\n\
-                check_delete = false\nignored_columns = ['a', 'B']\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
+                check_delete = false\nignored_columns = ['a', 'B']\nfor_update_refreshes = true\non_deleted = 'pass'\nexplicit_predicate = 'error'\ncurrent_state = 'all'\nredact_columns = ['iban']\n";
     let settings = file(text).unwrap();
     assert_eq!(
         *settings.tables[0],
@@ -381,6 +390,7 @@ fn every_option_of_a_table() {
             blind: Blind::Reject,
             check_delete: false,
             ignored_columns: vec!["a".to_owned(), "B".to_owned()],
+            for_update_refreshes: true,
             on_deleted: OnDeleted::Pass,
             explicit_predicate: ExplicitPredicate::Error,
             current_state: CurrentState::All,

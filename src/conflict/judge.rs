@@ -25,8 +25,8 @@ pub struct ZeroRows {
     pub expected: i64,
     /// The table's setting for an observed row that is gone.
     pub on_deleted: OnDeleted,
-    /// Row security applies to the role: a row may be there and not be seen.
-    pub row_security: bool,
+    /// A row may be there and not be seen: row security, a partition, ONLY.
+    pub partial: bool,
     /// This scope deleted the row itself.
     pub deleted_by_us: bool,
     /// The write is a DELETE.
@@ -109,7 +109,7 @@ fn judge_gone(zero: ZeroRows) -> Verdict {
         Verdict::Pass(PassReason::DeleteGone)
     } else if zero.deleted_by_us {
         Verdict::Pass(PassReason::DeletedByScope)
-    } else if zero.row_security {
+    } else if zero.partial {
         Verdict::Pass(PassReason::RowSecurity)
     } else if zero.blind {
         Verdict::Pass(PassReason::BlindGone)
@@ -129,7 +129,7 @@ mod tests {
         probe: None,
         expected: 5,
         on_deleted: OnDeleted::Conflict,
-        row_security: false,
+        partial: false,
         deleted_by_us: false,
         is_delete: false,
         blind: false,
@@ -163,12 +163,12 @@ mod tests {
                 ZeroRows { blind: true, ..found(6, None) },
                 Verdict::Conflict { actual: Some(6) },
             ),
-            ("gone, RLS", ZeroRows { row_security: true, ..gone }, Verdict::Pass(RowSecurity)),
+            ("gone, RLS", ZeroRows { partial: true, ..gone }, Verdict::Pass(RowSecurity)),
             ("gone, ours", ZeroRows { deleted_by_us: true, ..gone }, Verdict::Pass(DeletedByScope)),
             ("gone, DELETE", ZeroRows { is_delete: true, ..gone }, Verdict::Pass(DeleteGone)),
             (
                 "gone, DELETE under RLS",
-                ZeroRows { is_delete: true, row_security: true, ..gone },
+                ZeroRows { is_delete: true, partial: true, ..gone },
                 Verdict::Pass(DeleteGone),
             ),
             (
@@ -178,7 +178,7 @@ mod tests {
             ),
             (
                 "newer, RLS",
-                ZeroRows { row_security: true, ..found(6, None) },
+                ZeroRows { partial: true, ..found(6, None) },
                 Verdict::Conflict { actual: Some(6) },
             ),
         ];

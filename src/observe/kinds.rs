@@ -130,6 +130,11 @@ impl Scope {
         each!(self, scope => scope.moved(row, version, now))
     }
 
+    /// See [`Observations::wrote_unknown`].
+    pub fn wrote_unknown(&mut self, row: &RowKey, now: Instant) {
+        each!(self, scope => scope.wrote_unknown(row, now));
+    }
+
     /// See [`Observations::returned`].
     pub fn returned(&mut self, row: RowKey, version: i64, shown: &ColumnSet, now: Instant) {
         each!(self, scope => scope.returned(row, version, shown, now));
@@ -138,6 +143,11 @@ impl Scope {
     /// See [`Observations::wrote_unchecked`].
     pub fn wrote_unchecked(&mut self, row: &RowKey, now: Instant) {
         each!(self, scope => scope.wrote_unchecked(row, now));
+    }
+
+    /// See [`Observations::began_anew`].
+    pub fn began_anew(&mut self, row: &RowKey, now: Instant) {
+        each!(self, scope => scope.began_anew(row, now));
     }
 
     /// See [`Observations::deleted`].

@@ -234,18 +234,24 @@ impl Observations {
     /// An own unchecked write left the row at `version`, as a hidden RETURNING shows: what was known under the version
     /// before moves with it, an unknown row stays unknown. However many rows it is told of, it takes no more memory.
     pub fn moved(&mut self, key: &RowKey, version: i64, now: Instant) -> Moved {
-        if self.store.peek(key, now).is_some() || self.unknown_written < MAX_UNKNOWN {
+        self.wrote_unknown(key, now);
+        let moved = self.store.change(key, now, |entry| match &mut entry.known {
+            Known::Seen(o) => o.moved(version, now).map_or_else(Moved::Left, |()| Moved::Moved),
+            Known::Deleted | Known::Forgotten => Moved::Unknown,
+        });
+        moved.unwrap_or(Moved::Unknown)
+    }
+
+    /// An own write of a row of which nothing is known: it stays unknown, and what is read of it from now on goes with
+    /// the write if that is undone. However many rows it is told of, it takes no more memory.
+    pub fn wrote_unknown(&mut self, key: &RowKey, now: Instant) {
+        if self.store.peek(key, now).is_some() {
             let own = self.own_write(key, now);
-            let moved = self.store.change(key, now, |entry| {
-                entry.own = own;
-                match &mut entry.known {
-                    Known::Seen(o) => o.moved(version, now).map_or_else(Moved::Left, |()| Moved::Moved),
-                    Known::Deleted | Known::Forgotten => Moved::Unknown,
-                }
-            });
-            if let Some(moved) = moved {
-                return moved;
-            }
+            self.store.change(key, now, |entry| entry.own = own);
+            return;
+        }
+        if self.unknown_written < MAX_UNKNOWN {
+            self.own_write(key, now);
             self.unknown_written += 1;
         } else {
             self.own += 1;
@@ -254,7 +260,6 @@ impl Observations {
             }
         }
         self.store.lose_own(self.own);
-        Moved::Unknown
     }
 
     /// An own write, checked or not, left the row at `version`, and its RETURNING showed the client `shown`.
@@ -289,6 +294,15 @@ impl Observations {
         let own = self.own_write(key, now);
         self.store.put(key.clone(), Entry { known: Known::Forgotten, own });
         self.trim(now);
+    }
+
+    /// An own INSERT of the row landed: what is known of a row that had this key before is forgotten. Of a row of which
+    /// nothing is known nothing is held.
+    pub fn began_anew(&mut self, key: &RowKey, now: Instant) {
+        let known = matches!(self.store.peek(key, now), Some(Entry { known: Known::Seen(_), .. }));
+        if known {
+            self.wrote_unchecked(key, now);
+        }
     }
 
     /// An own DELETE of the row landed.

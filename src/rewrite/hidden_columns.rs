@@ -22,7 +22,7 @@ use super::target::{Target, reaches, resolve, writable};
 use super::teach;
 use crate::catalog::Table;
 use crate::sql::clauses;
-use crate::sql::code::Code;
+use crate::sql::code::{Code, Keyword};
 use crate::sql::columns::ColumnSet;
 use crate::sql::from;
 use crate::sql::relation::Relation;
@@ -124,6 +124,12 @@ impl<'a> Statement<'a> {
             && !self.has_aggregate(select.list.clone())
             && !select.order.clone().is_some_and(|o| self.has_aggregate(o));
         self.show(select.list, &sources, hide, false, &teachable);
+        for source in &sources {
+            if source.table.settings.for_update_refreshes && locks(code, i..end, source.reference) {
+                let taught = self.out.teaches.iter_mut().filter(|t| t.table.oid == source.table.oid);
+                taught.for_each(|teach| teach.refreshes = true);
+            }
+        }
     }
 
     /// Notes what the output list shows of each table, and appends what is missing: where it shows something beyond
@@ -140,7 +146,8 @@ impl<'a> Statement<'a> {
         for table in teachable {
             let of_table = sources.iter().zip(&shown).find(|(s, _)| s.table.oid == table.oid);
             let used = of_table.map(|(_, shown)| shown.used.clone()).unwrap_or_default();
-            self.out.teaches.push(Teach { table: (*table).clone(), shown: used, always });
+            let refreshes = false;
+            self.out.teaches.push(Teach { table: (*table).clone(), shown: used, always, refreshes });
         }
         if !hide || !self.code.is_complete(&list) {
             return;
@@ -251,6 +258,30 @@ impl<'a> Statement<'a> {
             code.name(i).is_none_or(|name| self.ctx.view.aggregates.contains(&*name))
         })
     }
+}
+
+/// `FOR UPDATE` or `FOR NO KEY UPDATE`, of all tables or `OF` this one among others.
+fn locks(code: Code<'_>, select: Range<usize>, reference: usize) -> bool {
+    code.keywords(select.clone()).filter(|(_, keyword)| *keyword == Keyword::For).any(|(at, _)| {
+        let word = at + 1 + if code.word(at + 1, "no") && code.word(at + 2, "key") { 2 } else { 0 };
+        if !code.word(word, "update") {
+            return false;
+        }
+        if !code.word(word + 1, "of") {
+            return true;
+        }
+        let mut name = word + 2;
+        while name < select.end {
+            if code.name(name).is_some_and(|n| code.is_name(reference, &n)) {
+                return true;
+            }
+            if !code.is(name + 1, TokenKind::Comma) {
+                break;
+            }
+            name += 2;
+        }
+        false
+    })
 }
 
 fn all(table: &Table, slots: &mut ColumnSet) {

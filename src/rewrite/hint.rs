@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::plan::{Plan, VersionSource};
+use super::plan::{Plan, Verb, VersionSource};
 use crate::sql::tags;
 
 const KEY: &str = "expected_version";
@@ -23,7 +23,8 @@ pub fn apply(plan: &mut Plan, text: &[u8], comments: &[Range<u32>]) {
     }
     let single = plan.statements.len() == 1;
     for statement in &mut plan.statements {
-        let [site] = statement.sites.as_mut_slice() else { continue };
+        let mut writes = statement.sites.iter_mut().filter(|site| site.verb != Verb::Insert);
+        let (Some(site), None) = (writes.next(), writes.next()) else { continue };
         if !site.names_one_row() || site.source != VersionSource::Observed {
             continue;
         }

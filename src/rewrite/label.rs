@@ -84,13 +84,38 @@ fn settings(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>, out: &mut Ve
         {
             out.push(SettingChange { name: name.into(), value: NewValue::Default, local: Some(false) });
         }
-    } else {
+    } else if !code.word(first, "prepare") && !code.word(first, "create") {
+        let begin = out.len();
         for i in range.clone() {
             if code.is_name(i, "set_config") && code.is(i + 1, TokenKind::LParen) {
                 out.extend(set_config(code, ctx, i + 2..code.close(i + 1)));
             }
         }
+        if out.len() > begin && !is_plain_call(code, range) {
+            // Whether it is called at all, or how often, the rows decide.
+            out.iter_mut().skip(begin).for_each(|change| change.value = NewValue::Unknown);
+        }
     }
+}
+
+/// `SELECT set_config(..) [[AS] name] [, ..]`, and nothing else.
+fn is_plain_call(code: Code<'_>, range: Range<usize>) -> bool {
+    let range = code.strip_parens(range);
+    code.word(range.start, "select")
+        && code.split_commas(range.start + 1..range.end).all(|item| {
+            let qualified = code.is_name(item.start, "pg_catalog") && code.is(item.start + 1, TokenKind::Dot);
+            let name = item.start + if qualified { 2 } else { 0 };
+            if !(code.is_name(name, "set_config") && code.is(name + 1, TokenKind::LParen)) {
+                return false;
+            }
+            let label = code.close(name + 1) + 1..item.end;
+            match label.len() {
+                0 => true,
+                1 => code.is_ident(label.start),
+                2 => code.word(label.start, "as") && code.is_ident(label.start + 1),
+                _ => false,
+            }
+        })
 }
 
 /// `app.user_id`, `"app"."user_id"`, `role`; its name in lower case, and the token behind it.
@@ -334,6 +359,23 @@ mod tests {
             (
                 "SELECT set_config('search_path', 'x', true), set_config('app.user_id', '1', true)",
                 vec![("app.user_id", value("1"), Some(true))],
+            ),
+            ("PREPARE q AS SELECT set_config('app.user_id', '1', false)", vec![]),
+            (
+                "SELECT set_config('app.user_id', '1', false) AS a, pg_catalog.set_config('app.user_id', '2', true) b",
+                vec![("app.user_id", value("1"), Some(false)), ("app.user_id", value("2"), Some(true))],
+            ),
+            (
+                "SELECT set_config('app.user_id', '1', false) FROM users WHERE id = 1",
+                vec![("app.user_id", NewValue::Unknown, Some(false))],
+            ),
+            (
+                "SELECT CASE WHEN f() THEN set_config('app.user_id', '1', false) END",
+                vec![("app.user_id", NewValue::Unknown, Some(false))],
+            ),
+            (
+                "EXPLAIN SELECT set_config('app.user_id', '1', false)",
+                vec![("app.user_id", NewValue::Unknown, Some(false))],
             ),
             (
                 "SELECT set_config($1, $2, true)",

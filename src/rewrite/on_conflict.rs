@@ -8,11 +8,15 @@
 //!     version = CASE WHEN TRUE THEN projects.version + 1 ELSE EXCLUDED.version END
 //! ```
 //!
-//! A plain INSERT overwrites nothing: it is not counted, but its RETURNING teaches.
+//! A plain INSERT overwrites nothing: it is not counted, but its RETURNING teaches, and what was known of the rows that it
+//! names is of an earlier life of theirs.
+
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::Context;
 use super::increment;
-use super::plan::{GuardSite, Operand, Reason, ResultKind, Verb, VersionSource};
+use super::plan::{GuardSite, Operand, Reason, ResultKind, Slot, Verb, VersionSource};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
 use super::target::{Target, Written, resolve, unchecked};
@@ -21,6 +25,7 @@ use crate::catalog::Table;
 use crate::catalog::nested::Event;
 use crate::sql::clauses::{self, Insert};
 use crate::sql::code::Code;
+use crate::sql::columns::ColumnSet;
 use crate::sql::keys::KeyType;
 use crate::sql::operand;
 use crate::sql::token::TokenKind;
@@ -45,7 +50,9 @@ impl Statement<'_> {
         if place.returns() {
             self.returning(insert.returning.clone(), &insert.target, table, updates);
         }
-        let Some(set) = insert.set.clone() else { return };
+        let Some(set) = insert.set.clone() else {
+            return self.plain_insert(&insert, table, i..end, place);
+        };
         let reason = match Written::new(code, self.ctx, &insert.target, table) {
             _ if !self.certain => Reason::Unparsed,
             _ if !table.may_write => Reason::Privilege,
@@ -61,8 +68,8 @@ impl Statement<'_> {
                 Some(list) => {
                     let certain_keys = conflicts_on_key(code, &insert, table);
                     let keys_stay = !list.moves_key || certain_keys && key_is_excluded(code, &insert, table);
-                    let keys = certain_keys.then(|| proposed_keys(code, self.ctx, &insert, table));
-                    let keys = keys.unwrap_or_default();
+                    let positions = key_positions(code, &insert, table).filter(|_| certain_keys);
+                    let keys = proposed_keys(code, self.ctx, &insert, table, positions);
                     let source = match list.version {
                         VersionSet::Value(Some(value)) if keys.len() == 1 => {
                             VersionSource::WrittenBack(value)
@@ -96,21 +103,68 @@ impl Statement<'_> {
     }
 }
 
-/// The keys of the rows that an `INSERT .. (columns) VALUES ..` proposes; empty if any of them is not certain.
-fn proposed_keys(code: Code<'_>, ctx: &Context<'_>, insert: &Insert, table: &Table) -> Vec<Vec<Operand>> {
-    let (Some(columns), Some(values)) = (insert.columns.clone(), insert.values.clone()) else {
-        return Vec::new();
-    };
-    let columns: Vec<_> = code.split_commas(columns).collect();
+impl Statement<'_> {
+    /// Plans an INSERT that updates nothing.
+    fn plain_insert(&mut self, insert: &Insert, table: &Arc<Table>, tokens: Range<usize>, place: Place) {
+        let code = self.code;
+        if !self.certain || place == Place::Shown {
+            return;
+        }
+        let depth = code.depth(tokens.start);
+        let has = |words: &[&str]| tokens.clone().any(|n| code.depth(n) == depth && code.words(n, words));
+        // The key is then made by the server, whatever is proposed.
+        let certain = !has(&["overriding", "user", "value"]);
+        let positions = match insert.columns {
+            Some(_) => key_positions(code, insert, table),
+            None => Some(table.key.clone()),
+        };
+        let keys = proposed_keys(code, self.ctx, insert, table, positions.filter(|_| certain));
+        let returns = place.returns() && insert.returning.is_some();
+        if keys.is_empty() && !returns {
+            return;
+        }
+        self.out.sites.push(GuardSite {
+            table: table.clone(),
+            reference: Box::default(),
+            keys,
+            sets: ColumnSet::new(),
+            self_relative: true,
+            moves_key: false,
+            bare: !has(&["on", "conflict"]),
+            source: VersionSource::Observed,
+            reason: self.reason(place).unwrap_or(Reason::Batch),
+            verb: Verb::Insert,
+            slot: Slot::Nothing,
+            guardable: false,
+            cursor: None,
+        });
+    }
+}
+
+/// Where among the columns that it names an INSERT has those of the key; `None` if it names none, or not all of them.
+fn key_positions(code: Code<'_>, insert: &Insert, table: &Table) -> Option<Vec<usize>> {
+    let columns: Vec<_> = code.split_commas(insert.columns.clone()?).collect();
+    let at = |name: &str| columns.iter().position(|c| c.len() == 1 && code.is_name(c.start, name));
+    table.key_columns().map(|key| at(&key.name)).collect()
+}
+
+/// The keys of the rows that an `INSERT .. VALUES ..` proposes, which has them at these places of each row; empty if any
+/// of them is not certain.
+fn proposed_keys(
+    code: Code<'_>,
+    ctx: &Context<'_>,
+    insert: &Insert,
+    table: &Table,
+    positions: Option<Vec<usize>>,
+) -> Vec<Vec<Operand>> {
+    let (Some(positions), Some(values)) = (positions, insert.values.clone()) else { return Vec::new() };
     let positions: Option<Vec<_>> = table
         .key_columns()
-        .map(|key| {
-            let at = columns.iter().position(|c| c.len() == 1 && code.is_name(c.start, &key.name))?;
-            Some((at, KeyType::from_oid(key.type_oid).filter(|ty| ty.is_stored_as_given())?))
-        })
+        .zip(positions)
+        .map(|(key, at)| Some((at, KeyType::from_oid(key.type_oid).filter(|ty| ty.is_stored_as_given())?)))
         .collect();
     let Some(positions) = positions.filter(|p| !p.is_empty()) else { return Vec::new() };
-    let row = |row: std::ops::Range<usize>| -> Option<Vec<Operand>> {
+    let row = |row: Range<usize>| -> Option<Vec<Operand>> {
         if !code.is_group(&row) || !code.is(row.start, TokenKind::LParen) {
             return None;
         }
@@ -149,8 +203,8 @@ fn key_is_excluded(code: Code<'_>, insert: &Insert, table: &Table) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use super::super::plan::{Operand, Reason};
-    use super::super::testing::{bumped, only, reasons};
+    use super::super::plan::{Operand, Reason, Verb};
+    use super::super::testing::{bumped, only, plan_of, reasons};
 
     #[test]
     fn bumps() {
@@ -181,6 +235,10 @@ mod tests {
     fn plain_inserts_overwrite_nothing() {
         for text in [
             "INSERT INTO projects (id) VALUES (1)",
+            "INSERT INTO projects VALUES (1) RETURNING *",
+            "WITH i AS (INSERT INTO projects (id) VALUES (1)) SELECT 1",
+            "EXPLAIN INSERT INTO projects (id) VALUES (1)",
+            "COPY (INSERT INTO projects (id) VALUES (1) RETURNING id) TO STDOUT",
             "INSERT INTO projects DEFAULT VALUES",
             "INSERT INTO projects (id) VALUES (1) ON CONFLICT DO NOTHING",
             "INSERT INTO projects TABLE other",
@@ -189,7 +247,46 @@ mod tests {
             "INSERT INTO other (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'",
         ] {
             assert_eq!(bumped(text), text);
-            assert!(only(text).unchecked.is_empty() && only(text).sites.is_empty(), "{text}");
+            assert!(only(text).unguarded().is_empty(), "{text}");
+            assert!(!only(text).takes_guard() && only(text).point.is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rows_that_begin_anew() {
+        let key = |v: &str| vec![Operand::Literal(v.into())];
+        for (text, keys, certain) in [
+            (
+                "INSERT INTO projects (name, id) VALUES ('a', 1), ('b', $2)",
+                vec![key("1"), vec![Operand::Param(2)]],
+                true,
+            ),
+            ("INSERT INTO projects VALUES ('7', NULL, 'x')", vec![key("7")], true),
+            ("INSERT INTO user_roles VALUES (1, 'a', 'x')", vec![[key("1"), key("a")].concat()], true),
+            ("INSERT INTO projects (id) OVERRIDING SYSTEM VALUE VALUES (1)", vec![key("1")], true),
+            ("INSERT INTO projects (id) VALUES (1) ON CONFLICT DO NOTHING", vec![key("1")], false),
+            ("WITH i AS (INSERT INTO projects (id) VALUES (1)) SELECT 1", vec![key("1")], true),
+            ("EXPLAIN ANALYZE INSERT INTO projects (id) VALUES (1)", vec![key("1")], true),
+            // The result tells which.
+            ("INSERT INTO projects (name) VALUES ('x') RETURNING id", vec![], true),
+            ("INSERT INTO projects (id) SELECT 1 RETURNING name", vec![], true),
+            ("INSERT INTO projects (id) OVERRIDING USER VALUE VALUES (1) RETURNING id", vec![], true),
+        ] {
+            let site = &only(text).sites[0];
+            assert_eq!((&site.keys, site.bare, site.verb), (&keys, certain, Verb::Insert), "{text}");
+        }
+        for text in [
+            "INSERT INTO projects (id) OVERRIDING USER VALUE VALUES (1)",
+            "INSERT INTO projects (id) VALUES (1), (DEFAULT)",
+            "INSERT INTO projects (name) VALUES ('x')",
+            "INSERT INTO projects (id) SELECT 1",
+            "INSERT INTO amounts (id) VALUES (1)",
+            "WITH i AS (INSERT INTO projects (name) VALUES ('x') RETURNING id) SELECT * FROM i",
+            "EXPLAIN INSERT INTO projects (id) VALUES (1)",
+            "SET search_path = x; INSERT INTO projects (id) VALUES (1)",
+        ] {
+            let plan = plan_of(text);
+            assert!(plan.statements.iter().all(|s| s.sites.is_empty()), "{text}");
         }
     }
 

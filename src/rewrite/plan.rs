@@ -135,6 +135,11 @@ impl StatementPlan {
             || self.execute.as_ref().is_some_and(|e| e.runs)
     }
 
+    /// It is an INSERT that updates nothing, and its rows matter.
+    pub fn inserts(&self) -> bool {
+        matches!(self.sites.as_slice(), [site] if site.verb == Verb::Insert)
+    }
+
     /// Types of the hidden columns, in order.
     pub fn hidden_types(&self) -> impl Iterator<Item = u32> + '_ {
         self.hidden.iter().map(|h| h.type_oid)
@@ -148,7 +153,8 @@ impl StatementPlan {
     /// Its writes, but for the point, as they are if no guard is put in: bumped, not checked.
     pub fn unguarded(&self) -> Vec<UncheckedWrite> {
         let point = self.point.as_ref().map(|p| p.site);
-        let sites = self.sites.iter().enumerate().filter(|(n, _)| Some(*n) != point);
+        let sites = self.sites.iter().enumerate();
+        let sites = sites.filter(|(n, site)| Some(*n) != point && site.verb != Verb::Insert);
         let sites = sites.map(|(_, site)| UncheckedWrite {
             table: site.table.root_name.clone(),
             root_oid: site.table.root_oid,
@@ -248,6 +254,8 @@ pub struct Teach {
     pub shown: ColumnSet,
     /// Rows of a write that also matter where nothing beyond the key is shown: they tell which rows it changed.
     pub always: bool,
+    /// Its rows are locked for writing, and its entry says that such a read counts for the unit that makes it.
+    pub refreshes: bool,
 }
 
 /// A constant of the text or a parameter.
@@ -306,6 +314,9 @@ pub struct PointWrite {
     pub key_condition: Box<str>,
     /// The write moves the row's key (sets a key column): both keys are forgotten.
     pub moves_key: bool,
+    /// A row that the target does not show may be there all the same: row security, a view with a WHERE, a partition,
+    /// ONLY of a table with partitions or children.
+    pub partial: bool,
     /// The write may be sent in the predicate form. False for one that could be checked but for the place it
     /// stands in; such a write is bumped only.
     pub predicate_allowed: bool,

@@ -20,9 +20,10 @@ impl Statement<'_> {
         range: Range<usize>,
     ) -> Option<PointWrite> {
         let code = self.code;
+        let table = &site.table;
         let [key] = site.keys.as_slice() else { return None };
         Some(PointWrite {
-            table: site.table.clone(),
+            table: table.clone(),
             reference: site.reference.clone(),
             target: code.spelled(target.tokens.clone())?.into(),
             verb: site.verb,
@@ -36,6 +37,9 @@ impl Statement<'_> {
             rest: condition.rest(code, written),
             key_condition: condition.key_condition(code)?,
             moves_key: site.moves_key,
+            partial: table.row_security
+                || table.part
+                || table.parent && code.word(target.tokens.start, "only"),
             predicate_allowed: true,
         })
     }

@@ -19,6 +19,8 @@ pub enum Verb {
     Merge,
     /// DELETE.
     Delete,
+    /// An INSERT that updates nothing. It is not checked and nothing is put in: it tells which rows begin anew.
+    Insert,
 }
 
 /// A write of a protected table whose increment can carry the guard.
@@ -36,7 +38,8 @@ pub struct GuardSite {
     pub self_relative: bool,
     /// It sets a key column: rows leave the keys named, and what lives under which key is not certain.
     pub moves_key: bool,
-    /// The condition asks nothing beside the keys: a row that it names and does not find is gone.
+    /// The condition asks nothing beside the keys: a row that it names and does not find is gone. Of an INSERT: it has no
+    /// ON CONFLICT, so that it inserts every row or fails.
     pub bare: bool,
     /// Where the expected version comes from; beside `Observed` only where `keys` names one row.
     pub source: VersionSource,
@@ -152,7 +155,7 @@ pub enum Slot {
         /// The column is in the statement's result, and must be taken out of it.
         shown: bool,
     },
-    /// The client guards itself and sets the version itself: nothing is put in.
+    /// The client guards itself and sets the version itself, or it is an INSERT: nothing is put in.
     Nothing,
 }
 

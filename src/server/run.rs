@@ -14,6 +14,7 @@ use super::shared::Shared;
 use super::worker::Workers;
 use super::{listen, probe};
 use crate::config::{ConfigError, Settings};
+use crate::observe::context::SnapshotError;
 use crate::telemetry::health::{Heartbeats, Readiness};
 use crate::telemetry::{http, targets};
 
@@ -44,9 +45,11 @@ pub enum ServeError {
 /// Serves until SIGINT or SIGTERM.
 pub fn run(settings: Settings) -> Result<(), ServeError> {
     let (shared, stop) = Shared::new(Arc::new(settings))?;
+    load_contexts(&shared);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     log_panics();
     let outcome = runtime.block_on(control(&shared, &stop));
+    save_contexts(&shared);
     runtime.shutdown_background();
     outcome
 }
@@ -71,6 +74,10 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
         metrics: shared.metrics.handle(),
         heartbeats: Arc::clone(&heartbeats),
         readiness: Arc::clone(&readiness),
+        status: {
+            let shared = Arc::clone(shared);
+            Arc::new(move || shared.status())
+        },
     };
 
     announce(shared, &listeners, &http_listener)?;
@@ -102,6 +109,34 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     background.shutdown().await;
     tracing::info!(target: targets::SERVER, "stopped");
     Ok(())
+}
+
+/// What contexts knew before the restart. Without it writes are blind until their rows are read again.
+fn load_contexts(shared: &Shared) {
+    let Some(path) = &shared.settings.scopes.snapshot else { return };
+    match shared.contexts.load(path, &shared.upstream.address().to_string()) {
+        Ok(contexts) => {
+            tracing::info!(target: targets::SERVER, path = %path.display(), contexts, "the snapshot of contexts was read");
+        }
+        Err(SnapshotError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(target: targets::SERVER, path = %path.display(), %error,
+                "the snapshot of contexts was not read to its end: writes of rows that were read before the restart \
+                 may be blind");
+        }
+    }
+}
+
+fn save_contexts(shared: &Shared) {
+    let Some(path) = &shared.settings.scopes.snapshot else { return };
+    match shared.contexts.save(path, &shared.upstream.address().to_string()) {
+        Ok(contexts) => {
+            tracing::info!(target: targets::SERVER, path = %path.display(), contexts, "the snapshot of contexts was written");
+        }
+        Err(error) => {
+            tracing::error!(target: targets::SERVER, path = %path.display(), %error, "the snapshot of contexts was not written");
+        }
+    }
 }
 
 fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -149,6 +184,8 @@ async fn upkeep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         handle.run_upkeep();
+        let retry = |entity: &str, outcome| shared.metrics.retry(entity, outcome);
+        shared.retries.sweep(Instant::now(), retry);
         shared.contexts.sweep(Instant::now());
         shared.metrics.contexts(&shared.contexts);
     }

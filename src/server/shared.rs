@@ -12,9 +12,12 @@ use crate::catalog::Blind;
 use crate::catalog::labels::LabelRules;
 use crate::catalog::views::Views;
 use crate::config::{ConfigError, OnUnparsed, Settings};
+use crate::conflict::Retries;
 use crate::observe::context::Contexts;
 use crate::rewrite::cache::PlanCache;
 use crate::telemetry::Metrics;
+use crate::telemetry::notices::Notices;
+use crate::telemetry::users::Users;
 
 /// How many plans of statement texts are kept.
 const PLANS: usize = 10_000;
@@ -62,6 +65,12 @@ pub struct Shared {
     pub labels: Arc<LabelRules>,
     /// What is known under labels.
     pub contexts: Arc<Contexts>,
+    /// Refused writes, and whether they are tried again.
+    pub retries: Retries,
+    /// Whose conflicts have a series of their own.
+    pub users: Users,
+    /// What the operator should know.
+    pub notices: Notices,
     /// Plans of statement texts.
     pub plans: PlanCache,
     /// Texts that have been logged as unparsed.
@@ -85,6 +94,9 @@ impl Shared {
             views: Views::default(),
             labels: Arc::new(settings.scopes.rules()),
             contexts: Arc::new(Contexts::new(settings.scopes.limits())),
+            retries: Retries::new(settings.conflict.retry_window),
+            users: Users::new(settings.max_users),
+            notices: Notices::default(),
             plans: PlanCache::new(PLANS),
             told: Told::default(),
             upstream: Upstream::new(settings.upstream()?.clone()),
@@ -93,6 +105,20 @@ impl Shared {
             settings,
         };
         Ok((Arc::new(shared), stop))
+    }
+
+    /// What `/status` tells.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "scope": self.settings.scopes.scope.name(),
+            "contexts": {
+                "held": self.contexts.len(),
+                "rows": self.contexts.rows(),
+                "bytes": self.contexts.bytes(),
+            },
+            "notices": self.notices.sentences(),
+        })
     }
 
     /// A number for a new session, never given twice.

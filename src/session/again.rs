@@ -1,6 +1,6 @@
 //! A cycle sent again in the client's own words.
 //!
-//! The server may refuse a rewritten Parse (or a Bind, where it plans anew) that it would take in the original: the version column was dropped a
+//! The server may refuse a rewritten Parse (or a Bind or a Describe, where it plans anew) that it would take in the original: the version column was dropped a
 //! moment ago, a privilege revoked. Outside a transaction block, with nothing of the cycle carried out yet, the
 //! refusal is kept from the client, the server is brought to ReadyForQuery, and the client's frames of the cycle
 //! are sent as they came. What the server says then is the reply.
@@ -20,12 +20,12 @@ use crate::wire::tag::front;
 /// How many bytes of a cycle are kept for this.
 const MAX_KEPT: usize = 256 * 1024;
 
-/// The present cycle, which began with a rewritten Parse, or with a Bind of a rewritten statement.
+/// The present cycle, which began with a rewritten Parse, or with a Bind or Describe of a rewritten statement.
 #[derive(Debug, Default)]
 pub(crate) struct Again {
     frames: Vec<(u8, Bytes)>,
     bytes: usize,
-    /// The statement that the cycle's first message binds.
+    /// The statement that the cycle's first message binds or describes.
     bound: Option<Rc<Prepared>>,
     /// The client's Sync is among the frames.
     synced: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Again {
 }
 
 impl Session {
-    /// A rewritten Parse, or a Bind of a rewritten statement, is about to be sent: keep the cycle if it is its
+    /// A rewritten Parse, or a Bind or Describe of a rewritten statement, is about to be sent: keep the cycle if it is its
     /// first message and may be sent again.
     pub(super) fn keep_cycle(&mut self, bound: Option<&Rc<Prepared>>) {
         if self.cycle.messages == 0 {

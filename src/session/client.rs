@@ -231,7 +231,7 @@ impl Session {
     fn is_of_no_interest(&mut self, text: &[u8]) -> bool {
         let fresh = self.view_is_fresh();
         let Some(seen) = &self.view else { return false };
-        if self.view_outdated && self.status == b'I' {
+        if self.view_outdated && self.status == b'I' || self.names_in_flight() {
             return false;
         }
         if seen.view.prefilter.interest(text) != Interest::None {

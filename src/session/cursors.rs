@@ -342,7 +342,7 @@ impl Session {
         let observations = &mut self.observations;
         let shows = cursor.shows();
         shows.next_row();
-        learner.row(body, self.lex.encoding, |Taught { row, version, shown }| {
+        learner.row(body, self.lex.encoding, |Taught { row, version, shown, .. }| {
             shows.stands_on(&row);
             match version {
                 Some(version) if alone => observations.read_for_transaction(row, version, shown, now),

@@ -56,6 +56,7 @@ impl Session {
                 self.names.deallocate_all(seq);
                 self.observations.clear();
                 self.reset_said(true);
+                self.handed_on();
                 // As the session began: what its kind shares fits again.
                 self.diverged = false;
                 self.view_outdated = false;
@@ -64,6 +65,7 @@ impl Session {
             Effect::ResetAll => {
                 self.observations.clear();
                 self.reset_said(false);
+                self.handed_on();
                 self.view_outdated |= self.diverged;
             }
             // The one without a name is not to be reached in SQL.
@@ -75,6 +77,7 @@ impl Session {
                 self.names.deallocate_all(seq);
             }
             Effect::Role => {
+                self.handed_on();
                 self.observations.clear();
                 self.names_changed();
             }

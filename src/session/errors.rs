@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::server::Fate;
 use super::state::{Detail, Session};
 use crate::rewrite::render::Rendered;
+use crate::sql::encoding::Encoding;
 use crate::sql::lexer::{LexOptions, lex};
 use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
@@ -93,7 +94,7 @@ fn map_position(
     body: &[u8],
     text: &[u8],
     rendered: &Rendered,
-    encoding: crate::sql::encoding::Encoding,
+    encoding: Encoding,
     client: &mut Out,
 ) -> Fate {
     let Some(fields) = read_error_fields(body) else { return Fate::Forward };
@@ -106,12 +107,16 @@ fn map_position(
     let near = fields.get(b'M').is_some_and(|m| m.starts_with(b"syntax error at or near "));
     if near
         && rendered.map.is_inserted(&rendered.text, position, encoding)
-        && text.is_ascii()
+        && (text.is_ascii() || encoding == Encoding::Utf8)
         && let Some(mapped) = mapped
+        && let Ok(readable) = std::str::from_utf8(text)
     {
-        let (at, message) = syntax_error_at(text, mapped.saturating_sub(1));
+        // Positions count characters.
+        let offset = readable.char_indices().nth(mapped.saturating_sub(1)).map_or(text.len(), |(i, _)| i);
+        let (at, message) = syntax_error_at(text, offset);
+        let position = readable.get(..at).map_or(at, |before| before.chars().count()) + 1;
         changes.clear();
-        changes.push((b'P', Some((at + 1).to_string().into_bytes())));
+        changes.push((b'P', Some(position.to_string().into_bytes())));
         changes.push((b'M', Some(message.into_bytes())));
     }
     if edit::error_with(client.as_bytes_mut(), tag, &fields, &changes) { Fate::Gone } else { Fate::Forward }

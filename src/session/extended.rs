@@ -23,6 +23,9 @@ use crate::wire::edit::AddedParam;
 use crate::wire::read::{Bind, read_bind, read_describe, read_execute, read_parse};
 use crate::wire::{build, edit};
 
+/// A statement without a result, which changes nothing, also in a transaction that may only read.
+const DOES_NOTHING: &[u8] = b"UNLISTEN staleguard_nothing";
+
 impl Session {
     pub(super) fn on_parse(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(parse) = read_parse(body) else { return Lane::Raw };
@@ -152,8 +155,8 @@ impl Session {
         }
         put(build::parse(bytes, &new.name, new.server_text(), &new.oids));
         let name = new.name.clone();
-        let undo = self.set_statement(&name, Some(new));
-        self.expect(Kind::Parse, Detail::OwnUndo(undo));
+        let undo = self.set_statement(&name, Some(new.clone()));
+        self.expect(Kind::Parse, Detail::OwnParse(new, undo));
     }
 
     /// Parses a statement again in the client's own words.
@@ -167,7 +170,8 @@ impl Session {
         if self.waits_for_name(bind.statement, false, out) {
             return Lane::Later;
         }
-        if self.ensure_view(None, out) == Viewed::Later {
+        let text = self.names.statement(bind.statement).map(|p| p.text.clone());
+        if self.ensure_view(text.as_deref(), out) == Viewed::Later {
             return Lane::Later;
         }
         let Some(mut prepared) = self.names.statement(bind.statement).cloned() else {
@@ -199,6 +203,7 @@ impl Session {
             cycle: self.cycle.number,
             surplus: prepared.surplus(&bind, hidden),
             opened: Cell::new(None),
+            ran: Cell::new(false),
             suspended: Cell::new(false),
             write: RefCell::new(None),
             guards: RefCell::new(made),
@@ -356,12 +361,22 @@ impl Session {
             if self.waits_for_name(target.name, false, out) {
                 return Lane::Later;
             }
-            let Some(prepared) = self.names.statement(target.name).cloned() else {
+            if self.ensure_view(None, out) == Viewed::Later {
+                return Lane::Later;
+            }
+            let Some(mut prepared) = self.names.statement(target.name).cloned() else {
                 self.expect(Kind::DescribeStatement, Detail::Plain);
                 return Lane::Raw;
             };
+            if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
+                // The server plans a statement with a result anew: a hidden column may be gone.
+                prepared = self.plan_again(&prepared, out);
+            }
+            if prepared.has_hidden_result() {
+                self.keep_cycle(Some(&prepared));
+            }
             prepared.described_in.set(self.cycle.number);
-            self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared));
+            self.expect(Kind::DescribeStatement, Detail::DescribeStatement(prepared, RefCell::default()));
         } else {
             if let Some(cursor) = self.cursors.named(target.name).cloned() {
                 self.expect(Kind::DescribePortal, Detail::DescribeCursor(cursor));
@@ -408,14 +423,24 @@ impl Session {
             .acting()
             .statement()
             .is_some_and(|s| !s.teaches.is_empty() && !matches!(s.effect, Effect::Declare { .. }));
-        if self.fetches_undescribed(portal) {
+        let fetches = self.fetches_undescribed(portal);
+        let undescribed =
+            teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number;
+        let ran = portal.ran.get() && self.status != b'E';
+        if (fetches || undescribed || ran) && portal.cycle != self.cycle.number && !self.queue.is_empty() {
+            // Its transaction may be over: the server's word on that is for the client's own message.
+            self.drain(out);
+            return Lane::Later;
+        }
+        if ran {
+            return self.cannot_be_run(name, out);
+        }
+        portal.ran.set(prepared.hidden_result);
+        if fetches {
             portal.described.set(true);
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
-        } else if teaches
-            && prepared.layout.borrow().is_none()
-            && prepared.described_in.get() != self.cycle.number
-        {
+        } else if undescribed {
             prepared.described_in.set(self.cycle.number);
             put(build::describe(out.as_bytes_mut(), b'P', name));
             self.expect(Kind::DescribePortal, Detail::DescribePortal(portal.clone(), true));
@@ -439,6 +464,24 @@ impl Session {
             put(build::execute(out.as_bytes_mut(), name, 0));
             return Lane::Done;
         }
+        Lane::Raw
+    }
+}
+
+impl Session {
+    /// An Execute of a portal that has been run. The server says so of the portal of a statement without a result: it
+    /// gets one to say it of, in the place of that which has a hidden result.
+    fn cannot_be_run(&mut self, name: &[u8], out: &mut Out) -> Lane {
+        let bytes = out.as_bytes_mut();
+        put(build::close(bytes, b'S', OWN_NAME));
+        put(build::parse(bytes, OWN_NAME, DOES_NOTHING, &[]));
+        put(build::close(bytes, b'P', name));
+        put(build::bind_formats(bytes, name, OWN_NAME, &[], &[], &[]));
+        put(build::execute(bytes, name, 0));
+        for kind in [Kind::Close, Kind::Parse, Kind::Close, Kind::Bind, Kind::Execute] {
+            self.expect(kind, Detail::Own);
+        }
+        self.expect(Kind::Execute, Detail::Plain);
         Lane::Raw
     }
 }

@@ -146,6 +146,7 @@ pub(crate) fn decide(
                 continue;
             }
             let Some(key) = split_key(row, site) else { continue };
+            unsettled |= in_flight.is_proposed(row);
             match in_flight.earlier(row, scene.place, observations) {
                 Earlier::None => {}
                 _ if !site.takes_guard() => {

@@ -1,6 +1,6 @@
 //! Own writes that have been sent and not been answered, and what that means for later ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::guards::Guards;
 use super::prepared::Portal;
@@ -14,12 +14,16 @@ use crate::rewrite::plan::{Effect, StatementPlan, Touched, Verb};
 pub(crate) struct InFlight {
     rows: HashMap<RowKey, Sent>,
     tables: HashMap<u32, Sent>,
+    /// Rows that an INSERT .. ON CONFLICT DO NOTHING proposes: they may begin anew, or stay as they are.
+    proposed: HashSet<RowKey>,
     /// The end of a transaction, or ROLLBACK TO: what earlier writes have taught may be undone.
     undo: bool,
     /// What makes the session forget: DISCARD ALL, RESET ALL, another role, TRUNCATE.
     forget: bool,
     /// What may make later writes another's: a label, the name of a request.
     anothers: bool,
+    /// What decides which tables names mean: settings, roles, DDL, or the end of a transaction that had such.
+    names: bool,
     /// Tables that triggers and foreign keys of own writes may change.
     touched: Vec<u32>,
 }
@@ -31,7 +35,7 @@ struct Sent {
     place: Place,
     /// How many.
     count: i64,
-    /// One of them deletes: what lives under the key behind it begins at another version.
+    /// One of them deletes or inserts: what lives under the key behind it begins at another version.
     deletes: bool,
 }
 
@@ -75,13 +79,20 @@ impl InFlight {
         self.anothers || self.undo && scope.ends_with_transaction()
     }
 
+    /// What a name means is decided by what has not been answered yet.
+    pub(super) fn moves_names(&self) -> bool {
+        self.names
+    }
+
     /// Nothing is in flight any more.
     pub fn clear(&mut self) {
         self.rows.clear();
         self.tables.clear();
+        self.proposed.clear();
         self.undo = false;
         self.anothers = false;
         self.forget = false;
+        self.names = false;
         self.touched.clear();
     }
 
@@ -99,6 +110,11 @@ impl InFlight {
             count += sent.count;
         }
         if count == 0 { Earlier::None } else { Earlier::Own(count) }
+    }
+
+    /// An INSERT in flight may have begun the row anew.
+    pub(super) fn is_proposed(&self, row: &RowKey) -> bool {
+        self.proposed.contains(row)
     }
 
     /// A statement that may touch these tables is on its way.
@@ -140,7 +156,12 @@ impl Session {
     /// Takes note of the writes of a statement that is sent now.
     pub fn sent_writes(&mut self, statement: &StatementPlan, guards: &Guards, place: Place) {
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
-            let deletes = site.verb == Verb::Delete;
+            if site.verb == Verb::Insert && (guard.named.is_none() || !site.bare) {
+                // What it writes beside the rows named is not known to be a row that is known.
+                self.in_flight.proposed.extend(guard.named.iter().flatten().cloned());
+                continue;
+            }
+            let deletes = matches!(site.verb, Verb::Delete | Verb::Insert);
             self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, deletes);
         }
         for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
@@ -165,14 +186,18 @@ impl Session {
             | Effect::PrepareTransaction => {
                 self.cycle.part += 1;
                 self.in_flight.undo = true;
+                self.in_flight.names |= self.view_private || self.view_outdated;
             }
             Effect::Savepoint(_) => {
                 self.cycle.part += 1;
                 self.subtransaction = true;
             }
-            Effect::DiscardAll | Effect::ResetAll | Effect::Role | Effect::Truncate(_) => {
+            Effect::DiscardAll | Effect::ResetAll | Effect::Role => {
                 self.in_flight.forget = true;
+                self.in_flight.names = true;
             }
+            Effect::Truncate(_) => self.in_flight.forget = true,
+            Effect::Names | Effect::Catalog => self.in_flight.names = true,
             _ => {}
         }
     }

@@ -40,9 +40,10 @@ pub(crate) struct Learner {
 struct Source {
     root_oid: u32,
     key: SmallVec<[(usize, KeyType, i16); 2]>,
-    /// `None`: it is not shown (of a cursor's rows only).
+    /// `None`: it is not shown (of a cursor's rows and of inserted ones only).
     version: Option<(usize, VersionType, i16)>,
     shown: ColumnSet,
+    refreshes: bool,
 }
 
 /// A row that the client was shown.
@@ -51,8 +52,10 @@ pub(crate) struct Taught<'a> {
     pub row: RowKey,
     /// `None`: the version was not shown.
     pub version: Option<i64>,
-    /// Columns beyond the key; may be empty where a cursor is read.
+    /// Columns beyond the key; may be empty where a cursor is read, or a row was inserted.
     pub shown: &'a ColumnSet,
+    /// The read counts for the unit that makes it.
+    pub refreshes: bool,
 }
 
 /// Which tables of a result are read.
@@ -67,7 +70,9 @@ enum Reads {
 impl Learner {
     /// From a result's columns as described, in the formats in which its rows come (`format`).
     pub fn new(plan: &StatementPlan, view: &View, fields: &[Field], format: impl Fn(usize) -> i16) -> Self {
-        Self::reading(plan, view, fields, Reads::Taught, format)
+        // A row that is new replaces what is known under its key, whatever is shown of it.
+        let reads = if plan.inserts() { Reads::Told } else { Reads::Taught };
+        Self::reading(plan, view, fields, reads, format)
     }
 
     /// Likewise for what a cursor of this plan shows: every row that it stands on is told, with its version or without.
@@ -124,6 +129,7 @@ impl Learner {
             version: Some((key.len(), table.version_type, 0)),
             key,
             shown: ColumnSet::new(),
+            refreshes: false,
         });
         let tables: Vec<Source> = source.into_iter().collect();
         let kind = if hidden.deleted { ResultKind::Deleted } else { ResultKind::Written };
@@ -166,7 +172,7 @@ impl Learner {
         let value = |i: usize| values.get(i).copied().flatten();
         for source in &self.tables {
             if let Some((row, version)) = source.read(encoding, value) {
-                learn(Taught { row, version, shown: &source.shown });
+                learn(Taught { row, version, shown: &source.shown, refreshes: source.refreshes });
             }
         }
     }
@@ -241,7 +247,7 @@ fn source(
     if reads == Reads::Taught && (shown.is_empty() && !teach.always || version.is_none()) {
         return None;
     }
-    Some(Source { root_oid: table.root_oid, key, version, shown })
+    Some(Source { root_oid: table.root_oid, key, version, shown, refreshes: teach.refreshes })
 }
 
 /// Makes a learner for the rows of an Execute, from the layout and the formats bound.

@@ -47,6 +47,13 @@ impl Session {
 
     /// Plans with this view from now on. Versions of a column that is gone, or was made anew, compare with none.
     fn take_view(&mut self, seen: Seen) {
+        if self.view.as_ref().is_none_or(|before| before.view.generation != seen.view.generation)
+            && let Some(scope) = self.observations.context()
+        {
+            for table in seen.view.tables.iter().filter(|t| t.oid == t.root_oid && !t.is_view) {
+                table.version_column().into_iter().for_each(|c| scope.stamp(table.oid, c.attnum));
+            }
+        }
         let before = self.view.replace(seen);
         let (Some(before), Some(now)) = (before, &self.view) else { return };
         if before.view.generation == now.view.generation {
@@ -74,9 +81,18 @@ impl Session {
         self.view.as_ref().is_some_and(|v| v.is_fresh(now, age))
     }
 
+    /// What a name means is not settled: what decides it has been sent and not been answered.
+    pub(super) fn names_in_flight(&self) -> bool {
+        self.in_flight.moves_names() && !self.queue.is_empty()
+    }
+
     /// Makes sure of a view before a statement that it matters to. `mid_cycle`: extended-protocol messages
     /// have been sent since the last Sync.
     pub fn ensure_view(&mut self, text: Option<&[u8]>, out: &mut Out) -> Viewed {
+        if self.names_in_flight() && text.is_none_or(takes_snapshot) {
+            self.drain(out);
+            return Viewed::Later;
+        }
         // A statement that has waited for a look goes with what it found, however long that took.
         let awaited = std::mem::take(&mut self.view_awaited) && !self.view_outdated;
         if awaited || self.view_is_fresh() {
@@ -92,9 +108,10 @@ impl Session {
             return Viewed::Later;
         }
         match self.status {
-            b'I' => {}
+            b'I' if !mid_cycle => {}
             b'T' if usable => return Viewed::Ready,
-            b'T' if text.is_none_or(takes_snapshot) => {}
+            // A cycle is a transaction, too.
+            b'I' | b'T' if text.is_none_or(takes_snapshot) => {}
             _ => return Viewed::Ready,
         }
         self.look(out, !mid_cycle);
@@ -177,6 +194,10 @@ impl Session {
         self.view_private |= in_transaction;
         if !self.diverged && !in_transaction {
             shared.views.begin_with(&self.facts.view_key, &look.defaults, at, self.now());
+        }
+        if shared.contexts.is_of_another_server(&look.server) {
+            tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %look.database,
+                "the server is another than before, or was restored: what contexts knew is forgotten");
         }
         let seen = if self.diverged || in_transaction || self.is_of_old_defaults() {
             Seen { view: shared.views.private(self.view.as_ref().map(|v| &v.view), look.view), at }

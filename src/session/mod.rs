@@ -14,6 +14,7 @@ use crate::server::Shared;
 use crate::wire::buffer::Out;
 use crate::wire::build;
 
+mod after;
 mod again;
 mod client;
 mod cursors;

@@ -32,8 +32,16 @@ impl Session {
             scope: self.observations.name(),
             seen_ago: row.seen_ago,
             source: row.source,
-            sqlstate: self.shared.settings.conflict.sqlstate.clone(),
+            sqlstate: self.sqlstate_of(row.source),
         }
+    }
+
+    /// The SQLSTATE of a conflict whose expectation came from there.
+    fn sqlstate_of(&self, source: Source) -> String {
+        let settings = &self.shared.settings.conflict;
+        let lasting = self.observations.label().is_some() && source == Source::Observed
+            || matches!(source, Source::WrittenBack | Source::Hint);
+        settings.lasting_sqlstate.as_ref().filter(|_| lasting).unwrap_or(&settings.sqlstate).clone()
     }
 
     /// A statement in mode `observe` that `enforce` would have checked has landed. `told`: its rows were compared.

@@ -146,6 +146,10 @@ fn step(
         return Step::Over;
     }
     if !sides.server_open && io.client_out.is_empty() {
+        if !session.terminated && sides.client_open {
+            // It may come back as another.
+            session.shared.views.outdate_all();
+        }
         if !session.fatal && !session.terminated && sides.client_open && session.server_rest == 0 {
             session.shared.metrics.upstream_error("closed");
             tracing::warn!(target: targets::UPSTREAM, session = session.facts.id, "the server closed the connection");

@@ -285,7 +285,8 @@ impl Session {
                 // A write may never be fetched further.
                 if let Some(statement) = portal.prepared.statement().filter(|_| portal.writes()) {
                     let write = portal.write.borrow_mut().take();
-                    let learner = execute.learner.as_ref().filter(|_| statement.point.is_some());
+                    let certain = statement.point.is_some() || statement.inserts();
+                    let learner = execute.learner.as_ref().filter(|_| certain);
                     let executed = portal.run_by_name().cloned();
                     let guards = portal.guards.borrow_mut().take();
                     let (tag, seq) = (b"UPDATE 1", execute.seq);
@@ -351,7 +352,7 @@ impl Session {
             if let Some(shows) = shows {
                 shows.stands_on(&taught.row);
             }
-            let Taught { row, version, shown } = taught;
+            let Taught { row, version, shown, refreshes } = taught;
             let basis = learner.basis.as_ref();
             match (learner.kind, opened, version) {
                 (ResultKind::Deleted, _, version) => {
@@ -367,12 +368,15 @@ impl Session {
                     observations.read_for_transaction(row, version, shown, now);
                 }
                 (ResultKind::Read, None, Some(version)) => {
-                    observations.read(row, version, shown, false, now);
+                    observations.read(row, version, shown, refreshes, now);
                 }
                 (ResultKind::Written, None, Some(version)) => match basis {
                     Some(basis) => basis.written(row, version, shown, observations, now),
                     None => observations.returned(row, version, shown, now),
                 },
+                (ResultKind::Written, None, None) if basis.is_some_and(Basis::inserts) => {
+                    observations.began_anew(&row, now);
+                }
                 // Only a cursor's rows are read without it.
                 (_, _, None) => {}
             }

@@ -120,7 +120,7 @@ impl Session {
         let own = self.queue.head().is_some_and(|h| h.detail.is_own());
         let fate = match () {
             () if tag == back::ERROR && self.told_refusal(body, client) => Fate::Gone,
-            () if own => self.own_frame(tag, body),
+            () if own => self.own_frame(tag, body, client),
             () => self.head_frame(tag, body, client),
         };
         match self.queue.reply(tag) {
@@ -169,7 +169,7 @@ impl Session {
             _ => false,
         };
         match entry.detail {
-            Detail::Own | Detail::OwnEnd | Detail::OwnUndo(_) => {
+            Detail::Own | Detail::OwnEnd | Detail::OwnParse(..) => {
                 self.own_done(client, server);
                 self.drained();
                 return Fate::Gone;
@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// A reply to the proxy's own message: kept, never forwarded.
-    fn own_frame(&mut self, tag: u8, body: &[u8]) -> Fate {
+    fn own_frame(&mut self, tag: u8, body: &[u8], client: &mut Out) -> Fate {
         if let (back::ROW_DESCRIPTION, Some(head)) = (tag, self.queue.head()) {
             match &head.detail {
                 Detail::DescribePortal(portal, true) => {
@@ -235,7 +235,11 @@ impl Session {
             // An error of a Describe or Parse put in before the client's own message is that message's error.
             if self.own.is_none() {
                 self.errored = true;
-                return Fate::Forward;
+                let parsed = match self.queue.head().map(|head| &head.detail) {
+                    Some(Detail::OwnParse(prepared, _)) => prepared.clone(),
+                    _ => return Fate::Forward,
+                };
+                return self.error_out(tag, body, &parsed.text, parsed.rendered.as_ref(), client);
             }
         }
         if let Some(own) = &mut self.own {
@@ -290,7 +294,11 @@ impl Session {
                 Fate::Forward
             }
             Detail::Rerun(sqlstate, undo) => {
-                if matches!(tag, back::COMMAND_COMPLETE | back::PARSE_COMPLETE | back::BIND_COMPLETE) {
+                let described = head.kind == Kind::DescribeStatement
+                    && matches!(tag, back::ROW_DESCRIPTION | back::NO_DATA);
+                if described
+                    || matches!(tag, back::COMMAND_COMPLETE | back::PARSE_COMPLETE | back::BIND_COMPLETE)
+                {
                     // The original passes: the rewrite was wrong, or what it was made from is out of date.
                     self.rewrite_rejected(&sqlstate);
                     self.view_outdated = true;
@@ -338,13 +346,17 @@ impl Session {
 
     fn described_frame(&mut self, detail: &Detail, tag: u8, body: &[u8], client: &mut Out) -> Fate {
         let prepared: &Rc<Prepared> = match detail {
-            Detail::Parse(prepared, _) | Detail::DescribeStatement(prepared) => prepared,
+            Detail::Parse(prepared, _) | Detail::DescribeStatement(prepared, _) => prepared,
             Detail::Bind(portal, _) | Detail::DescribePortal(portal, _) => &portal.prepared,
             _ => {
                 self.errored |= tag == back::ERROR;
                 return Fate::Forward;
             }
         };
+        if let (Detail::DescribeStatement(_, held), back::ROW_DESCRIPTION | back::NO_DATA) = (detail, tag) {
+            self.again = None;
+            client.extend(&held.take());
+        }
         match tag {
             back::PARSE_COMPLETE | back::BIND_COMPLETE => {
                 self.again = None;
@@ -357,12 +369,16 @@ impl Session {
                 Fate::Forward
             }
             back::ERROR
-                if matches!(detail, Detail::Parse(..) | Detail::Bind(..)) && self.refused_first(body) =>
+                if matches!(detail, Detail::Parse(..) | Detail::Bind(..) | Detail::DescribeStatement(..))
+                    && self.refused_first(body) =>
             {
                 Fate::Gone
             }
             back::ERROR => {
                 self.errored = true;
+                if let Detail::DescribeStatement(_, held) = detail {
+                    client.extend(&held.take());
+                }
                 let surplus = match detail {
                     Detail::Bind(portal, _) => portal.surplus,
                     _ => (0, 0),
@@ -374,6 +390,15 @@ impl Session {
             }
             back::PARAMETER_DESCRIPTION => {
                 *prepared.param_types.borrow_mut() = read_parameter_description(body).map(Into::into);
+                if let (Detail::DescribeStatement(_, held), true) = (detail, self.again.is_some()) {
+                    let mut out = Out::default();
+                    let added = prepared.added_params();
+                    if added == 0 || !edit::parameter_description_strip(out.as_bytes_mut(), body, added) {
+                        super::frame_out(&mut out, tag, body);
+                    }
+                    *held.borrow_mut() = out.as_bytes_mut().to_vec();
+                    return Fate::Gone;
+                }
                 if prepared.added_params() > 0
                     && edit::parameter_description_strip(client.as_bytes_mut(), body, prepared.added_params())
                 {
@@ -406,7 +431,9 @@ impl Session {
     fn answered(&mut self, entry: Entry<Detail>, client: &mut Out, server: &mut Out) {
         match entry.detail {
             Detail::OwnEnd => self.own_done(client, server),
-            Detail::Undo(undo) | Detail::OwnUndo(undo) | Detail::Parse(_, undo) => self.names.settle(undo),
+            Detail::Undo(undo) | Detail::OwnParse(_, undo) | Detail::Parse(_, undo) => {
+                self.names.settle(undo)
+            }
             Detail::CloseCursor(name) => {
                 if let Ok(name) = std::str::from_utf8(&name) {
                     self.cursors.close(name);

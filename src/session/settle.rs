@@ -1,6 +1,6 @@
 //! A statement has completed: what its writes mean for what is known, and how they are counted.
 
-use super::guards::{GuardedRow, Guards};
+use super::guards::{GuardedRow, Guards, SiteGuard};
 use super::learn::Learner;
 use super::prepared::{Portal, Prepared};
 use super::state::Session;
@@ -157,6 +157,9 @@ impl Session {
             }
         };
         metrics.write(entity, outcome);
+        if let (Some(row), 1..) = (&write.row, rows) {
+            self.landed(row);
+        }
         let settled = match write.stance {
             Stance::Checked { .. } => true,
             Stance::Observed { .. } => point.verb == Verb::Delete,
@@ -192,6 +195,17 @@ impl Session {
         }
     }
 
+    /// An INSERT has completed that did not show its rows. A row inserted is this session's own, at whatever version it
+    /// began with: what was known of the row that had its key before is of no more use.
+    fn settle_insert(&mut self, site: &GuardSite, guard: &SiteGuard, rows: Option<u64>) {
+        let Some(named) = &guard.named else { return };
+        let all = rows.map_or(site.bare, |rows| rows == named.len() as u64);
+        let now = self.now();
+        for row in named.iter().filter(|_| all) {
+            self.observations.began_anew(row, now);
+        }
+    }
+
     /// A statement with guards has completed: what its writes mean for what is known. `learner`: of its rows.
     pub fn settle_guards(
         &mut self,
@@ -213,6 +227,12 @@ impl Session {
         for (site, guard) in statement.sites.iter().zip(&guards.0) {
             let table = &site.table;
             let rows = rows_of_tag(tag).filter(|_| is_statement(site));
+            if site.verb == Verb::Insert {
+                if learner.is_none_or(|l| !l.written().contains(&table.root_oid)) {
+                    self.settle_insert(site, guard, rows);
+                }
+                continue;
+            }
             if guard.is_observed(site) {
                 let told = learner.is_some_and(|l| l.tells(table.root_oid))
                     && !guard.unsure
@@ -269,6 +289,7 @@ impl Session {
                 metrics.unchecked_write(&table.root_name, Reason::GuardOverflow);
             }
             metrics.write(&table.entity, outcome);
+            guard.named.iter().flatten().for_each(|row| self.landed(row));
             let taught = learner.is_some_and(|l| l.written().contains(&table.root_oid));
             if taught && !site.moves_key {
                 continue;
@@ -296,7 +317,7 @@ impl Session {
                     Lookup::Known { .. } | Lookup::Unknown(Cause::Cursor) => {
                         self.observations.wrote_unchecked(row, now);
                     }
-                    Lookup::Unknown(_) => {}
+                    Lookup::Unknown(_) => self.observations.wrote_unknown(row, now),
                 }
             }
         }

@@ -68,6 +68,7 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
         Ok(server) => server,
         Err(error) => {
             shared.metrics.upstream_error(error.kind());
+            shared.views.outdate_all();
             tracing::warn!(target: targets::UPSTREAM, %peer, %error, "no connection to the server");
             refuse(&mut client, "08006", &format!("staleguard could not connect to the server: {error}"))
                 .await;

@@ -1,5 +1,6 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::after::Pooled;
 use super::again::Again;
 use super::cursors::{Cursor, Cursors, Declared};
 use super::guards::Guards;
@@ -72,8 +74,8 @@ pub(crate) enum Detail {
     Own,
     /// The last one of an own exchange.
     OwnEnd,
-    /// Parse put in by the proxy before a Bind; its undo.
-    OwnUndo(Undo),
+    /// Parse put in by the proxy before a Bind: what is parsed, and its undo.
+    OwnParse(Rc<Prepared>, Undo),
     /// A Query with a plan.
     Query(Box<QueryDetail>),
     /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
@@ -85,7 +87,8 @@ pub(crate) enum Detail {
     /// A Parse whose text was changed.
     Parse(Rc<Prepared>, Undo),
     /// Describe of a statement whose description is changed or wanted.
-    DescribeStatement(Rc<Prepared>),
+    /// The description of its parameters is kept back while the server may yet refuse the rest.
+    DescribeStatement(Rc<Prepared>, RefCell<Vec<u8>>),
     /// Describe of a portal likewise; true if the client did not ask for it.
     DescribePortal(Rc<Portal>, bool),
     /// Bind of a statement with a plan.
@@ -109,7 +112,7 @@ impl Detail {
             self,
             Self::Own
                 | Self::OwnEnd
-                | Self::OwnUndo(_)
+                | Self::OwnParse(..)
                 | Self::DescribePortal(_, true)
                 | Self::OwnDescribeCursor(_)
         )
@@ -270,6 +273,8 @@ pub(crate) struct Session {
     pub observations: Scope,
     /// Who is at work.
     pub whose: Whose,
+    /// Signs that the connection serves a pool.
+    pub pooled: Pooled,
     pub measured: Measured,
     pub cycle: Cycle,
     pub seq: u64,
@@ -352,6 +357,7 @@ impl Session {
             cursors: Cursors::default(),
             observations,
             whose,
+            pooled: Pooled::default(),
             measured,
             cycle: Cycle::default(),
             seq: 0,
@@ -410,7 +416,7 @@ impl Session {
     pub fn undo(&mut self, detail: Detail) {
         match detail {
             Detail::Undo(undo)
-            | Detail::OwnUndo(undo)
+            | Detail::OwnParse(_, undo)
             | Detail::Rerun(_, undo)
             | Detail::Parse(_, undo)
             | Detail::Bind(_, undo) => {
@@ -440,7 +446,12 @@ impl Session {
                 self.server_encoding = value.to_vec();
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
             }
-            b"application_name" => self.facts.application_name = String::from_utf8_lossy(value).into_owned(),
+            b"application_name" => {
+                if self.started && self.facts.application_name.as_bytes() != value {
+                    self.handed_on();
+                }
+                self.facts.application_name = String::from_utf8_lossy(value).into_owned();
+            }
             b"session_authorization" if self.started => {
                 self.whose.authorized(&String::from_utf8_lossy(value));
             }

@@ -52,7 +52,7 @@ impl Session {
         match row.map(|r| r.row.clone()) {
             Some(row) => {
                 self.tell(&report, client);
-                self.observations.refused(&row, expectation.expected, Some(raised.actual), now);
+                self.conflicted(&table.entity, &row, expectation.expected, Some(raised.actual));
             }
             None => {
                 let row = RowKey::new(table.root_oid, key);

@@ -128,7 +128,7 @@ impl Session {
             probe,
             expected,
             on_deleted: point.table.settings.on_deleted,
-            row_security: point.table.row_security,
+            partial: point.partial,
             deleted_by_us,
             is_delete: point.verb == Verb::Delete,
             blind: verdict.write.is_refused(),
@@ -226,9 +226,8 @@ impl Session {
             _ => self.tell(&report, client),
         }
         put(build::ready(client.as_bytes_mut(), self.status));
-        let now = self.now();
         if let (Some(row), Stance::Checked { .. }) = (&verdict.write.row, &verdict.write.stance) {
-            self.observations.refused(row, expected, verdict.actual, now);
+            self.conflicted(&point.table.entity, row, expected, verdict.actual);
         }
         self.wait = None;
         self.client_ready(self.status, true);

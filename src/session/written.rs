@@ -88,6 +88,11 @@ impl Basis {
         }
     }
 
+    /// The rows are new ones.
+    pub fn inserts(&self) -> bool {
+        self.verb == Verb::Insert
+    }
+
     /// A DELETE has returned a row as it was.
     pub fn deleted(&self, row: &RowKey, version: i64) {
         if let Some(expected) = self.expected.get(&row.key) {
@@ -107,6 +112,13 @@ impl Basis {
         if self.table.late_triggers {
             // What it shows need not be what the row has now.
             return observations.wrote_unchecked(&row, now);
+        }
+        if self.verb == Verb::Insert {
+            observations.began_anew(&row, now);
+            if !shown.is_empty() {
+                observations.returned(row, version, shown, now);
+            }
+            return;
         }
         let upsert = self.verb == Verb::Upsert;
         match self.expected.get(&row.key) {

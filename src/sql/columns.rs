@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-/// A set of column slots (zero-based position of the column among its root table's columns).
+/// A set of column slots (attribute number of the column in its root table, less one).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct ColumnSet(SmallVec<[u64; 2]>);
 

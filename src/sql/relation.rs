@@ -25,40 +25,24 @@ impl Relation {
     }
 }
 
-/// Unquoted words that cannot be an alias without AS in any place where a table is named, because a clause, a
-/// join or a sample begins with them. All but SET are reserved; SET is not, but the grammar prefers the clause.
-const NO_ALIAS: [&str; 27] = [
-    "cross",
-    "default",
-    "except",
-    "fetch",
-    "for",
-    "from",
-    "full",
-    "group",
-    "having",
-    "inner",
-    "intersect",
-    "join",
-    "left",
-    "limit",
-    "natural",
-    "offset",
-    "on",
-    "order",
-    "overriding",
-    "returning",
-    "right",
-    "select",
-    "set",
-    "tablesample",
-    "union",
-    "using",
-    "values",
-];
+/// Unquoted words that are no alias without AS where a table is named, though the grammar takes them for names: a clause
+/// begins with them.
+const CLAUSES: [&str; 3] = ["set", "values", "overriding"];
 
-/// More of them; apart so that the common case stays a short list.
-const NO_ALIAS_EITHER: [&str; 7] = ["when", "where", "window", "with", "table", "as", "into"];
+/// Unquoted words that are no alias at all: what `pg_get_keywords()` calls reserved, for functions and types too.
+#[rustfmt::skip]
+const RESERVED: &[&str] = &[
+    "where", "on", "order", "using", "inner", "left", "join", "returning", "limit", "cross", "for", "when", "as",
+    "all", "analyse", "analyze", "and", "any", "array", "asc", "asymmetric", "authorization", "binary", "both", "case",
+    "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create", "current_catalog",
+    "current_date", "current_role", "current_schema", "current_time", "current_timestamp", "current_user", "default",
+    "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "foreign", "freeze", "from",
+    "full", "grant", "group", "having", "ilike", "in", "initially", "intersect", "into", "is", "isnull", "lateral",
+    "leading", "like", "localtime", "localtimestamp", "natural", "not", "notnull", "null", "offset", "only", "or",
+    "outer", "overlaps", "placing", "primary", "references", "right", "select", "session_user", "similar", "some",
+    "symmetric", "system_user", "table", "tablesample", "then", "to", "trailing", "true", "union", "unique", "user",
+    "variadic", "verbose", "window", "with",
+];
 
 /// Reads the table reference at `i`; answers it and the index behind it. `None` if there is no plain one.
 pub fn relation(code: Code<'_>, i: usize, end: usize) -> Option<(Relation, usize)> {
@@ -97,16 +81,12 @@ pub fn relation(code: Code<'_>, i: usize, end: usize) -> Option<(Relation, usize
     }
     let mut alias = None;
     if code.word(i, "as") {
-        if !code.is_ident(i + 1) {
+        if !code.is_ident(i + 1) || code.any_word(i + 1, RESERVED) {
             return None;
         }
         alias = Some(i + 1);
         i += 2;
-    } else if i < end
-        && code.is_ident(i)
-        && !code.any_word(i, &NO_ALIAS)
-        && !code.any_word(i, &NO_ALIAS_EITHER)
-    {
+    } else if i < end && code.is_ident(i) && !code.any_word(i, &CLAUSES) && !code.any_word(i, RESERVED) {
         alias = Some(i);
         i += 1;
     }

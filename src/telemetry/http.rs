@@ -1,4 +1,4 @@
-//! The HTTP endpoints: `/metrics`, `/health`, `/ready`, and a line on `/`.
+//! The HTTP endpoints: `/metrics`, `/health`, `/ready`, `/status`, and a line on `/`.
 
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Endpoints {
     pub heartbeats: Arc<Heartbeats>,
     /// What `/ready` goes by.
     pub readiness: Arc<Readiness>,
+    /// What `/status` tells.
+    pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
 /// The routes.
@@ -30,11 +32,12 @@ pub fn router(endpoints: Endpoints) -> Router {
         .route("/metrics", get(metrics))
         .route("/health", get(health))
         .route("/ready", get(ready))
+        .route("/status", get(status))
         .with_state(endpoints)
 }
 
 async fn index() -> &'static str {
-    concat!("staleguard ", env!("CARGO_PKG_VERSION"), ": see /metrics, /health and /ready\n")
+    concat!("staleguard ", env!("CARGO_PKG_VERSION"), ": see /metrics, /health, /ready and /status\n")
 }
 
 async fn metrics(State(endpoints): State<Endpoints>) -> impl IntoResponse {
@@ -50,6 +53,10 @@ async fn health(State(endpoints): State<Endpoints>) -> (StatusCode, String) {
         format!("unhealthy: worker {worker} has not moved for {} s\n", silence.as_secs())
     });
     (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
+}
+
+async fn status(State(endpoints): State<Endpoints>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], format!("{:#}\n", (endpoints.status)()))
 }
 
 async fn ready(State(endpoints): State<Endpoints>) -> (StatusCode, String) {

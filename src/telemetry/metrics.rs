@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::names::{self, Kind, Metric};
 use crate::catalog::{Mode, TableSettings};
+use crate::conflict::RetryOutcome;
 use crate::observe::context::Contexts;
 use crate::rewrite::plan::Reason;
 
@@ -235,6 +236,9 @@ impl Metrics {
             for outcome in WriteOutcome::ALL {
                 self.writes(&table.entity, outcome).increment(0);
             }
+            for outcome in RetryOutcome::ALL {
+                self.retries(&table.entity, outcome).increment(0);
+            }
             for outcome in Observed::ALL.into_iter().filter(|_| table.mode == Mode::Observe) {
                 self.observes(&table.entity, outcome).increment(0);
             }
@@ -245,6 +249,20 @@ impl Metrics {
         for look in CatalogLook::ALL {
             self.labelled(names::CATALOG_LOOKS, [look.label().into()]).increment(0);
         }
+    }
+
+    /// What became of a refused write: `version_conflict_retries_total`.
+    pub fn retry(&self, entity_type: &str, outcome: RetryOutcome) {
+        self.retries(entity_type, outcome).increment(1);
+    }
+
+    fn retries(&self, entity_type: &str, outcome: RetryOutcome) -> Counter {
+        self.labelled(names::CONFLICT_RETRIES, [entity_type.to_owned().into(), outcome.label().into()])
+    }
+
+    /// A conflict under a label; `user` is it, or `other`: `staleguard_conflicts_by_user_total`.
+    pub fn conflict_of_user(&self, user: &str) {
+        self.labelled(names::CONFLICTS_BY_USER, [user.to_owned().into()]).increment(1);
     }
 
     fn labelled<const N: usize>(&self, metric: Metric, values: [SharedString; N]) -> Counter {

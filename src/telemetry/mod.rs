@@ -5,6 +5,8 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod notices;
 pub mod targets;
+pub mod users;
 
 pub use metrics::{CatalogLook, ErrorSource, Metrics, Observed, WriteOutcome};

@@ -37,6 +37,10 @@ macro_rules! metrics {
 metrics! {
     CONFLICTS: Counter "version_conflicts_total" ["entity_type", "environment"]
         "Writes refused because the row had another version than expected, or was gone.";
+    CONFLICT_RETRIES: Counter "version_conflict_retries_total" ["entity_type", "outcome"]
+        "What became of refused writes: whether the same scope wrote the row again within conflict.retry_window.";
+    CONFLICTS_BY_USER: Counter "staleguard_conflicts_by_user_total" ["user_id"]
+        "Version conflicts in scope context by label; labels beyond metrics.max_users count as other.";
     WRITES: Counter "staleguard_writes_total" ["entity_type", "outcome"]
         "Writes of protected tables by outcome.";
     OBSERVED: Counter "staleguard_observe_total" ["entity_type", "outcome"]

@@ -86,7 +86,7 @@ else
     write_command "$home/lib" "$(command -v python3)"
 fi
 
-"$python" -c 'import asyncpg, psycopg, psycopg2'
+"$python" -c 'import asyncpg, django, fastapi, httpx, psycopg, psycopg2, sqlalchemy'
 # Last: marks the work as done.
 cp "$requirements" "$home/requirements.txt"
 echo "$python"

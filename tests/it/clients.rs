@@ -10,7 +10,7 @@ use crate::common::proxy::to_end;
 use crate::common::twin::{Stage, stage};
 
 /// The Python that has the drivers: `STALEGUARD_TEST_PYTHON`, else the one that `make test` leaves under target/.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let made = || root.join("target/clients/python");
     let python = std::env::var_os("STALEGUARD_TEST_PYTHON").map_or_else(made, PathBuf::from);

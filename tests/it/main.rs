@@ -4,6 +4,7 @@
 //! of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod apps;
 mod blind;
 mod client_statements;
 mod clients;
@@ -17,6 +18,7 @@ mod failure_modes;
 mod found_races;
 mod guard;
 mod hidden_columns;
+mod inserts;
 mod key_lists;
 mod key_types;
 mod keys;

@@ -2,7 +2,7 @@
 
 use crate::common::conflict::on_project;
 use crate::common::raw::{BOTH, commands};
-use crate::common::twin::stage;
+use crate::common::twin::{stage, stage_with};
 
 const READ: &str = "select id, name, budget from projects where id = $1";
 const WRITE: &str = "update projects set name = $1 where id = $2";
@@ -225,5 +225,21 @@ fn other_sessions_do_not_share_what_one_has_seen() {
         stage.session().say(protocol, READ, &[id]);
         stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
         assert_eq!(commands(&stage.session().say(protocol, WRITE, &["mine", id])), ["UPDATE 1"]);
+    }
+}
+
+#[test]
+fn a_dropped_column_shifts_no_other_columns_version() {
+    let stage = stage_with(&["--catalog-max-age", "0s"]);
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.say(protocol, "select id, name from projects where id = $1", &[id]);
+        stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+        mine.say(protocol, "select id, budget from projects where id = $1", &[id]);
+        stage.behind().ok("alter table projects add gone int; alter table projects drop gone");
+        stage.behind().ok("alter table projects drop portfolio_id");
+        let reply = mine.say(protocol, "update projects set name = $1 where id = $2", &["mine", id]);
+        on_project(id, 1, Some(2)).check(&reply, 'I');
+        stage.behind().ok("alter table projects add portfolio_id uuid");
     }
 }

@@ -385,3 +385,54 @@ fn nothing_is_sent_that_was_not_asked_for() {
     on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 1"), 'I');
     assert!(mine.quiet(Duration::from_millis(50)));
 }
+
+#[test]
+fn a_portal_that_has_been_run_cannot_be_run_again() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    let run = |sql: &str, values: &[&str]| vec![parse("", sql, &[]), bind("", values), execute("", 0)];
+    let again = || vec![execute("", 0)];
+    for (sql, values) in [
+        ("update projects set status = $1", &["x"][..]),
+        ("update projects set budget = budget + 1 where id = $1", &["1"]),
+        ("update projects set status = $1 where id = 0 and budget > 0", &["x"]),
+        ("insert into projects (id) values ($1) on conflict (id) do update set name = 'x'", &["1"]),
+        // Not of ours, or with a result that the client knows of.
+        ("update projects set status = $1 where id = 1", &["y"]),
+        ("update projects set status = $1 returning id", &["z"]),
+        ("update notes set body = $1", &["x"]),
+    ] {
+        let returns = sql.contains("returning");
+        let wanted = if returns { "" } else { "55000" };
+        for read in ["", "read only"] {
+            // In one cycle, with what follows skipped; and what it did is undone with it.
+            let reply = twin.exchange(&[run(sql, values), again(), again(), vec![sync()]].concat());
+            assert_eq!(sqlstate(&reply), wanted, "{sql}: {reply:?}");
+            twin.query("select status, budget from projects order by id");
+            // A Flush and more between.
+            twin.exchange(
+                &[
+                    run(sql, values),
+                    vec![flush(), describe('P', "")],
+                    again(),
+                    run("select 1", &[]),
+                    vec![sync()],
+                ]
+                .concat(),
+            );
+            // In a block, over cycles.
+            twin.query(&format!("begin transaction {read}"));
+            twin.exchange(&[run(sql, values), vec![sync()]].concat());
+            let reply = twin.exchange(&[again(), vec![sync()]].concat());
+            let wanted = if read.is_empty() || sql.contains("notes") && returns { wanted } else { "25P02" };
+            assert_eq!(sqlstate(&reply), wanted, "{sql} {read}: {reply:?}");
+            twin.exchange(&[again(), vec![sync()]].concat());
+            twin.query("rollback");
+            // Gone with its transaction.
+            let reply = twin.exchange(&[run(sql, values), vec![sync()], again(), vec![sync()]].concat());
+            assert_eq!(sqlstate(&reply), "34000", "{sql}: {reply:?}");
+            // Bound anew.
+            twin.exchange(&[run(sql, values), vec![bind("", values)], again(), vec![sync()]].concat());
+        }
+    }
+}

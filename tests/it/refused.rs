@@ -3,7 +3,7 @@
 
 use crate::common::frames::{bind, describe, execute, flush, parse, sync};
 use crate::common::raw::{commands, rows, shape, sqlstate, status};
-use crate::common::twin::{Stage, stage};
+use crate::common::twin::{Stage, stage, stage_with};
 
 /// Drops the version column behind the proxy's back, on both databases; the proxy's view is too young to notice.
 fn drop_column(stage: &Stage) {
@@ -105,4 +105,43 @@ fn an_error_of_the_clients_own_is_told_as_without_a_proxy() {
         assert_eq!(shape(&twin.exchange(&pipeline)), "12DCZEZ12DCZ", "{sql}");
     }
     assert_eq!(rejected(&stage), 0.0);
+}
+
+/// A Describe of a statement with a result has the server plan it anew: hidden columns that are gone are no concern of
+/// the client's.
+#[test]
+fn a_statement_whose_hidden_columns_are_gone_is_described_as_it_is() {
+    for age in ["5s", "0s"] {
+        let stage = stage_with(&["--catalog-max-age", age]);
+        let mut twin = stage.twin();
+        let statements = [
+            ("set", "update projects set status = $1"),
+            ("upsert", "insert into projects (id) values ($1) on conflict (id) do update set name = 'x'"),
+            ("narrow", "select name from projects where id = $1"),
+            ("returning", "update projects set name = $1 where id = 1 returning status"),
+            ("all", "select * from projects"),
+            ("plain", "update projects set name = $1 where id = $2"),
+        ];
+        let texts = statements.map(|(name, sql)| parse(name, sql, &[])).concat();
+        twin.exchange(&[texts, sync()]);
+        for database in ["direct", "proxied"] {
+            stage.cluster.direct(database).ok("alter table projects drop column version");
+        }
+        for (name, _) in statements {
+            let reply = twin.exchange(&[describe('S', name), sync()]);
+            let wanted = match name {
+                "all" => "tEZ",
+                "narrow" | "returning" => "tTZ",
+                _ => "tnZ",
+            };
+            assert_eq!(shape(&reply), wanted, "{name}: {reply:?}");
+            // With more behind it, and again.
+            let values: &[&str] = if name == "plain" { &["x", "1"] } else { &["1"] };
+            if name != "all" {
+                twin.exchange(&[describe('S', name), bind(name, values), execute("", 0), sync()]);
+                twin.exchange(&[describe('S', name), flush(), sync(), describe('S', name), sync()]);
+            }
+        }
+        assert_eq!(sqlstate(&twin.exchange(&[describe('S', "nobody"), sync()])), "26000");
+    }
 }

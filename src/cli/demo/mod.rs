@@ -170,13 +170,18 @@ async fn act(args: &Args) -> Result<(Cluster, Proxy, bool), DemoError> {
     for line in planner::migrate(&cluster)?.lines() {
         println!("    {line}");
     }
-    let proxy = Proxy::start(&format!("127.0.0.1:{}", cluster.port()))?;
+    let upstream = format!("127.0.0.1:{}", cluster.port());
+    let proxy = Proxy::start(&upstream, &[])?;
     println!("\n  $ staleguard serve --upstream 127.0.0.1:{}", cluster.port());
     println!("    clients connect to {}, metrics at http://{}/metrics", proxy.listen, proxy.http);
+    let second = Proxy::start(&upstream, &scenario::web_form::FLAGS)?;
+    println!("\n  $ staleguard serve --upstream {upstream} {}", scenario::web_form::FLAGS.join(" "));
+    println!("    a second one, for scenario 5, on {}", second.listen);
 
     let ledger = Arc::new(Ledger::default());
     let stage = Stage {
         direct: Target { port: cluster.port(), ledger: None },
+        told_apart: Target { port: second.listen.port(), ledger: None },
         proxied: Target { port: proxy.listen.port(), ledger: Some(ledger.clone()) },
         psql: psql::find(&cluster.bin("psql")),
         race: Duration::from_secs(args.seconds),
@@ -193,6 +198,7 @@ async fn act(args: &Args) -> Result<(Cluster, Proxy, bool), DemoError> {
     println!("\n{}", scenario::web_form::NOTE);
     ok &= show("6. Hidden columns stay hidden", scenario::hidden_columns::run(&stage), &stage).await;
     ok &= show("7. What the proxy says of it", scenario::metrics::run(&stage), &stage).await;
+    ok &= stop(second)?;
     println!(
         "\n{}",
         if ok { "All as expected." } else { "Something differs from what is expected: see FAILED." }

@@ -71,13 +71,14 @@ enum Bound {
 }
 
 impl Proxy {
-    /// Starts the proxy before the server at `upstream`, on free ports, and waits until it listens.
-    pub fn start(upstream: &str) -> Result<Self, DemoError> {
+    /// Starts the proxy before the server at `upstream`, on free ports, with further flags, and waits until it listens.
+    pub fn start(upstream: &str, flags: &[&str]) -> Result<Self, DemoError> {
         let failed = |source| DemoError::Program { program: "staleguard serve".into(), source };
         let (reader, writer) = std::io::pipe().map_err(failed)?;
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--upstream", upstream])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(writer.try_clone().map_err(failed)?)
             .stderr(writer);

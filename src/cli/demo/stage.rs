@@ -16,6 +16,8 @@ pub struct Stage {
     pub direct: Target,
     /// Through the proxy.
     pub proxied: Target,
+    /// Through a second proxy, which tells the users of a pool apart.
+    pub told_apart: Target,
     /// psql, where it is installed.
     pub psql: Option<PathBuf>,
     /// Seconds each half of the race runs.

@@ -9,6 +9,7 @@
 //! | `row` | one row: by column, the newest read and the newest read of another unit |
 //! | `shared` | [`Contexts`]: all labels, bounded each and in total |
 //! | `session` | [`ContextScope`]: one session's part in it, its own writes until they are committed |
+//! | `snapshot` | what they know across a planned restart |
 //! | [`setting`] | a setting (GUC) that carries a label, as transactions and savepoints leave it |
 //!
 //! Whose label and which unit it is, a session finds out: `session::whose` (docs/decisions/0010).
@@ -17,6 +18,7 @@ mod row;
 mod session;
 pub mod setting;
 mod shared;
+mod snapshot;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 pub use session::ContextScope;
 pub use shared::Contexts;
+pub use snapshot::SnapshotError;
 
 /// A unit of work: a request where it can be told, else a transaction, else a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,10 +5,14 @@
 //! one. Whatever unit then writes, one of the two is the newest read of another unit than the writer's. Only where no
 //! other unit has seen the row does the writer's own first read count.
 
+mod saved;
+
 use std::mem::size_of;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+
+pub(super) use saved::SavedRow;
 
 use super::super::row::WrittenBack;
 use super::super::store::Held;

@@ -358,11 +358,32 @@ impl ContextScope {
         self.writes.returned(row, version, shown, now);
     }
 
+    /// As [`Observations::wrote_unknown`].
+    pub fn wrote_unknown(&mut self, row: &RowKey, now: Instant) {
+        self.writes_table(row.table);
+        self.local.wrote_unknown(row, now);
+        // Another unit may read it before this one commits, or this one its own work.
+        if self.unknown < MAX_UNKNOWN {
+            self.unknown += 1;
+            self.writes.wrote_unchecked(row, now);
+        }
+    }
+
     /// As [`Observations::wrote_unchecked`].
     pub fn wrote_unchecked(&mut self, row: &RowKey, now: Instant) {
         self.writes_table(row.table);
         self.local.wrote_unchecked(row, now);
         self.writes.wrote_unchecked(row, now);
+    }
+
+    /// As [`Observations::began_anew`].
+    pub fn began_anew(&mut self, row: &RowKey, now: Instant) {
+        self.local.began_anew(row, now);
+        let shared = self.key.as_ref().is_some_and(|key| self.contexts.newest(key, row, now).is_some());
+        if shared || self.writes.own_write_of(row, now).is_some() {
+            self.writes_table(row.table);
+            self.writes.wrote_unchecked(row, now);
+        }
     }
 
     /// As [`Observations::deleted`].
@@ -425,10 +446,15 @@ impl ContextScope {
         self.truncated.push(table);
     }
 
-    /// The table or its version column is another: what any context knows of its rows is void.
+    /// The table or its version column is another: what the transaction knows of its rows is void. For what contexts
+    /// know see [`Self::stamp`].
     pub fn made_anew(&mut self, table: u32) {
         self.forget_table(table);
-        self.contexts.forget_table(&self.database, table);
+    }
+
+    /// The version column of a table has this attribute number: see [`Contexts::stamp`].
+    pub fn stamp(&self, table: u32, attnum: i16) {
+        self.contexts.stamp(&self.database, table, attnum);
     }
 
     fn forget_at_commit(&mut self, table: u32) {

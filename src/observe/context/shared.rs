@@ -1,8 +1,9 @@
 //! All contexts of this process, bounded each and in total.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashlink::LinkedHashMap;
@@ -18,6 +19,9 @@ use crate::sql::columns::ColumnSet;
 const PARTS: usize = 16;
 /// Bytes of a context without rows, about.
 const EMPTY: usize = 512;
+
+/// System identifier and timeline.
+type ServerName = (Option<String>, Option<String>);
 
 #[derive(Debug)]
 struct Context {
@@ -48,6 +52,10 @@ pub struct Contexts {
     parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
     limits: ContextLimits,
+    /// System identifier and timeline of the server, as far as they are known.
+    server: Mutex<ServerName>,
+    /// The attribute number of the version column of each table that is known, by database and OID.
+    stamps: Mutex<HashMap<(Arc<str>, u32), i16>>,
     evicted: AtomicU64,
     expired: AtomicU64,
 }
@@ -61,6 +69,8 @@ impl Contexts {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             limits,
+            server: Mutex::default(),
+            stamps: Mutex::default(),
             evicted: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         }
@@ -125,11 +135,78 @@ impl Contexts {
         });
     }
 
-    /// All contexts of a database forget everything: the server behind it is another.
-    pub fn forget_database(&self, database: &str) {
-        self.each_of(database, |context| {
-            context.own += 1;
-            context.store.clear(context.own);
+    /// A session has found the server to be this one. If it was another before, all contexts forget everything, for
+    /// versions may have gone back; true then. What is not told is not compared.
+    pub fn is_of_another_server(&self, found: &ServerName) -> bool {
+        let mut known = lock(&self.server);
+        let differs = |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if a != b);
+        let another = differs(&known.0, &found.0) || differs(&known.1, &found.1);
+        if another {
+            *known = ServerName::default();
+        }
+        known.0 = found.0.clone().or(known.0.take());
+        known.1 = found.1.clone().or(known.1.take());
+        drop(known);
+        if another {
+            self.forget_all();
+        }
+        another
+    }
+
+    /// See [`Self::is_of_another_server`].
+    pub(super) fn server(&self) -> ServerName {
+        lock(&self.server).clone()
+    }
+
+    fn forget_all(&self) {
+        lock(&self.stamps).clear();
+        for part in &self.parts {
+            let part = &mut *lock(part);
+            for context in part.contexts.values_mut() {
+                context.own += 1;
+                context.store.clear(context.own);
+            }
+            part.bytes = part.contexts.values().map(Context::bytes).sum();
+        }
+    }
+
+    /// A table's version column is the one with this attribute number. If it was another before, all contexts forget
+    /// the table.
+    pub fn stamp(&self, database: &Arc<str>, table: u32, attnum: i16) {
+        let before = lock(&self.stamps).insert((database.clone(), table), attnum);
+        if before.is_some_and(|before| before != attnum) {
+            self.forget_table(database, table);
+        }
+    }
+
+    /// See [`Self::stamp`].
+    pub(super) fn stamps(&self) -> HashMap<(Arc<str>, u32), i16> {
+        lock(&self.stamps).clone()
+    }
+
+    /// Shows every context and its rows, the least recently used first.
+    pub(super) fn each(
+        &self,
+        mut show: impl FnMut(&ContextKey, &mut dyn Iterator<Item = (&RowKey, &Entry<Row>)>),
+    ) {
+        for part in &self.parts {
+            for (key, context) in &lock(part).contexts {
+                show(key, &mut context.store.iter());
+            }
+        }
+    }
+
+    /// Puts rows into a context, in place of what it knows of them.
+    pub(super) fn put(
+        &self,
+        key: &ContextKey,
+        rows: impl Iterator<Item = (RowKey, Entry<Row>)>,
+        now: Instant,
+    ) {
+        self.with(key, now, |context| {
+            for (row, entry) in rows {
+                context.store.put(row, entry);
+            }
         });
     }
 

@@ -31,6 +31,8 @@ host all pw_scram 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 ";
 const READY: &str = "database system is ready to accept connections";
+/// And if it is a standby.
+const READY_STANDBY: &str = "ready to accept read-only connections";
 
 /// File in the data directory that holds the highest OID of its relations.
 const HIGHEST_OID_FILE: &str = "highest_oid";
@@ -57,12 +59,25 @@ pub fn cluster() -> Arc<Cluster> {
 impl Cluster {
     /// Starts a cluster with further `-c name=value` settings.
     pub fn start(settings: &[&str]) -> Self {
+        Self::launch(Self::copied(), settings)
+    }
+
+    /// A cluster that was a standby and has been promoted: the same system on another timeline.
+    pub fn promoted() -> Self {
+        let home = Self::copied();
+        fs::write(home.data().join("standby.signal"), "").unwrap();
+        let cluster = Self::launch(home, &[]);
+        assert_eq!(cluster.direct("postgres").value("select pg_promote()"), "t");
+        cluster
+    }
+
+    fn copied() -> Home {
         let template = template();
         let home = Home::new();
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(home.data()));
         let highest = fs::read_to_string(home.data().join(HIGHEST_OID_FILE)).unwrap();
         HIGHEST_OID.store(highest.parse().unwrap(), Ordering::Relaxed);
-        Self::launch(home, settings)
+        home
     }
 
     /// Starts the server on the data directory in `home`; tries again where the port was taken meanwhile.
@@ -85,7 +100,7 @@ impl Cluster {
                 .spawn()
                 .unwrap();
             let log = Log::follow(BufReader::new(postmaster.stderr.take().unwrap()));
-            if log.wait(|line| line.contains(READY)).is_none() {
+            if log.wait(|line| line.contains(READY) || line.contains(READY_STANDBY)).is_none() {
                 assert!(log.text().contains("could not bind"), "PostgreSQL did not start:\n{}", log.text());
                 postmaster.wait().unwrap();
                 continue;

@@ -1,6 +1,6 @@
 //! Sequences that once got another reply through the proxy, as short as they could be made.
 
-use super::script::{Msg, Step};
+use super::messages::{Msg, Step, cycle};
 
 /// What went wrong, and the sequence. Each runs on both proxies.
 pub fn found() -> Vec<(&'static str, Vec<Step>)> {
@@ -153,6 +153,93 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "what a cycle had written was expected of the row before the Sync that rolled it back was answered",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse(
+                        "s2".into(),
+                        "UPDATE projects SET name = 'a' WHERE id = 1 RETURNING name".into(),
+                        vec![],
+                    ),
+                    bind_of("s2"),
+                    execute.clone(),
+                    Msg::Flush,
+                ]),
+                Step::Send(vec![bind_of("nowhere"), Msg::Sync, bind_of("s2"), execute.clone(), Msg::Sync]),
+            ],
+        ),
+        (
+            "a word that is no alias was taken for one, and the server complained of another place",
+            vec![query("BEGIN"), query("SELECT ALL name FROM public.projects AS AS p ORDER BY p.id")],
+        ),
+        (
+            "a row was said to be deleted that ONLY, or another partition than the one named, does not show",
+            vec![
+                query("SELECT * FROM workers"),
+                query("UPDATE ONLY workers SET name = 'x' WHERE region = 'eu' AND id = 1"),
+                query("UPDATE workers_us SET name = 'x' WHERE region = 'eu' AND id = 1"),
+            ],
+        ),
+        (
+            "what a cycle had made of names was unknown to the statements behind it",
+            vec![behind("CREATE TEMP TABLE programs (id int, name text)")],
+        ),
+        (
+            "a look at the catalog stood before BEGIN in its cycle, which then could not choose its isolation",
+            vec![
+                query("RESET ROLE"),
+                Step::Send(
+                    [
+                        vec![Msg::Close('S', "s".into())],
+                        cycle("BEGIN ISOLATION LEVEL SERIALIZABLE"),
+                        vec![Msg::Sync],
+                    ]
+                    .concat(),
+                ),
+            ],
+        ),
+        (
+            "a syntax error behind a letter that is no ASCII was called one of the proxy's own piece",
+            vec![
+                query("BEGIN"),
+                query("UPDATE projects SET name = 'größe', status = CASE WHEN true THEN 'x' ELSE status ; "),
+            ],
+        ),
+        (
+            "a search_path set in a cycle was unknown to the statements behind it",
+            vec![behind("SET search_path = other, public")],
+        ),
+        (
+            "what a cycle had read of its own blind write was held against the session after a Bind had failed it",
+            vec![
+                Step::Send(
+                    [
+                        cycle("UPDATE projects SET name = name || 'y' WHERE id = 1"),
+                        cycle("SELECT name FROM projects ORDER BY id"),
+                        vec![bind_of("nowhere"), Msg::Sync],
+                    ]
+                    .concat(),
+                ),
+                query("SELECT 1; DELETE FROM projects"),
+            ],
+        ),
+        (
+            "an error met when a statement was parsed again pointed into the rewritten text",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse(
+                        "s".into(),
+                        "SELECT p.name, f.name FROM projects p JOIN portfolios f ON f.id = p.portfolio_id"
+                            .into(),
+                        vec![],
+                    ),
+                    Msg::Sync,
+                ]),
+                query("CREATE TEMP TABLE projects AS SELECT 1 AS id, 'x' AS name"),
+                Step::Send(vec![bind_of("s"), Msg::Sync]),
+            ],
+        ),
+        (
             "what waited for the replies of a Query that was refused in a block waited for ever",
             vec![
                 query("BEGIN"),
@@ -166,6 +253,20 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
     ]
+}
+
+/// A statement, and behind it in the same cycle writes and reads of tables whose names it may move.
+fn behind(sql: &str) -> Step {
+    let mut messages = cycle(sql);
+    for sql in [
+        "UPDATE projects SET name = 'x' WHERE id = 1",
+        "SELECT name FROM programs",
+        "UPDATE programs SET name = 'x' WHERE id = 1",
+    ] {
+        messages.extend(cycle(sql));
+    }
+    messages.push(Msg::Sync);
+    Step::Send(messages)
 }
 
 fn query(sql: &str) -> Step {

@@ -2,81 +2,17 @@
 
 use std::collections::HashMap;
 
+use super::messages::{Msg, Step, cycle};
 use super::rng::Rng;
-use super::statements::{self, Sql, styled};
-use super::values::TABLES;
-use crate::common::frames;
-
-/// One message of the client. `@V@` in a text or value stands for the version read last, `@V+@` for the next.
-#[derive(Debug, Clone)]
-pub enum Msg {
-    /// Simple query.
-    Query(String),
-    /// Name, text, declared types.
-    Parse(String, String, Vec<u32>),
-    /// Bind.
-    Bind {
-        portal: String,
-        statement: String,
-        formats: Vec<u16>,
-        values: Vec<Option<Vec<u8>>>,
-        results: Vec<u16>,
-    },
-    /// Describe of a statement (`S`) or portal (`P`).
-    Describe(char, String),
-    /// Portal, most rows.
-    Execute(String, u32),
-    /// Close of a statement (`S`) or portal (`P`).
-    Close(char, String),
-    /// Flush.
-    Flush,
-    /// Sync.
-    Sync,
-}
-
-impl Msg {
-    /// The message's bytes; `None` if it wants a version and none is known.
-    pub fn bytes(&self, version: Option<i64>) -> Option<Vec<u8>> {
-        let text = |text: &str| match version {
-            _ if !text.contains("@V") => Some(text.to_owned()),
-            Some(v) => Some(text.replace("@V@", &v.to_string()).replace("@V+@", &(v + 1).to_string())),
-            None => None,
-        };
-        Some(match self {
-            Self::Query(sql) => frames::query(&text(sql)?),
-            Self::Parse(name, sql, oids) => frames::parse(name, &text(sql)?, oids),
-            Self::Bind { portal, statement, formats, values, results } => {
-                let known = |v: &Option<Vec<u8>>| match v.as_deref().map(std::str::from_utf8) {
-                    Some(Ok(v)) => text(v).map(|v| Some(v.into_bytes())),
-                    _ => Some(v.clone()),
-                };
-                let values = values.iter().map(known).collect::<Option<Vec<_>>>()?;
-                let values: Vec<_> = values.iter().map(Option::as_deref).collect();
-                frames::bind_raw(portal, statement, formats, &values, results)
-            }
-            Self::Describe(kind, name) => frames::describe(*kind, name),
-            Self::Execute(portal, rows) => frames::execute(portal, *rows),
-            Self::Close(kind, name) => frames::close(*kind, name),
-            Self::Flush => frames::flush(),
-            Self::Sync => frames::sync(),
-        })
-    }
-}
-
-/// One step of a sequence.
-#[derive(Debug, Clone)]
-pub enum Step {
-    /// Messages sent in one write; the last is Query, Sync or Flush.
-    Send(Vec<Msg>),
-    /// A Query whose single value is the version that the next step means.
-    ReadVersion(String),
-}
+use super::statements::{self, Sql};
+use super::style::styled;
+use super::values::{Param, TABLES, Table};
 
 /// The sequence of a seed.
 pub fn sequence(seed: u64) -> Vec<Step> {
     let mut rng = Rng::new(seed);
     let count = 6 + rng.below(22);
-    let mut script = Script { rng, statements: HashMap::new(), prepared: HashMap::new(), steps: Vec::new() };
+    let mut script = Script { rng, statements: HashMap::new(), cursors: Vec::new(), steps: Vec::new() };
     while script.steps.len() < count {
         script.step();
     }
@@ -84,206 +20,58 @@ pub fn sequence(seed: u64) -> Vec<Step> {
     script.steps
 }
 
-struct Script {
-    rng: Rng,
-    /// Named statements that were parsed, if all went well.
-    statements: HashMap<String, Sql>,
-    /// Arguments of statements that were prepared in SQL.
-    prepared: HashMap<String, Vec<String>>,
+/// A sequence in the making.
+#[derive(Debug)]
+pub struct Script {
+    /// The source of choices.
+    pub rng: Rng,
+    /// Named statements that were prepared, by Parse or in SQL, if all went well.
+    pub statements: HashMap<String, Sql>,
+    /// Cursors that were declared, and the table that they read.
+    pub cursors: Vec<(String, &'static Table)>,
     steps: Vec<Step>,
 }
 
 impl Script {
     fn step(&mut self) {
         match self.rng.below(100) {
-            0..=27 => {
+            0..=22 => {
                 let sql = statements::any(&mut self.rng, false).text;
                 self.send(vec![Msg::Query(sql)]);
             }
-            28..=34 => self.several(),
-            35..=72 => self.extended(),
-            73..=88 => {
+            23..=27 => self.several(),
+            28 if self.rng.chance(60) => self.pipeline(),
+            28 => self.copy_in(),
+            29..=58 => self.extended(),
+            59..=75 => {
                 let sql = self.utility();
-                if self.rng.chance(75) {
-                    self.send(vec![Msg::Query(sql)]);
-                } else {
-                    let mut messages = cycle(&sql);
-                    messages.push(Msg::Sync);
-                    self.send(messages);
-                }
+                self.either(sql, 75);
             }
-            89..=91 => self.cursor(),
+            76..=80 => self.cursor(),
+            81..=84 => self.batch(),
+            85..=88 => self.transaction(),
+            89..=92 => {
+                let sql = self.on_cursor();
+                self.either(sql, 60);
+            }
             _ => self.versioned(),
         }
     }
 
-    fn send(&mut self, messages: Vec<Msg>) {
-        self.steps.push(Step::Send(messages));
-    }
-
-    /// Several statements in one Query.
-    fn several(&mut self) {
-        let mut parts = Vec::new();
-        for _ in 0..2 + self.rng.below(3) {
-            parts.push(match self.rng.below(10) {
-                0 => self.rng.pick(&["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT a", "RELEASE a"]).to_owned(),
-                1 => String::new(),
-                _ => statements::any(&mut self.rng, false).text,
-            });
-        }
-        if self.rng.chance(25) {
-            parts.insert(0, "BEGIN".into());
-            parts.push(self.rng.pick(&["COMMIT", "ROLLBACK", "END"]).to_owned());
-        }
-        // A line comment must not swallow what follows.
-        let text = parts.join("\n;");
-        self.send(vec![Msg::Query(text)]);
-    }
-
-    /// What is no query: transaction control, settings, SQL-level prepared statements and the like.
-    fn utility(&mut self) -> String {
-        let name = self.rng.pick(&["a", "b", "\"C\""]).to_owned();
-        let text = match self.rng.below(44) {
-            0..=7 => self
-                .rng
-                .pick(&[
-                    "BEGIN",
-                    "START TRANSACTION",
-                    "BEGIN ISOLATION LEVEL REPEATABLE READ",
-                    "begin read only",
-                    "BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE",
-                    "BEGIN WORK",
-                ])
-                .into(),
-            8..=10 => format!("SAVEPOINT {name}"),
-            11..=13 => format!("ROLLBACK TO SAVEPOINT {name}"),
-            14 => format!("RELEASE {name}"),
-            15..=18 => self.rng.pick(&["COMMIT", "END", "COMMIT WORK", "commit transaction"]).into(),
-            19..=21 => self.rng.pick(&["ROLLBACK", "ABORT", "ROLLBACK WORK"]).into(),
-            22 => "COMMIT AND CHAIN".into(),
-            23 => "ROLLBACK AND CHAIN".into(),
-            24 => "DISCARD ALL".into(),
-            25 => "RESET ALL".into(),
-            26 => self
-                .rng
-                .pick(&[
-                    "SET search_path = other, public",
-                    "SET search_path TO public",
-                    "SET LOCAL search_path = other",
-                    "SELECT set_config('search_path', 'other, public', true)",
-                    "RESET search_path",
-                ])
-                .into(),
-            27 => {
-                self.rng.pick(&["SET ROLE app", "RESET ROLE", "SET ROLE none", "SET LOCAL ROLE app"]).into()
-            }
-            28 => self
-                .rng
-                .pick(&[
-                    "SET standard_conforming_strings = off",
-                    "SET standard_conforming_strings = on",
-                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-                    "SET CONSTRAINTS ALL IMMEDIATE",
-                    "SHOW search_path",
-                    "SET datestyle = 'german'",
-                    "SET extra_float_digits = 0",
-                ])
-                .into(),
-            29..=31 => self.prepare(),
-            32..=35 => self.execute(),
-            36 => {
-                let name = self.rng.pick(&["q1", "q2", "ALL", "PREPARE q1"]);
-                format!("DEALLOCATE {name}")
-            }
-            37 | 38 => {
-                let how = self.rng.pick(&[
-                    "EXPLAIN",
-                    "EXPLAIN ANALYZE",
-                    "EXPLAIN (COSTS OFF)",
-                    "EXPLAIN (ANALYZE, VERBOSE)",
-                ]);
-                format!("{how} {}", statements::any(&mut self.rng, false).text)
-            }
-            39 => "TRUNCATE notes".into(),
-            40 => "LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE".into(),
-            41 => "TRUNCATE rates".into(),
-            42 => "COPY (SELECT name FROM projects ORDER BY id) TO STDOUT".into(),
-            _ => self
-                .rng
-                .pick(&["", ";", "-- nothing", "SELECT 1 / 0", "selec", "NOTIFY x", "DO $$ BEGIN END $$"])
-                .into(),
-        };
-        if text.starts_with("COPY") || self.rng.chance(80) { text } else { styled(&mut self.rng, &text) }
-    }
-
-    fn prepare(&mut self) -> String {
-        let name = self.rng.pick(&["q1", "q2"]).to_owned();
-        let sql = statements::any(&mut self.rng, true);
-        let quoted = |p: &super::values::Param| match &p.text {
-            Some(text) => format!("'{}'", text.replace('\'', "''")),
-            None => "NULL".into(),
-        };
-        self.prepared.insert(name.clone(), sql.params.iter().map(quoted).collect());
-        format!("PREPARE {name} AS {}", sql.text)
-    }
-
-    fn execute(&mut self) -> String {
-        let name = self.rng.pick(&["q1", "q2"]);
-        let arguments = self.prepared.get(name).cloned().unwrap_or_default();
-        match arguments.is_empty() {
-            true => format!("EXECUTE {name}"),
-            false => format!("EXECUTE {name}({})", arguments.join(", ")),
-        }
-    }
-
-    /// A cursor from DECLARE to CLOSE, with anything in between.
-    fn cursor(&mut self) {
-        let name = self.rng.pick(&["c1", "\"C2\""]);
-        let hold = if self.rng.chance(20) { " WITH HOLD" } else { "" };
-        let scroll = self.rng.pick(&["", " SCROLL", " NO SCROLL", " BINARY", " INSENSITIVE"]);
-        let updatable = self.rng.chance(40);
-        let query = if updatable {
-            self.rng.pick(&["SELECT * FROM projects", "SELECT name FROM projects FOR UPDATE"]).to_owned()
+    /// Sends a text without parameters in a Query, in `percent` of a hundred cases, or in a cycle.
+    pub fn either(&mut self, sql: String, percent: usize) {
+        if self.rng.chance(percent) {
+            self.send(vec![Msg::Query(sql)]);
         } else {
-            statements::with(&mut self.rng, false, super::selects::select).text
-        };
-        if self.rng.chance(80) {
-            self.send(vec![Msg::Query("BEGIN".into())]);
+            let mut messages = cycle(&sql);
+            messages.push(Msg::Sync);
+            self.send(messages);
         }
-        self.send(vec![Msg::Query(format!("DECLARE {name}{scroll} CURSOR{hold} FOR {query}"))]);
-        for _ in 0..1 + self.rng.below(4) {
-            let sql = match self.rng.below(10) {
-                0..=3 => {
-                    let how = self.rng.pick(&[
-                        "",
-                        "NEXT FROM ",
-                        "2 FROM ",
-                        "ALL IN ",
-                        "FORWARD 2 FROM ",
-                        "BACKWARD FROM ",
-                        "ABSOLUTE 1 ",
-                    ]);
-                    format!("FETCH {how}{name}")
-                }
-                4 => format!("MOVE FORWARD 1 IN {name}"),
-                5 | 6 if updatable => {
-                    let returning = self.rng.pick(&["", " RETURNING name", " RETURNING id, version"]);
-                    format!("UPDATE projects SET name = 'current' WHERE CURRENT OF {name}{returning}")
-                }
-                7 if updatable => format!("DELETE FROM projects WHERE CURRENT OF {name}"),
-                _ => statements::any(&mut self.rng, false).text,
-            };
-            if self.rng.chance(70) {
-                self.send(vec![Msg::Query(sql)]);
-            } else {
-                let mut messages = cycle(&sql);
-                messages.push(Msg::Sync);
-                self.send(messages);
-            }
-        }
-        let end = [format!("CLOSE {name}"), "CLOSE ALL".into(), "COMMIT".into(), "ROLLBACK".into()];
-        let end = end[self.rng.below(4)].clone();
-        self.send(vec![Msg::Query(end)]);
+    }
+
+    /// Adds a step.
+    pub fn send(&mut self, messages: Vec<Msg>) {
+        self.steps.push(Step::Send(messages));
     }
 
     /// An object mapper that reads a version and writes with it: in the condition, or written back.
@@ -296,9 +84,13 @@ impl Script {
             .map(|(name, _, values)| format!("{name} = '{}'", values[self.rng.below(values.len())]))
             .collect();
         let key = key.join(" AND ");
-        self.steps.push(Step::ReadVersion(format!("SELECT version FROM {} WHERE {key}", table.name)));
+        // No hidden columns go into a read through a view: it teaches where it shows the key itself.
+        let keys: Vec<_> = table.key.iter().map(|k| k.0).collect();
+        let list =
+            if table.view || self.rng.chance(30) { keys.join(", ") + ", version" } else { "version".into() };
+        let read = format!("SELECT {list} FROM {} WHERE {key}", table.name);
         let extended = self.rng.chance(50);
-        let kind = self.rng.below(6);
+        let kind = self.rng.below(7);
         let mut sql = statements::of(&mut self.rng, table, extended, |m| {
             let target = m.target();
             let other = m.other();
@@ -311,10 +103,11 @@ impl Script {
                         0 | 1 => text == "@V@",
                         2 => true,
                         3 => text == "@V+@",
+                        5 => false,
                         _ => text == "@V@",
                     };
                     if used {
-                        params.push(super::values::Param { oid: 0, text: Some(text.into()), binary: None });
+                        params.push(Param { oid: 0, text: Some(text.into()), binary: None, type_name: None });
                         *spelled = format!("${}", params.len());
                     }
                 }
@@ -325,21 +118,29 @@ impl Script {
                 2 => (format!(", version = {next}"), format!(" AND version = {version}")),
                 3 => (format!(", version = {next}"), String::new()),
                 4 => (", version = version + 1".into(), format!(" AND version = {version}")),
+                5 => (String::new(), " /* expected_version=@V@ */".into()),
                 _ => (", version = 1 + version".into(), format!(" AND {version} = version")),
             };
             format!("UPDATE {target} SET {} = {value}{set} WHERE {key}{and}{}", other.0, m.returning())
         });
-        if self.rng.chance(30) {
+        // The hint is what it is.
+        if kind != 5 && self.rng.chance(30) {
             sql.text = styled(&mut self.rng, &sql.text);
         }
-        if extended {
-            let mut messages = vec![Msg::Parse(String::new(), sql.text.clone(), vec![])];
-            self.bind_and_execute(&mut messages, "", &sql);
-            messages.push(Msg::Sync);
-            self.send(messages);
-        } else {
-            self.send(vec![Msg::Query(sql.text)]);
+        // An object in memory that is saved twice writes the same version again.
+        let times = if kind == 1 && self.rng.chance(30) { 2 } else { 1 };
+        let mut writes = Vec::new();
+        for _ in 0..times {
+            writes.push(if extended {
+                let mut messages = vec![Msg::Parse(String::new(), sql.text.clone(), vec![])];
+                self.bind_and_execute(&mut messages, "", &sql);
+                messages.push(Msg::Sync);
+                messages
+            } else {
+                vec![Msg::Query(sql.text.clone())]
+            });
         }
+        self.steps.push(Step::Versioned(read, writes));
     }
 
     /// Cycles of the extended protocol, in one write.
@@ -350,6 +151,9 @@ impl Script {
             let uses = if self.rng.chance(65) { 1 } else { 2 + self.rng.below(3) };
             for _ in 0..uses {
                 self.one_use(&mut messages);
+                if self.rng.chance(12) {
+                    self.stray(&mut messages);
+                }
                 if self.rng.chance(8) {
                     messages.push(Msg::Flush);
                 }
@@ -367,13 +171,18 @@ impl Script {
 
     /// A statement parsed (or one that was), bound and executed.
     fn one_use(&mut self, messages: &mut Vec<Msg>) {
-        let name = if self.rng.chance(60) { "" } else { self.rng.pick(&["s1", "s2", "s3"]) }.to_owned();
+        let name = if self.rng.chance(60) { "" } else { self.rng.pick(&["s1", "s2", "s3", "q1", "q2"]) };
+        let mut name = name.to_owned();
         let known = self.statements.get(&name).cloned();
         let again = known.filter(|_| !name.is_empty() && self.rng.chance(60));
         let sql = match again {
             Some(sql) => sql,
             None => {
                 let mut sql = if self.rng.chance(8) {
+                    // Run by EXECUTE, a ROLLBACK TO ends PostgreSQL's session: under a name that no EXECUTE has.
+                    if !name.is_empty() {
+                        name = "s3".into();
+                    }
                     Sql { text: self.plain_utility(), params: Vec::new(), columns: None }
                 } else {
                     statements::any(&mut self.rng, true)
@@ -406,6 +215,23 @@ impl Script {
         }
     }
 
+    /// A message at a place where no driver sends it.
+    fn stray(&mut self, messages: &mut Vec<Msg>) {
+        let statement = self.rng.pick(&["", "s1", "s2", "s3", "q1", "q2", "b1", "nowhere"]).to_owned();
+        let portal = self.rng.pick(&["", "p1", "c1", "C2", "nowhere"]).to_owned();
+        messages.push(match self.rng.below(10) {
+            0..=2 => Msg::Describe('S', statement),
+            3 | 4 => Msg::Describe('P', portal),
+            5 => Msg::Close('S', statement),
+            6 => Msg::Close('P', portal),
+            // Of cursors alone: see ACCEPTED.
+            7 => Msg::Execute("c1".into(), self.rng.below(3) as u32),
+            // upper(text).
+            8 => Msg::Function(871, "größe".into()),
+            _ => Msg::Flush,
+        });
+    }
+
     /// Utilities whose rows differ (EXPLAIN) or that copy do not go here.
     fn plain_utility(&mut self) -> String {
         loop {
@@ -416,7 +242,8 @@ impl Script {
         }
     }
 
-    fn bind_and_execute(&mut self, messages: &mut Vec<Msg>, name: &str, sql: &Sql) {
+    /// Bind with values in some formats, perhaps Describe, and Execute, whole or in parts.
+    pub fn bind_and_execute(&mut self, messages: &mut Vec<Msg>, name: &str, sql: &Sql) {
         let portal = if self.rng.chance(88) { "" } else { "p1" }.to_owned();
         let binary: Vec<bool> =
             sql.params.iter().map(|p| p.binary.is_some() && self.rng.chance(40)).collect();
@@ -462,7 +289,8 @@ impl Script {
         }
         // See ACCEPTED: a write without RETURNING that has got one.
         let text = sql.text.to_uppercase();
-        let once = sql.columns.is_none_or(|n| n == 0) && text.contains("UPDATE") && text.contains("SET");
+        let writes = text.contains("UPDATE") && text.contains("SET") || text.contains("DELETE");
+        let once = sql.columns.is_none_or(|n| n == 0) && writes;
         if once || self.rng.chance(80) {
             messages.push(Msg::Execute(portal.clone(), 0));
         } else {
@@ -478,21 +306,4 @@ impl Script {
             messages.push(Msg::Close('P', portal));
         }
     }
-}
-
-/// A text without parameters as Parse, Bind, Describe and Execute.
-fn cycle(sql: &str) -> Vec<Msg> {
-    let bind = Msg::Bind {
-        portal: String::new(),
-        statement: String::new(),
-        formats: vec![],
-        values: vec![],
-        results: vec![],
-    };
-    vec![
-        Msg::Parse(String::new(), sql.into(), vec![]),
-        bind,
-        Msg::Describe('P', String::new()),
-        Msg::Execute(String::new(), 0),
-    ]
 }

@@ -21,7 +21,7 @@ fn simple(m: &mut Maker<'_>) -> String {
     let (other, _) = m.other();
     let own = m.reference.clone();
     let version = if m.table.protected { "version" } else { key };
-    let (n, list) = match m.v.rng.below(28) {
+    let (n, list) = match m.v.rng.below(29) {
         0 | 1 => (None, "*".to_owned()),
         2 => (None, format!("{own}.*")),
         3 => (Some(1), m.column(other)),
@@ -47,6 +47,7 @@ fn simple(m: &mut Maker<'_>) -> String {
         23 => (Some(0), String::new()),
         24 => (Some(2), format!("{other}, $${other}$$ AS \"from\"")),
         25 => (Some(1), format!("ALL {other}")),
+        26 => (Some(2), format!("repeat({other}::text, 9000), {other}")),
         _ => (Some(2), format!("{other}, {key} AS __sg_k1")),
     };
     m.columns = n;
