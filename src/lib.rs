@@ -8,9 +8,9 @@
 //! | [`sql`] | tokens, clauses, literals and keys, prefilter, splicing. Knows no network, no versions |
 //! | [`catalog`] | the protected tables as the server has them, and the look that reads them |
 //! | [`rewrite`] | pure: statement text + catalog -> plan. One file per rule |
-//! | [`observe`] | which version of which row a scope has seen, and the undo of own writes |
+//! | [`observe`] | which version of which row a scope has seen, the undo of own writes, contexts by label and unit |
 //! | [`conflict`] | what a conflict is: its error, its log event |
-//! | [`session`] | one client: its two lanes, reply queue, prepared statements, transaction, probe |
+//! | [`session`] | one client: its two lanes, reply queue, prepared statements, transaction, probe; whose reads count (`whose`) |
 //! | [`server`] | listeners, worker runtimes, upstream probes, cancel, shutdown |
 //! | [`telemetry`] | metric names, logs, the HTTP endpoints |
 //! | [`config`] | settings, their sources and checks |

@@ -70,25 +70,44 @@ fn two_tabs_are_told_apart_by_a_label_per_tab_and_not_by_a_label_per_user() {
             match name {
                 None => {
                     tab.form(id);
-                    None
+                    Vec::new()
                 }
-                Some(name) => Some(tab.save(id, name)),
+                Some(name) => tab.save(id, name),
             }
         };
         // One label per user: the second save passes.
         let user = format!("user-{n}");
         say(&user, None);
         say(&user, None);
-        assert_eq!(commands(&say(&user, Some("first")).unwrap()), ["UPDATE 1"]);
-        assert_eq!(commands(&say(&user, Some("second")).unwrap()), ["UPDATE 1"]);
+        assert_eq!(commands(&say(&user, Some("first"))), ["UPDATE 1"]);
+        assert_eq!(commands(&say(&user, Some("second"))), ["UPDATE 1"]);
         // One per tab: it is refused, although the handler has read the row again and committed in between.
         let (one, two) = (format!("{user}:a"), format!("{user}:b"));
         say(&one, None);
         say(&two, None);
-        assert_eq!(commands(&say(&one, Some("third")).unwrap()), ["UPDATE 1"]);
-        let reply = say(&two, Some("fourth")).unwrap();
+        assert_eq!(commands(&say(&one, Some("third"))), ["UPDATE 1"]);
+        let reply = say(&two, Some("fourth"));
         on_project(id, 3, Some(4)).check(&reply, 'E');
         assert_eq!(stage.behind().value(&format!("select name from projects where id = {id}")), "third");
+    }
+}
+
+#[test]
+fn a_handler_that_commits_twice_is_caught_with_a_request_key_alone() {
+    for (arguments, caught) in [(&BY_SETTING[..], true), (&BY_SETTING[..2], false)] {
+        let stage = context(arguments);
+        for (protocol, id) in BOTH {
+            let mut pool = stage.session();
+            let mut mine = Labelled { connection: &mut pool, protocol, label: "7", request: 1 };
+            mine.form(id);
+            stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+            let reply = mine.save(id, "mine");
+            if caught {
+                on_project(id, 1, Some(2)).check(&reply, 'E');
+            } else {
+                assert_eq!(commands(&reply), ["UPDATE 1"]);
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 //! | `snapshot` | what they know across a planned restart |
 //! | [`setting`] | a setting (GUC) that carries a label, as transactions and savepoints leave it |
 //!
-//! Sessions do not use it yet: their scope is the connection.
+//! Whose label and which unit it is, a session finds out: `session::whose` (docs/decisions/0010).
 
 mod row;
 mod session;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::observe::{Cause, Limits, RowKey, WrittenBack};
+use crate::observe::{Cause, Limits, Lookup, RowKey, WrittenBack};
 use crate::sql::columns::ColumnSet;
 
 fn contexts(limits: ContextLimits) -> Arc<Contexts> {
@@ -183,6 +183,25 @@ fn earliest() {
     Request::new(&mut a, 5).reads(6).scope.rollback();
     assert!(Request::new(&mut a, 6).reads(6).saves(6));
     assert_eq!(Request::new(&mut a, 7).expects(), Some(7));
+}
+
+#[test]
+fn a_refused_version_keeps_the_time_when_it_was_seen() {
+    let all = contexts(ContextLimits::default());
+    let mut scope = session(&all, "ada");
+    let start = Instant::now();
+    let later = |s| start + Duration::from_secs(s);
+    scope.begin_unit(Unit(1));
+    scope.read(row(), 1, &columns(&[1, 2]), false, start);
+    for (unit, at) in [(2, 10), (3, 20)] {
+        // The handler reads the row again and is refused: it was not then that version 1 was seen.
+        scope.begin_unit(Unit(unit));
+        scope.read(row(), 2, &columns(&[1, 2]), false, later(at));
+        let found = scope.expected(&row(), &columns(&[1]), later(at));
+        assert!(matches!(found, Lookup::Known { version: 1, seen_at, .. } if seen_at == start), "{found:?}");
+        scope.refused(&row(), 1, Some(2), later(at + 1));
+        scope.rollback();
+    }
 }
 
 #[test]
