@@ -284,7 +284,7 @@ pub const SCOPE_KEYS: &[Key] = &[
         name: "context.learn_from",
         default: "(none)",
         allowed: "KEY=PATTERN of tags in comments, such as route=GET *",
-        meaning: "Only statements whose comments carry one of these tags teach a context; empty: all do",
+        meaning: "Only transactions whose comments carry one of these tags teach a context; empty: all do",
         set: |s, raw| list(raw, tag_pattern).map(|v| s.scopes.learn_from = v),
     },
     Key {
