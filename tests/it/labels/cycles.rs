@@ -158,3 +158,30 @@ fn a_lookup_in_a_pipeline() {
         one.ok("rollback");
     }
 }
+
+#[test]
+fn what_is_read_behind_a_label_in_one_pipeline_refreshes() {
+    let desk = Desk::new(&["--context-label", "setting:app.user_id"]);
+    let mut one = desk.session();
+    let id = desk.row();
+    let local = "select set_config('app.user_id', $1, true)";
+    let mut cycle = |sql: &str, values: &[&str]| {
+        let steps = [step("begin", &[]), step(local, &["ada"]), step(sql, values), step("commit", &[])];
+        let mut messages = steps.concat();
+        messages.push(frames::sync());
+        let reply = one.exchange(&messages);
+        if status(&reply) != 'I' {
+            one.ok("rollback");
+        }
+        reply
+    };
+    fine(cycle(READ, &[&id]));
+    // Her own write, and then someone else's.
+    fine(cycle(WRITE, &["ada's", &id]));
+    desk.other_writes(&id);
+    assert_eq!(sqlstate(&cycle(WRITE, &["x", &id])), "40001");
+    // She opens the form again.
+    fine(cycle(READ, &[&id]));
+    fine(cycle(READ, &[&id]));
+    assert_eq!(sqlstate(&cycle(WRITE, &["x", &id])), "");
+}
