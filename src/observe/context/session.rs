@@ -109,7 +109,9 @@ impl ContextScope {
             let taken = |row: &&RowKey| !self.earlier.iter().any(|(_, rows)| rows.contains(*row));
             let rows: HashSet<RowKey> =
                 self.writes.own_writes().map(|(row, _)| row).filter(taken).cloned().collect();
-            if !rows.is_empty() {
+            // Of tables written without telling the rows each label forgets its own.
+            let tables = !self.forgotten.is_empty() && !self.earlier.iter().any(|(key, _)| *key == before);
+            if !rows.is_empty() || tables {
                 self.earlier.push((before, rows));
             }
         }
