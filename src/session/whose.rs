@@ -88,6 +88,19 @@ fn named(source: usize, name: &str) -> Unit {
     Unit(hash(high) << 64 | hash(low) | 1 << 127)
 }
 
+/// What names the request in a tag's value: of a `traceparent` the trace, for each statement may be a span of its own
+/// (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+fn request_name<'a>(key: &str, value: &'a str) -> &'a str {
+    let mut parts =
+        value.split('-').map(|part| Some(part).filter(|p| p.bytes().all(|b| b.is_ascii_hexdigit())));
+    let lengths = |parts: [Option<&str>; 4]| parts.map(|part| part.map_or(0, str::len));
+    let parts: [Option<&'a str>; 4] = std::array::from_fn(|_| parts.next().flatten());
+    match (lengths(parts), parts) {
+        ([2, 32, 16, 2], [_, Some(trace), ..]) if key == "traceparent" => trace,
+        _ => value,
+    }
+}
+
 impl Whose {
     /// Nothing heard yet. `listened`: the settings that are listened for, each here from the first savepoint on;
     /// `start`: values of settings in the start-up packet.
@@ -260,7 +273,7 @@ impl Session {
         let sources = self.shared.settings.scopes.unit.iter().enumerate();
         let name = |(n, source): (usize, &UnitSource)| {
             let name = match source {
-                UnitSource::Comment(key) => whose.tag(key),
+                UnitSource::Comment(key) => whose.tag(key).map(|value| request_name(key, value)),
                 UnitSource::Setting(name) => whose.setting(name),
             };
             name.map(|name| named(n, name))

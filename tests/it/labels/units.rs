@@ -149,3 +149,25 @@ fn the_earliest_read_counts_where_every_request_reads_everything() {
         assert_eq!(commands(&way.transaction(&mut one, protocol, "ada", &id, Some("x"))), ["UPDATE 1"]);
     }
 }
+
+#[test]
+fn a_request_is_its_trace_whatever_the_span_of_each_statement() {
+    let desk = Desk::new(&["--context-label", "comment:user"]);
+    let traced =
+        |trace: u32, span: u32| format!("/*user='ada',traceparent='00-{trace:032x}-{span:016x}-01'*/");
+    for protocol in PROTOCOLS {
+        let id = desk.row();
+        let id = &*id;
+        let mut pool = [desk.session(), desk.session()];
+        request(&mut pool, protocol, &traced(1, 1), &[(0, READ, &[id][..])]);
+        desk.other_writes(id);
+        // In autocommit the handler reads and writes; an instrumented driver names the span of each statement.
+        request(&mut pool, protocol, &traced(2, 2), &[(0, READ, &[id][..])]);
+        let reply = request(&mut pool, protocol, &traced(2, 3), &[(1, WRITE, &["x", id])]);
+        on_project(id, 1, Some(2)).check(&reply, 'I');
+        // A refresh, and it is saved.
+        request(&mut pool, protocol, &traced(3, 4), &[(0, READ, &[id][..])]);
+        let reply = request(&mut pool, protocol, &traced(4, 5), &[(1, WRITE, &["x", id])]);
+        assert_eq!(commands(&reply), ["UPDATE 1"]);
+    }
+}
