@@ -17,7 +17,7 @@ use crate::sql::columns::ColumnSet;
 
 /// At most this many parts share the total of bytes and have a lock of their own.
 const PARTS: usize = 16;
-/// Bytes of a context without rows, about.
+/// Bytes of a context without rows and label, about.
 const EMPTY: usize = 512;
 
 /// System identifier and timeline.
@@ -29,11 +29,13 @@ struct Context {
     /// Number of the context's last own write.
     own: u64,
     used: Instant,
+    /// Bytes of its label.
+    label: usize,
 }
 
 impl Context {
     fn bytes(&self) -> usize {
-        self.store.bytes() + EMPTY
+        self.store.bytes() + EMPTY + self.label
     }
 }
 
@@ -390,7 +392,7 @@ impl Contexts {
                 ttl: self.limits.ttl,
                 conflict_hold: Duration::ZERO,
             });
-            Context { store, own: 0, used: now }
+            Context { store, own: 0, used: now, label: key.label.len() }
         });
         let before = (context.bytes(), context.store.evicted(), context.store.expired());
         context.used = now;

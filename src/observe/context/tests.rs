@@ -324,3 +324,16 @@ fn a_label_left_before_commit_forgets_tables_that_were_written() {
         assert_eq!(Request::new(&mut session(&contexts, "anna"), 3).expects(), None, "{next:?}");
     }
 }
+
+#[test]
+fn long_labels_count_in_the_bound() {
+    let limits =
+        ContextLimits { max_bytes: 64 << 10, max_total_bytes: 256 << 10, ..ContextLimits::default() };
+    let contexts = contexts(limits);
+    for n in 0..100_u128 {
+        let label = format!("{n:010000}");
+        Request::new(&mut session(&contexts, &label), n).reads(5);
+    }
+    assert!(contexts.bytes() <= 256 << 10, "{}", contexts.bytes());
+    assert!((10..=25).contains(&contexts.len()), "{}", contexts.len());
+}
