@@ -50,19 +50,15 @@ drop table resources, rates;
 create table resources (id bigint primary key, token text not null, n integer not null default 0,
     grp integer not null, version integer not null default 1);
 create table rates (code text primary key, token text not null, n integer not null default 0,
-    grp integer not null, version integer not null default 1) partition by hash (code);
-create table rates_0 partition of rates for values with (modulus 2, remainder 0);
-create table rates_1 partition of rates for values with (modulus 2, remainder 1);
-create view live_resources as select id, token, n, grp, version from resources;
-create view live_rates as select code, token, n, grp, version from rates;
+    grp integer not null, version integer not null default 1);
 create table history (seq bigserial, tab text, writer text, was jsonb, now jsonb);
 create function keep() returns trigger language plpgsql as $$ begin
-    insert into history (tab, writer, was, now) values (tg_argv[0], current_setting('application_name'),
+    insert into history (tab, writer, was, now) values (tg_table_name, current_setting('application_name'),
         case when tg_op <> 'INSERT' then to_jsonb(old) end, case when tg_op <> 'DELETE' then to_jsonb(new) end);
     return null;
 end $$;
-create trigger keep after insert or update or delete on resources for each row execute function keep('resources');
-create trigger keep after insert or update or delete on rates for each row execute function keep('rates')";
+create trigger keep after insert or update or delete on resources for each row execute function keep();
+create trigger keep after insert or update or delete on rates for each row execute function keep()";
 
 /// A run of the programs of one seed: on database `database` through `address`.
 fn round(seed: u64, cluster: &Cluster, address: &str, database: &str) -> Report {

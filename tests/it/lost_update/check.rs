@@ -202,10 +202,8 @@ fn undue(changes: &[Change], writer: &str, refusal: &Refusal) -> Option<String> 
     if between.iter().all(|c| c.writer == writer) {
         return Some("nobody else has changed the row since".to_owned());
     }
-    // A version that the statement itself names counts whatever was seen since: an object saved again.
-    let names_version = ["version = $", "expected_version"].iter().any(|n| refusal.what.contains(n));
     match seen {
-        Some(at) if at + 1 > from && !names_version => Some(format!("it had seen version {}", at + 1)),
+        Some(at) if at + 1 > from => Some(format!("it had seen version {}", at + 1)),
         _ => None,
     }
 }

@@ -89,17 +89,11 @@ pub struct RawDriver {
     prepared: usize,
 }
 
-/// What each session prepares in SQL, for EXECUTE.
-const PREPARED: &str = "prepare up_resources (text, bigint) as update resources set token = $1 where id = $2;
-    prepare up_rates (text, text) as update rates set token = $1 where code = $2";
-
 impl RawDriver {
     /// Connects.
     pub fn connect(address: &str, database: &str, writer: &str) -> Self {
         let parameters = [("user", "postgres"), ("database", database), ("application_name", writer)];
-        let mut raw = Raw::connect_with(address, &parameters);
-        raw.ok(PREPARED);
-        Self { raw, names: HashMap::new(), prepared: 0 }
+        Self { raw: Raw::connect_with(address, &parameters), names: HashMap::new(), prepared: 0 }
     }
 
     /// Parse (where it is needed), Bind, Execute; with the name to remember if they succeed.
@@ -226,7 +220,6 @@ impl TokioDriver {
         let client = runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
             tokio::spawn(connection);
-            client.batch_execute(PREPARED).await.unwrap();
             client
         });
         Self { runtime, client, statements: HashMap::new(), in_block: false, failed: false }

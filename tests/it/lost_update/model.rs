@@ -84,7 +84,8 @@ pub struct Refusal {
     pub actual: Option<i64>,
     /// What the session had seen of the row.
     pub seen: Vec<Seen>,
-    /// The statement.
+    /// For the report.
+    #[allow(dead_code)]
     pub what: String,
 }
 
@@ -134,6 +135,8 @@ pub struct Place<'a> {
     pub known: &'a [bool],
     /// Transaction control stands in the same Query between an earlier write of its tables and it: it only bumps.
     pub cut: bool,
+    /// Nothing else is in its Query or cycle.
+    pub alone: bool,
     /// It is in one Query with others: no hidden RETURNING tells what an increment has left.
     pub untold: bool,
 }
@@ -193,14 +196,14 @@ impl Model {
         for row in write.rows.iter().copied() {
             let known = &self.rows[row];
             let op = match write.kind {
-                Kind::Delete | Kind::SetDelete => Op::Delete,
+                Kind::Delete => Op::Delete,
                 kind if kind.sets_token() => Op::Token,
                 _ => Op::Bump,
             };
             let checked = match op {
                 Op::Token => write.kind != Kind::Insert,
                 Op::Bump => false,
-                Op::Delete => true,
+                Op::Delete => place.alone,
             };
             let checked = checked && place.known[row] && !place.cut;
             let based_on = known.token.clone().filter(|_| checked);
@@ -221,10 +224,7 @@ impl Model {
             match op {
                 _ if write.kind.returns() || write.kind.forgets() => {}
                 // A session that guards itself is left to itself.
-                _ if op == Op::Delete
-                    || write.kind.forgets_named()
-                    || matches!(write.kind, Kind::Insert | Kind::InPredicate) =>
-                {
+                _ if op == Op::Delete || matches!(write.kind, Kind::Insert | Kind::InPredicate) => {
                     (known.token, known.version) = (None, None);
                 }
                 Op::Bump if place.untold => (known.token, known.version) = (None, None),
@@ -243,7 +243,9 @@ impl Model {
                 self.show(write.rows[0], values, None);
             }
         }
-        if write.kind.forgets() || place.cut {
+        // Beside other statements it goes unchecked, and its key is not looked at.
+        let unseen = write.kind == Kind::Delete && !place.alone;
+        if write.kind.forgets() || place.cut || unseen {
             write.rows.iter().for_each(|row| self.forget(table(*row)));
             self.forgotten.extend(write.rows.iter().map(|row| table(*row)));
         }

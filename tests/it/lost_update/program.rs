@@ -62,10 +62,6 @@ pub enum Kind {
     InPredicate,
     Increment,
     Explain,
-    /// Through a view.
-    View,
-    /// EXECUTE of what the session has prepared in SQL.
-    Execute,
     // Of one row or several.
     In,
     InReturning,
@@ -86,20 +82,18 @@ pub enum Kind {
     // Of a row with several lives.
     Insert,
     Delete,
-    /// By another column than the key.
-    SetDelete,
 }
 
 use Kind::{
-    AnyArray, AnyText, Case, Coalesce, Cte, CteBoth, Delete, Execute, Explain, FromValues, Hint, In,
-    InPredicate, InReturning, Increment, Insert, Merge, Or, OwnIncrement, Point, PointReturning, RowWise,
-    SavedAgain, Set, SetDelete, SetIncrement, SetReturning, Upsert, UpsertVersion, View, WrittenBack,
+    AnyArray, AnyText, Case, Coalesce, Cte, CteBoth, Delete, Explain, FromValues, Hint, In, InPredicate,
+    InReturning, Increment, Insert, Merge, Or, OwnIncrement, Point, PointReturning, RowWise, SavedAgain, Set,
+    SetIncrement, SetReturning, Upsert, UpsertVersion, WrittenBack,
 };
 
 impl Kind {
     /// It replaces the token.
     pub fn sets_token(self) -> bool {
-        !matches!(self, Increment | SetIncrement | Delete | SetDelete)
+        !matches!(self, Increment | SetIncrement | Delete)
     }
 
     /// It shows the row as it has left it.
@@ -107,14 +101,11 @@ impl Kind {
         matches!(self, PointReturning | InReturning | SetReturning)
     }
 
-    /// What is known of its tables' rows is forgotten with it: nothing tells which rows it has changed, and to what.
+    /// What is known of its rows is forgotten with it.
     pub fn forgets(self) -> bool {
-        matches!(self, Merge | Cte | CteBoth | Explain | SetDelete)
-    }
-
-    /// What is known of the rows that it names is forgotten with it.
-    pub fn forgets_named(self) -> bool {
-        self == Execute
+        let many =
+            matches!(self, FromValues | Set | SetIncrement | Upsert | UpsertVersion | Merge | Cte | CteBoth);
+        many || matches!(self, Explain | AnyArray | AnyText)
     }
 
     /// It names a version.
@@ -159,10 +150,9 @@ impl Write {
             text.sql = format!("with {} select {}", parts.join(", "), sum.join(" + "));
             return text;
         }
-        let tok =
-            if self.kind.sets_token() && self.kind != Execute { text.value(token) } else { String::new() };
+        let tok = if self.kind.sets_token() { text.value(token) } else { String::new() };
         let ids: Vec<String> = match self.kind {
-            Set | SetReturning | SetIncrement | SetDelete | AnyArray | AnyText | Execute => Vec::new(),
+            Set | SetReturning | SetIncrement | AnyArray | AnyText => Vec::new(),
             _ => self.rows.iter().map(|row| text.value(ROWS[*row].1)).collect(),
         };
         let one = ids.first().cloned().unwrap_or_default();
@@ -185,8 +175,6 @@ impl Write {
                 format!("update {t} set token = {tok} where {k} = {one} and version = {version}")
             }
             Increment => format!("update {t} set n = n + 1 where {k} = {one}"),
-            View => format!("update live_{t} set token = {tok} where {k} = {one}"),
-            Execute => format!("execute up_{t}('{token}', '{}')", ROWS[first].1.replace('\'', "''")),
             Explain => format!("explain analyze update {t} set token = {tok} where {k} = {one}"),
             In | InReturning => format!("update {t} set token = {tok} where {k} in ({list}){returning}"),
             AnyArray | AnyText => {
@@ -250,10 +238,6 @@ impl Write {
                 "with w as (update {t} set token = {tok} where {k} in ({list}) returning {k}) select count(*) from w"
             ),
             // A statement of both tables is made above.
-            SetDelete => {
-                let grp = text.value(ROWS[first].2);
-                format!("delete from {t} where grp = {grp}")
-            }
             Delete | CteBoth => format!("delete from {t} where {k} = {one}"),
         };
         text
@@ -464,18 +448,8 @@ fn step(rng: &mut Rng, raw: bool) -> Step {
 fn write(rng: &mut Rng, again: Option<Row>) -> Write {
     let one = again.unwrap_or_else(|| if rng.chance(12) { 5 + rng.below(2) } else { rng.below(HOT.end) });
     if !HOT.contains(&one) {
-        let kind = rng.number(&[
-            Insert,
-            Upsert,
-            Upsert,
-            Delete,
-            Delete,
-            SetDelete,
-            Point,
-            PointReturning,
-            In,
-            Increment,
-        ]);
+        let kind =
+            rng.number(&[Insert, Upsert, Upsert, Delete, Delete, Point, PointReturning, In, Increment]);
         return Write { kind, rows: vec![one] };
     }
     if rng.chance(55) {
@@ -494,8 +468,6 @@ fn write(rng: &mut Rng, again: Option<Row>) -> Write {
             Increment,
             Increment,
             Explain,
-            View,
-            Execute,
             Upsert,
             Merge,
             Cte,

@@ -293,6 +293,9 @@ impl<D: Driver> Worker<D> {
         known: &[bool],
     ) -> Outcome {
         let mut outcome = Outcome::Done;
+        let alone = statements.len() == 1
+            && style != Style::Cycle(Flush::Awaited)
+            && style != Style::Cycle(Flush::Sent);
         let untold = statements.len() > 1 && style == Style::Query;
         let mut done = segment.done.into_iter();
         let mut written: Vec<&str> = Vec::new();
@@ -312,7 +315,7 @@ impl<D: Driver> Worker<D> {
                     let cut =
                         style == Style::Query && write.rows.iter().any(|r| controlled.contains(&table(*r)));
                     written.extend(write.rows.iter().map(|r| table(*r)));
-                    if !self.model.wrote(write, token, &done, &Place { known, cut, untold }, &what) {
+                    if !self.model.wrote(write, token, &done, &Place { known, cut, alone, untold }, &what) {
                         outcome = Outcome::Again;
                     }
                 }
