@@ -340,6 +340,7 @@ impl Session {
                 in_flight: !self.queue.is_empty(),
             },
             place: self.place(),
+            behind_end: false,
             own_writes: !self.subtransaction && prepared.params.own_writes,
             prepared: true,
             max_rows: self.shared.settings.guard_max_rows,
@@ -453,7 +454,10 @@ impl Session {
                 None => self.sent_point(portal, place),
             }
             self.in_flight.add_touched(&statement.touches);
-            self.sent_says(acting);
+            self.sent_says(statement);
+            if portal.executed.is_some() {
+                self.sent_says(acting);
+            }
             self.sent_effect(&statement.effect);
         }
         let seq = self.next_seq();

@@ -20,7 +20,7 @@ use crate::catalog::Mode;
 use crate::conflict::Source;
 use crate::observe::{Cause, Lookup, RowKey, Scope};
 use crate::rewrite::known::{self, Known};
-use crate::rewrite::plan::{GuardSite, Operand, Plan, StatementPlan, Verb, VersionSource};
+use crate::rewrite::plan::{Effect, GuardSite, Operand, Plan, StatementPlan, Verb, VersionSource};
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::{KeyType, MAX_KEYS, join_key};
 
@@ -78,6 +78,8 @@ pub(crate) struct Scene<'a> {
     /// For WHERE CURRENT OF.
     pub open: OpenCursors<'a>,
     pub place: Place,
+    /// The end of the open transaction stands before it in its text.
+    pub behind_end: bool,
     /// Versions that this very transaction left may be told by xmin (not behind a savepoint).
     pub own_writes: bool,
     /// At most this many known rows travel with a site.
@@ -193,15 +195,22 @@ fn lookup(
     scene: &Scene<'_>,
     observations: &mut Scope,
 ) -> Result<Expected, Cause> {
+    let forgotten = scene.behind_end && matches!(observations, Scope::Transaction(_));
     match &site.source {
         VersionSource::WrittenBack(operand) => {
             if let Some(n) = scene.values.int(operand) {
+                if forgotten {
+                    return Ok((n, Source::WrittenBack, None));
+                }
                 let expected = observations.written_back(row, n, &site.sets, scene.now).expected();
                 return Ok((expected, Source::WrittenBack, None));
             }
         }
         VersionSource::Hint(n) => return Ok((*n, Source::Hint, None)),
         VersionSource::Observed | VersionSource::InPredicate(_) => {}
+    }
+    if forgotten {
+        return Err(Cause::NeverRead);
     }
     match observations.expected(row, &site.sets, scene.now) {
         Lookup::Known { version, seen_at, .. } => {
@@ -337,6 +346,7 @@ impl Session {
         let ahead =
             listens && (self.queue.is_empty() || !self.in_flight.may_change_scope(&self.observations));
         let said = ahead.then(|| self.whose.clone());
+        let mut behind_end = false;
         for (n, statement) in plan.statements.iter().enumerate() {
             if ahead {
                 self.enter(statement);
@@ -344,8 +354,8 @@ impl Session {
             let mut added = None;
             if let (Some(execute), Some(Some(prepared))) = (&statement.execute, executed.get(n)) {
                 let place = Place { part: self.cycle.part, ..place };
-                let (made, more, waits) = self.decide_execute(execute, prepared, text, place);
-                unsettled |= waits && n == 0;
+                let (made, more, waits) = self.decide_execute(execute, prepared, text, place, behind_end);
+                unsettled |= waits && (n == 0 || before.may_change_scope(&self.observations));
                 if let (Some(made), Some(acting)) = (&made, prepared.statement()) {
                     self.sent_writes(acting, made, place);
                 }
@@ -367,6 +377,7 @@ impl Session {
                         in_flight: !self.queue.is_empty(),
                     },
                     place,
+                    behind_end,
                     own_writes: !self.subtransaction,
                     prepared: false,
                     max_rows: self.shared.settings.guard_max_rows,
@@ -382,13 +393,19 @@ impl Session {
             arguments.push(added);
             self.sent_says(statement);
             if ahead && plan.statements.len() > 1 {
-                self.pass_over(statement);
+                let prepared = executed.get(n).and_then(Option::as_deref);
+                let heard = self.heard_in_text(statement, prepared, text);
+                self.pass_over(statement, heard.as_deref());
             }
+            behind_end |= matches!(
+                statement.effect,
+                Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction
+            );
             self.in_flight.add_touched(&statement.touches);
             self.sent_effect(&statement.effect);
         }
         if let Some(said) = said {
-            self.whose = said;
+            self.back_to(said);
         }
         if unsettled && !self.queue.is_empty() {
             self.in_flight = before;

@@ -361,6 +361,10 @@ impl Session {
             back::PARSE_COMPLETE | back::BIND_COMPLETE => {
                 self.again = None;
                 if let Detail::Bind(portal, _) = detail {
+                    // What its rows are compared with is what its own context has written.
+                    if let Some(statement) = portal.acting().statement() {
+                        self.enter(statement);
+                    }
                     portal.opened.set(Some(self.observations.sequence()));
                     if let Some(cursor) = portal.fetches().and_then(|name| self.cursors.get(name)) {
                         *portal.fetched.borrow_mut() = Some(Cursor::Declared(cursor.clone()));

@@ -174,6 +174,7 @@ impl Session {
         prepared: &Prepared,
         text: &[u8],
         place: Place,
+        behind_end: bool,
     ) -> (Option<Guards>, Option<String>, bool) {
         let Some(statement) = prepared.statement().filter(|_| execute.runs) else {
             return (None, prepared.added_arguments(None), false);
@@ -195,6 +196,7 @@ impl Session {
                 in_flight: !self.queue.is_empty(),
             },
             place,
+            behind_end,
             own_writes: !self.subtransaction && prepared.params.own_writes,
             prepared: true,
             max_rows: self.shared.settings.guard_max_rows,
@@ -219,7 +221,8 @@ impl Session {
         let (guards, added) = match &executed {
             Some(prepared) => {
                 let place = self.place();
-                let (guards, added, unsettled) = self.decide_execute(execute, prepared, &outer.text, place);
+                let (guards, added, unsettled) =
+                    self.decide_execute(execute, prepared, &outer.text, place, false);
                 if unsettled && !self.queue.is_empty() {
                     self.drain(out);
                     return Err(Lane::Later);

@@ -64,6 +64,8 @@ pub(crate) struct Whose {
     pinned: Option<Unit>,
     /// The role that the session works under if no SET ROLE says otherwise.
     login: Box<str>,
+    /// Statements of a text are passed over, and the end of the open transaction was among them.
+    behind_end: bool,
 }
 
 /// A unit that nobody else is.
@@ -99,6 +101,7 @@ impl Whose {
             between: None,
             pinned: None,
             login: login.into(),
+            behind_end: false,
         }
     }
 
@@ -166,8 +169,17 @@ impl Session {
         if self.whose.pinned.is_none() && touches(statement) && !self.is_lookup(Some(statement)) {
             self.whose.pinned = Some(unit);
         }
-        let label = self.label();
-        if let Some(scope) = self.observations.context() {
+        self.go_under(unit);
+    }
+
+    /// Goes on under the label that holds now. Behind the end of a transaction that is yet to come, what this one has
+    /// read and written stays with it.
+    fn go_under(&mut self, unit: Unit) {
+        let (label, behind_end) = (self.label(), self.whose.behind_end);
+        let Some(scope) = self.observations.context() else { return };
+        if behind_end {
+            scope.suppose(label.as_deref(), unit);
+        } else {
             scope.begin_unit(unit);
             scope.set_label(label.as_deref());
         }
@@ -181,18 +193,31 @@ impl Session {
     }
 
     /// Passes over a statement of a text that is about to be sent, as if it was carried out: what comes behind it in
-    /// the text goes under its label.
-    pub fn pass_over(&mut self, statement: &StatementPlan) {
-        let values = Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding };
-        if let Some(heard) = self.heard(statement, &values) {
-            self.hear(&heard);
+    /// the text goes under its label. `heard`: what it says.
+    pub fn pass_over(&mut self, statement: &StatementPlan, heard: Option<&Heard>) {
+        if let Some(heard) = heard {
+            self.hear(heard);
         }
-        if matches!(
-            statement.effect,
-            Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction
-        ) {
-            self.whose.each(Setting::commit);
-            self.transaction_said();
+        let rolls_back = matches!(statement.effect, Effect::Rollback { .. });
+        match &statement.effect {
+            Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction => {
+                self.whose.each(if rolls_back { Setting::rollback } else { Setting::commit });
+                self.transaction_said();
+                self.whose.behind_end = true;
+            }
+            Effect::Savepoint(name) => self.whose.each(|setting| setting.savepoint(name)),
+            Effect::Release(name) => self.whose.each(|setting| setting.release(name)),
+            Effect::RollbackTo(name) => self.whose.each(|setting| setting.rollback_to(name)),
+            Effect::ResetAll => self.reset_said(false),
+            _ => {}
+        }
+    }
+
+    /// Goes back to what has been said so far, once all statements of a text have been passed over.
+    pub fn back_to(&mut self, said: Whose) {
+        self.whose = said;
+        if let Some(scope) = self.observations.context() {
+            scope.suppose_no_more();
         }
     }
 
@@ -277,22 +302,29 @@ impl Session {
         (!heard.settings.is_empty() || heard.lookup.is_some()).then(|| Box::new(heard))
     }
 
-    /// Likewise of a statement of a Query; for EXECUTE, of what that stands for.
-    pub fn heard_in_query(&self, query: &QueryDetail, n: usize) -> Option<Box<Heard>> {
-        let statement = query.plan.statements.get(n)?;
-        let executed = query.executed.get(n).and_then(Option::as_deref);
-        match (&statement.execute, executed.and_then(Prepared::statement)) {
-            (Some(execute), Some(acting)) => {
-                let lex = self.lex;
-                let arguments = Some(Arguments { text: &query.text, ranges: &execute.arguments, lex: &lex });
-                let oids = executed.map_or(&[][..], |prepared| &prepared.oids);
-                self.heard(acting, &Values { bind: None, arguments, oids, encoding: lex.encoding })
+    /// Likewise of a statement of a Query that reads `text`; for EXECUTE, of what that stands for.
+    pub fn heard_in_text(
+        &self,
+        statement: &StatementPlan,
+        executed: Option<&Prepared>,
+        text: &[u8],
+    ) -> Option<Box<Heard>> {
+        let lex = self.lex;
+        let mut values = Values { bind: None, arguments: None, oids: &[], encoding: lex.encoding };
+        match (&statement.execute, executed, executed.and_then(Prepared::statement)) {
+            (Some(execute), Some(prepared), Some(acting)) => {
+                values.arguments = Some(Arguments { text, ranges: &execute.arguments, lex: &lex });
+                values.oids = &prepared.oids;
+                self.heard(acting, &values)
             }
-            _ => self.heard(
-                statement,
-                &Values { bind: None, arguments: None, oids: &[], encoding: self.lex.encoding },
-            ),
+            _ => self.heard(statement, &values),
         }
+    }
+
+    /// Likewise of a Query in flight.
+    pub fn heard_in_query(&self, query: &QueryDetail, n: usize) -> Option<Box<Heard>> {
+        let executed = query.executed.get(n).and_then(Option::as_deref);
+        self.heard_in_text(query.plan.statements.get(n)?, executed, &query.text)
     }
 
     /// The server has carried out what a statement said.
@@ -319,11 +351,7 @@ impl Session {
 
     /// What the transaction has read before it was known whose it is enters there.
     fn relabel(&mut self) {
-        let (label, unit) = (self.label(), self.unit());
-        if let Some(scope) = self.observations.context() {
-            scope.begin_unit(unit);
-            scope.set_label(label.as_deref());
-        }
+        self.go_under(self.unit());
     }
 
     /// A statement goes to the server now. What it says may make later writes another's.

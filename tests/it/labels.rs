@@ -375,6 +375,13 @@ fn in_scope_transaction_earlier_transactions_do_not_count() {
             assert_eq!(commands(&mine.say(protocol, WRITE, &["mine", id])), ["UPDATE 1"]);
             version += 2;
         }
+        // Likewise in one Query.
+        mine.ok("begin");
+        mine.say(protocol, READ, &[id]);
+        stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+        let reply = mine.query(&format!("commit; update projects set name = 'mine' where id = {id}"));
+        assert_eq!(commands(&reply), ["COMMIT", "UPDATE 1"]);
+        version += 2;
         // In autocommit each statement is one.
         mine.say(protocol, READ, &[id]);
         stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));

@@ -309,7 +309,12 @@ impl Row {
     /// A committed write of the context took the row from `from` to `to`, and `known` are the columns that its unit
     /// knows at `to`: those that it set or was shown.
     pub(super) fn wrote(&mut self, from: i64, to: i64, known: &ColumnSet, unit: Unit, now: Instant) {
-        if self.present <= to {
+        let mut to = to;
+        if self.own_since == Some(to) && to < self.present {
+            // Another connection has written it since, and its commit has entered first.
+            self.own_since = Some(from);
+            to = self.present;
+        } else if self.present <= to {
             if self.present != from || self.own_since.is_none() {
                 self.own_since = Some(from);
             }

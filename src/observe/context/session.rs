@@ -37,6 +37,8 @@ pub struct ContextScope {
     database: Arc<str>,
     key: Option<ContextKey>,
     unit: Unit,
+    /// The present label and unit, while another one is supposed.
+    supposed: Option<(Option<ContextKey>, Unit)>,
     /// Transaction scope: what counts while there is no label, and the rows that are known to the transaction only.
     local: Observations,
     /// The open transaction's own writes, and nothing else.
@@ -70,6 +72,7 @@ impl ContextScope {
             database,
             key: None,
             unit,
+            supposed: None,
             local: Observations::new(limits),
             writes: Observations::new(limits),
             lost: 0,
@@ -106,7 +109,9 @@ impl ContextScope {
             let taken = |row: &&RowKey| !self.earlier.iter().any(|(_, rows)| rows.contains(*row));
             let rows: HashSet<RowKey> =
                 self.writes.own_writes().map(|(row, _)| row).filter(taken).cloned().collect();
-            if !rows.is_empty() {
+            // Of tables written without telling the rows each label forgets its own.
+            let tables = !self.forgotten.is_empty() && !self.earlier.iter().any(|(key, _)| *key == before);
+            if !rows.is_empty() || tables {
                 self.earlier.push((before, rows));
             }
         }
@@ -124,6 +129,21 @@ impl ContextScope {
             }
         }
         self.key = key;
+    }
+
+    /// A statement is decided that stands behind the end of the open transaction, which has yet to come, and will go
+    /// under this label. What this transaction alone knows does not count for it, and stays with its own label.
+    pub fn suppose(&mut self, label: Option<&str>, unit: Unit) {
+        let key = label.map(|label| ContextKey { database: self.database.clone(), label: label.into() });
+        let present = (std::mem::replace(&mut self.key, key), std::mem::replace(&mut self.unit, unit));
+        self.supposed.get_or_insert(present);
+    }
+
+    /// Goes back from what was supposed.
+    pub fn suppose_no_more(&mut self) {
+        if let Some((key, unit)) = self.supposed.take() {
+            (self.key, self.unit) = (key, unit);
+        }
     }
 
     /// The present label.
@@ -231,6 +251,12 @@ impl ContextScope {
 
     /// As [`Observations::expected`].
     pub fn expected(&mut self, row: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
+        if self.supposed.is_some() {
+            return match &self.key {
+                Some(key) => self.contexts.expected(key, row, sets, self.unit, now),
+                None => Lookup::Unknown(Cause::NoLabel),
+            };
+        }
         let Some(key) = &self.key else {
             return match self.local.expected(row, sets, now) {
                 Lookup::Unknown(Cause::NeverRead) => Lookup::Unknown(Cause::NoLabel),
@@ -266,6 +292,12 @@ impl ContextScope {
 
     /// As [`Observations::written_back`].
     pub fn written_back(&mut self, row: &RowKey, n: i64, sets: &ColumnSet, now: Instant) -> WrittenBack {
+        if self.supposed.is_some() {
+            return match &self.key {
+                Some(key) => self.contexts.written_back(key, row, n, sets, self.unit, now),
+                None => WrittenBack::BasedOn(n),
+            };
+        }
         let Some(key) = &self.key else { return self.local.written_back(row, n, sets, now) };
         if let Some(OwnWrite::Moved { from, to, .. }) = self.writes.own_write_of(row, now) {
             if (from..to).contains(&n) {

@@ -288,3 +288,39 @@ fn bounds() {
     contexts.sweep(now + Duration::from_secs(61));
     assert!(contexts.is_empty() && contexts.bytes() == 0);
 }
+
+#[test]
+fn commits_of_one_label_may_enter_in_any_order() {
+    // The server lets the second write go on before it tells of the first one's commit.
+    for known in [&[][..], &[1]] {
+        let contexts = contexts(ContextLimits::default());
+        let (mut one, mut two) = (session(&contexts, "anna"), session(&contexts, "anna"));
+        Request::new(&mut one, 1).reads(5).scope.rollback();
+        let now = Instant::now();
+        one.begin_unit(Unit(2));
+        two.begin_unit(Unit(3));
+        one.wrote_checked(&row(), 5, &columns(known), now);
+        two.wrote_checked(&row(), 6, &columns(&[]), now);
+        two.commit(now);
+        one.commit(now);
+        assert_eq!(Request::new(&mut two, 4).expects(), Some(7), "{known:?}");
+        assert_eq!(two.expected(&row(), &columns(&[2]), now).version(), Some(7), "{known:?}");
+        assert_eq!(two.written_back(&row(), 5, &columns(&[1]), now), WrittenBack::SavedAgain(7));
+    }
+}
+
+#[test]
+fn a_label_left_before_commit_forgets_tables_that_were_written() {
+    for next in [Some("ben"), None] {
+        let contexts = contexts(ContextLimits::default());
+        let mut a = session(&contexts, "anna");
+        Request::new(&mut a, 1).reads(5).scope.rollback();
+        let now = Instant::now();
+        a.begin_unit(Unit(2));
+        // A set write of the table, whose rows are not known.
+        a.forget_table(1);
+        a.set_label(next);
+        a.commit(now);
+        assert_eq!(Request::new(&mut session(&contexts, "anna"), 3).expects(), None, "{next:?}");
+    }
+}

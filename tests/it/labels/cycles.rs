@@ -158,3 +158,129 @@ fn a_lookup_in_a_pipeline() {
         one.ok("rollback");
     }
 }
+
+#[test]
+fn what_is_undone_in_a_query_counts_no_more_behind_it() {
+    let desk = Desk::new(&["--context-label", "comment:user,setting:app.user_id"]);
+    let mut one = desk.session();
+    let mut wrong = Vec::new();
+    for (text, refused) in [
+        ("begin; set app.user_id = 'ada'; rollback; update projects set name = 'x' where id = {}", false),
+        ("begin; set app.user_id = 'ada'; commit; update projects set name = 'x' where id = {}", true),
+        (
+            "begin; savepoint a; set app.user_id = 'ada'; rollback to a; update projects set name = 'x' where id = {}; commit",
+            false,
+        ),
+        (
+            "begin; set local app.user_id = 'ada'; savepoint a; set local app.user_id = 'bob'; rollback to a; update projects set name = 'x' where id = {}; commit",
+            true,
+        ),
+        (
+            "begin; savepoint a; set local app.user_id = 'ada'; release a; update projects set name = 'x' where id = {}; commit",
+            true,
+        ),
+    ] {
+        one.ok("set app.user_id = 'bob'");
+        let id = stale(&desk);
+        let reply = one.query(&text.replace("{}", &id));
+        if (sqlstate(&reply) == "40001") != refused {
+            wrong.push(text);
+        }
+        if status(&reply) != 'I' {
+            one.ok("rollback");
+        }
+    }
+    one.ok("set app.user_id = 'bob'");
+    let id = stale(&desk);
+    one.ok("begin");
+    one.ok("set app.user_id = 'ada'");
+    let reply = one.query(&format!("rollback; update projects set name = 'x' where id = {id}"));
+    if error(&reply).is_some() {
+        wrong.push("rollback; update");
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn a_pipelined_execute_behind_another_statement_is_its_own_users() {
+    let desk = Desk::new(&["--context-label", "comment:user,setting:app.user_id"]);
+    let mut one = desk.session();
+    one.ok("prepare w (int) as update projects set name = 'x' where id = $1");
+    one.ok("prepare s (text) as select set_config('app.user_id', $1, false)");
+    let id = stale(&desk);
+    let reply = one.exchange(&[
+        frames::query("select name from projects where id = 9 /*user='bob'*/"),
+        frames::query(&format!("select 1; execute w({id}) /*user='ada'*/")),
+    ]);
+    assert_eq!(sqlstate(&reply), "40001", "{reply:?}");
+    let id = stale(&desk);
+    let reply = one.exchange(&[
+        frames::query("select name from projects where id = 9 /*user='ada'*/"),
+        frames::query(&format!("select 1; execute w({id}) /*user='bob'*/")),
+    ]);
+    assert_eq!(sqlstate(&reply), "", "{reply:?}");
+    one.ok("set app.user_id = 'bob'");
+    let id = stale(&desk);
+    let reply = one.query(&format!("execute s('ada'); update projects set name = 'x' where id = {id}"));
+    assert_eq!(sqlstate(&reply), "40001", "{reply:?}");
+}
+
+#[test]
+fn what_is_read_behind_a_label_in_one_pipeline_refreshes() {
+    let desk = Desk::new(&["--context-label", "setting:app.user_id"]);
+    let mut one = desk.session();
+    let id = desk.row();
+    let local = "select set_config('app.user_id', $1, true)";
+    let mut cycle = |sql: &str, values: &[&str]| {
+        let steps = [step("begin", &[]), step(local, &["ada"]), step(sql, values), step("commit", &[])];
+        let mut messages = steps.concat();
+        messages.push(frames::sync());
+        let reply = one.exchange(&messages);
+        if status(&reply) != 'I' {
+            one.ok("rollback");
+        }
+        reply
+    };
+    fine(cycle(READ, &[&id]));
+    // Her own write, and then someone else's.
+    fine(cycle(WRITE, &["ada's", &id]));
+    desk.other_writes(&id);
+    assert_eq!(sqlstate(&cycle(WRITE, &["x", &id])), "40001");
+    // She opens the form again.
+    fine(cycle(READ, &[&id]));
+    fine(cycle(READ, &[&id]));
+    assert_eq!(sqlstate(&cycle(WRITE, &["x", &id])), "");
+}
+
+#[test]
+fn what_a_transaction_read_without_a_label_is_not_the_next_ones() {
+    let desk = Desk::new(&["--context-label", "setting:app.user_id"]);
+    let mut one = desk.session();
+    let mut ada = desk.session();
+    ada.ok("set app.user_id = 'ada'");
+    let id = desk.row();
+    fine(ada.query(&format!("select name from projects where id = {id}")));
+    desk.other_writes(&id);
+    one.ok("begin");
+    fine(one.query(&format!("select name from projects where id = {id}")));
+    one.ok("commit; set app.user_id = 'ada'; select name from projects where id = 9");
+    let write = format!("update projects set name = 'x' where id = {id}");
+    on_project(&id, 1, Some(2)).check(&one.query(&write), 'I');
+    // Nor is what it has written.
+    one.ok("reset app.user_id");
+    let id = desk.row();
+    fine(ada.query(&format!("select name from projects where id = {id}")));
+    one.ok("begin");
+    one.ok(&format!("update projects set name = 'theirs' where id = {id}"));
+    one.ok("commit; set app.user_id = 'ada'; select name from projects where id = 9");
+    let write = format!("update projects set name = 'x' where id = {id}");
+    on_project(&id, 1, Some(2)).check(&ada.query(&write), 'I');
+    // Without a label it is forgotten at once, too.
+    one.ok("reset app.user_id");
+    let id = desk.row();
+    one.ok("begin");
+    fine(one.query(&format!("select name from projects where id = {id}")));
+    desk.other_writes(&id);
+    let reply = one.query(&format!("commit; update projects set name = 'x' where id = {id}"));
+    assert_eq!(sqlstate(&reply), "", "{reply:?}");
+}
