@@ -451,6 +451,9 @@ impl Session {
                     self.handed_on();
                 }
                 self.facts.application_name = String::from_utf8_lossy(value).into_owned();
+                if !self.started {
+                    self.whose.begins_as(&self.facts.application_name);
+                }
             }
             b"session_authorization" if self.started => {
                 self.whose.authorized(&String::from_utf8_lossy(value));

@@ -365,6 +365,7 @@ impl Session {
                 self.view_outdated = true;
             }
         }
+        self.whose.ready();
         if self.queue.is_empty() {
             self.in_flight.clear();
         }

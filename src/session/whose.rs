@@ -64,9 +64,16 @@ pub(crate) struct Whose {
     pinned: Option<Unit>,
     /// The role that the session works under if no SET ROLE says otherwise.
     login: Box<str>,
+    /// What has been said of `application_name` up to the last ReadyForQuery, with which the server reports its value.
+    reported: Option<Box<str>>,
     /// Statements of a text are passed over, and the end of the open transaction was among them.
     behind_end: bool,
 }
+
+const APPLICATION_NAME: &str = "application_name";
+
+/// The server cuts names to less than this.
+const NAME_LENGTH: usize = 64;
 
 /// A unit that nobody else is.
 fn fresh() -> Unit {
@@ -101,12 +108,40 @@ impl Whose {
             between: None,
             pinned: None,
             login: login.into(),
+            reported: None,
             behind_end: false,
         }
     }
 
     fn setting(&self, name: &str) -> Option<&str> {
         self.settings.get(name).and_then(Setting::value).filter(|value| !value.is_empty())
+    }
+
+    /// The value of `application_name`. The server reports a new one with ReadyForQuery, as it has it; until then it is
+    /// what was said, if the server keeps that as it is.
+    fn application_name<'a>(&'a self, reported: &'a str) -> Option<&'a str> {
+        let said = self.settings.get(APPLICATION_NAME).and_then(Setting::value);
+        if said == self.reported.as_deref() {
+            return Some(reported);
+        }
+        said.filter(|name| name.len() < NAME_LENGTH && name.bytes().all(|b| (b' '..=b'~').contains(&b)))
+    }
+
+    /// The `application_name` that the session begins with, as the server reports it.
+    pub fn begins_as(&mut self, name: &str) {
+        if let Some(setting) = self.settings.get_mut(APPLICATION_NAME) {
+            *setting = Setting::new(Some(name));
+            self.reported = Some(name.into());
+        }
+    }
+
+    /// ReadyForQuery: what has been said by now has been reported.
+    pub fn ready(&mut self) {
+        if let Some(setting) = self.settings.get(APPLICATION_NAME)
+            && setting.value() != self.reported.as_deref()
+        {
+            self.reported = setting.value().map(Into::into);
+        }
     }
 
     fn tag(&self, key: &str) -> Option<&str> {
@@ -259,7 +294,7 @@ impl Session {
             let label = match source {
                 LabelSource::Comment(key) => whose.tag(key)?,
                 LabelSource::Setting(name) => whose.setting(name)?,
-                LabelSource::ApplicationName => &self.facts.application_name,
+                LabelSource::ApplicationName => whose.application_name(&self.facts.application_name)?,
                 LabelSource::Role => {
                     whose.setting("role").filter(|role| *role != "none").unwrap_or(&whose.login)
                 }

@@ -284,3 +284,47 @@ fn what_a_transaction_read_without_a_label_is_not_the_next_ones() {
     let reply = one.query(&format!("commit; update projects set name = 'x' where id = {id}"));
     assert_eq!(sqlstate(&reply), "", "{reply:?}");
 }
+
+#[test]
+fn an_application_name_in_the_same_query_or_cycle() {
+    let desk = Desk::new(&["--context-label", "application_name"]);
+    for (user, refused) in [("ada", true), ("bob", false)] {
+        for protocol in PROTOCOLS {
+            let id = desk.row();
+            let mut ada = desk.session();
+            ada.ok("set application_name = 'ada'");
+            fine(ada.query(&format!("select name from projects where id = {id}")));
+            desk.other_writes(&id);
+            let mut one = desk.session();
+            one.ok(&format!("set application_name = '{}'", if refused { "bob" } else { "ada" }));
+            let set = format!("set application_name = '{user}'");
+            let reply = match protocol {
+                Protocol::Simple => {
+                    one.query(&format!("{set}; update projects set name = 'x' where id = {id}"))
+                }
+                Protocol::Extended => {
+                    one.exchange(&[step(&set, &[]), step(WRITE, &["x", &id]), vec![frames::sync()]].concat())
+                }
+            };
+            assert_eq!(sqlstate(&reply) == "40001", refused, "{user} {protocol:?}: {reply:?}");
+        }
+    }
+    // What is read there is the new one's.
+    for protocol in PROTOCOLS {
+        let id = desk.row();
+        let mut one = desk.session();
+        one.ok("set application_name = 'ada'");
+        let (set, read) =
+            ("set application_name = 'bob'", format!("select name from projects where id = {id}"));
+        fine(match protocol {
+            Protocol::Simple => one.query(&format!("{set}; {read}")),
+            Protocol::Extended => {
+                one.exchange(&[step(set, &[]), step(&read, &[]), vec![frames::sync()]].concat())
+            }
+        });
+        desk.other_writes(&id);
+        assert_eq!(sqlstate(&one.say(protocol, WRITE, &["x", &id])), "40001", "{protocol:?}");
+        one.ok("set application_name = 'ada'");
+        assert_eq!(sqlstate(&one.say(protocol, WRITE, &["x", &id])), "", "{protocol:?}");
+    }
+}
