@@ -30,10 +30,10 @@ impl Session {
         self.shared.retries.refused(who(id, database, label), row, entity, now, |entity, outcome| {
             metrics.retry(entity, outcome);
         });
-        let Some(label) = label else { return };
-        self.shared.users.conflict(label, |user| metrics.conflict_of_user(user));
+        let Some(user) = self.user() else { return };
+        self.shared.users.conflict(&user, |user| metrics.conflict_of_user(user));
         if refusals == REFUSALS {
-            tracing::warn!(target: targets::CONFLICT, session = id, database, user_id = label,
+            tracing::warn!(target: targets::CONFLICT, session = id, database, user_id = &*user,
                 entity_type = entity, entity_id = &*row.key, application_name = %self.facts.application_name,
                 "a context has been refused the same row {REFUSALS} times and no later unit of work has read it; \
                  a worker that writes without reading wants scope connection (scope_exceptions = \

@@ -146,6 +146,6 @@ impl Session {
         self.put_error(report.fields(), client);
         self.shared.metrics.write(&report.row.entity, WriteOutcome::Refused);
         let address = self.facts.peer.to_string();
-        report.emit(self.connection(&address), self.observations.label());
+        report.emit(self.connection(&address), self.user().as_deref());
     }
 }

@@ -82,7 +82,7 @@ impl Session {
         emit(&ConflictEvent {
             report,
             connection: self.connection(&client_address),
-            user_id: self.observations.label(),
+            user_id: self.user().as_deref(),
         });
     }
 

@@ -5,6 +5,7 @@
 //! does to settings, and whom it looked up, once the server has answered it. A write is decided when it is sent: as
 //! long as an answer is outstanding that may change whose it is, it waits ([`Session::sent_says`]).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -279,6 +280,24 @@ impl Session {
             name.map(|name| named(n, name))
         };
         whose.pinned.or_else(|| sources.clone().find_map(name)).or(whose.between).unwrap_or(whose.transaction)
+    }
+
+    /// The label as logs and metrics may show it. A key that was looked up in a table that is not protected is likely
+    /// to be that of a web session, with which whoever reads it could go on: it is shown as a hash.
+    pub fn user(&self) -> Option<Cow<'_, str>> {
+        static HASHER: OnceLock<RandomState> = OnceLock::new();
+        let label = self.observations.label()?;
+        let protected = |n: usize| {
+            let view = self.view.as_ref().map(|seen| &seen.view);
+            let table = view.and_then(|view| view.identities.get(n)).and_then(Option::as_ref);
+            table.is_some_and(|t| view.is_some_and(|view| view.table_by_oid(t.oid).is_some()))
+        };
+        match &self.whose.lookup {
+            Some((n, key)) if **key == *label && !protected(*n) => {
+                Some(format!("~{:016x}", HASHER.get_or_init(RandomState::new).hash_one(label)).into())
+            }
+            _ => Some(label.into()),
+        }
     }
 
     fn label(&self) -> Option<Box<str>> {

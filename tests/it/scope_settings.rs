@@ -220,7 +220,7 @@ fn a_session_table_tells_the_user_of_autocommit_with_sticky() {
         context(&["--context-label", "lookup:django_session.session_key", "--context-sticky", "true"]);
     stage.behind().ok(
         "create table django_session (session_key varchar(40) primary key, session_data text, expire_date timestamptz);
-         insert into django_session values ('ada', '', now() + '1 day'), ('bob', '', now() + '1 day')",
+         insert into django_session values ('ada-secret', '', now() + '1 day'), ('bob-secret', '', now() + '1 day')",
     );
     let who = "SELECT \"django_session\".\"session_key\", \"django_session\".\"session_data\" FROM \"django_session\" \
                WHERE (\"django_session\".\"expire_date\" > '2020-01-01 00:00:00+00:00'::timestamptz \
@@ -234,14 +234,21 @@ fn a_session_table_tells_the_user_of_autocommit_with_sticky() {
             pool.say(protocol, READ, &[id]);
             write.map(|name| pool.say(protocol, WRITE, &[name, id]))
         };
-        request("ada", None);
-        request("bob", None);
-        assert_eq!(commands(&request("ada", Some("ada's")).unwrap()), ["UPDATE 1"]);
-        on_project(id, 1, Some(2)).check(&request("bob", Some("bob's")).unwrap(), 'I');
-        assert_eq!(sqlstate(&request("bob", Some("bob's")).unwrap()), "40001");
-        request("bob", None);
-        assert_eq!(commands(&request("bob", Some("bob's")).unwrap()), ["UPDATE 1"]);
-    }
+        request("ada-secret", None);
+        request("bob-secret", None);
+        assert_eq!(commands(&request("ada-secret", Some("ada's")).unwrap()), ["UPDATE 1"]);
+        on_project(id, 1, Some(2)).check(&request("bob-secret", Some("bob's")).unwrap(), 'I');
+        assert_eq!(sqlstate(&request("bob-secret", Some("bob's")).unwrap()), "40001");
+        request("bob-secret", None);
+        assert_eq!(commands(&request("bob-secret", Some("bob's")).unwrap()), ["UPDATE 1"]);
+    } // A session's key is a secret: whoever reads it could go on with the session.
+    let (_, metrics) = stage.proxy.get("/metrics");
+    let log = stage.proxy.log().text();
+    assert!(
+        metrics.contains("staleguard_conflicts_by_user_total{user_id=\"~") && log.contains("\"user_id\":\"~"),
+        "{log}"
+    );
+    assert!(!metrics.contains("secret") && !log.contains("secret"), "{log}\n{metrics}");
 }
 
 #[test]

@@ -18,6 +18,15 @@ const TEMPORARY: &[&str] = &[
     "DISCARD TEMP",
 ];
 
+/// A PREPARE TRANSACTION that fails, which rolls the transaction back: one that succeeds is the whole cluster's, where
+/// the other side prepares one of the same name, and would hold its locks.
+const TOO_LONG: &str = concat!(
+    "PREPARE TRANSACTION '",
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "'"
+);
+
 impl Script {
     /// What is no query: transaction control, settings, SQL-level prepared statements and the like.
     pub fn utility(&mut self) -> String {
@@ -69,7 +78,7 @@ impl Script {
                     "SET client_encoding = 'LATIN1'",
                     "RESET client_encoding",
                     "LISTEN x",
-                    "PREPARE TRANSACTION 'x'",
+                    TOO_LONG,
                 ])
                 .into(),
             29..=31 => self.prepare(),
