@@ -165,8 +165,9 @@ fn three_refusals_without_a_read_tell_the_operator_what_to_change() {
         let reply = mine.query("update projects set name = 'mine' where id = 1 /*user='ada'*/");
         on_project("1", 1, Some(2)).check(&reply, 'I');
     }
-    let lines = stage.proxy.log().lines();
-    assert_eq!(lines.iter().filter(|line| line.contains("context.after_conflict")).count(), 1);
+    let told = |line: &str| line.contains("context.after_conflict");
+    assert!(stage.proxy.log().wait(told).is_some());
+    assert_eq!(stage.proxy.log().lines().iter().filter(|line| told(line)).count(), 1);
 }
 
 #[test]
@@ -188,8 +189,9 @@ fn a_connection_that_serves_a_pool_is_noticed_once() {
     for name in ["a", "b", "c", "d"] {
         named.ok(&format!("set application_name = '{name}'"));
     }
-    let lines = stage.proxy.log().lines();
-    assert_eq!(lines.iter().filter(|line| line.contains("evidently serves a pool")).count(), 1);
+    let told = |line: &str| line.contains("evidently serves a pool");
+    assert!(stage.proxy.log().wait(told).is_some());
+    assert_eq!(stage.proxy.log().lines().iter().filter(|line| told(line)).count(), 1);
     // In scope context that is as it should be.
     let stage = stage_with(&["--scope", "context", "--context-label", "comment:user"]);
     let mut mine = stage.session();
