@@ -11,6 +11,7 @@
 //! | [`observe`] | which version of which row a scope has seen, the undo of own writes, contexts by label and unit |
 //! | [`conflict`] | what a conflict is: its error, its log event |
 //! | [`session`] | one client: its two lanes, reply queue, prepared statements, transaction, probe; whose reads count (`whose`) |
+//! | [`store`] | the contexts that several proxies share: Redis or Valkey behind a trait of [`observe::context`] |
 //! | [`server`] | listeners, worker runtimes, upstream probes, cancel, shutdown |
 //! | [`telemetry`] | metric names, logs, the HTTP endpoints |
 //! | [`config`] | settings, their sources and checks |
@@ -36,6 +37,7 @@ pub mod rewrite;
 pub mod server;
 pub mod session;
 pub mod sql;
+pub mod store;
 pub mod telemetry;
 pub mod throwaway;
 pub mod wire;

@@ -8,6 +8,7 @@ use super::keys::Key;
 use super::value::{self, Raw};
 use crate::catalog::labels::{IdentityRule, LabelRules};
 use crate::observe::context::{AfterConflict, ContextLimits, Reads};
+use crate::store::address::StoreAddress;
 
 /// Who shares observations (DESIGN.md section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,6 +121,12 @@ pub struct ScopeSettings {
     pub max_bytes: usize,
     /// File in which contexts survive a planned restart.
     pub snapshot: Option<PathBuf>,
+    /// The store that several proxies share; `None`: contexts are local.
+    pub store: Option<StoreAddress>,
+    /// How long a write may wait for it.
+    pub store_timeout: Duration,
+    /// What the names of its keys begin with.
+    pub store_prefix: String,
 }
 
 impl Default for ScopeSettings {
@@ -138,6 +145,9 @@ impl Default for ScopeSettings {
             max_bytes_per_context: 4 << 20,
             max_bytes: 256 << 20,
             snapshot: None,
+            store: None,
+            store_timeout: Duration::from_millis(50),
+            store_prefix: "staleguard".to_owned(),
         }
     }
 }
@@ -331,7 +341,44 @@ pub const SCOPE_KEYS: &[Key] = &[
             Some(())
         },
     },
+    Key {
+        name: STORE,
+        default: "local",
+        allowed: "local, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], without TLS",
+        meaning: "Where what contexts know is kept: local to the process, or a Redis or Valkey server that several proxies share",
+        set: |s, raw| {
+            let text = value::text(raw)?;
+            s.scopes.store = match text.as_str() {
+                "local" => None,
+                address => Some(StoreAddress::read(address)?),
+            };
+            Some(())
+        },
+    },
+    Key {
+        name: "context.store_timeout",
+        default: "50ms",
+        allowed: "a duration from 1ms to 10s with its unit, such as 20ms",
+        meaning: "How long a write may wait for the shared store; then it is blind, cause store",
+        set: |s, raw| {
+            value::duration(raw, Duration::from_millis(1), Duration::from_secs(10))
+                .map(|v| s.scopes.store_timeout = v)
+        },
+    },
+    Key {
+        name: "context.store_prefix",
+        default: "staleguard",
+        allowed: "1 to 64 letters, digits, dots, hyphens and underscores",
+        meaning: "What the names of keys in the shared store begin with",
+        set: |s, raw| {
+            let text = value::text(raw)?;
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+            ((1..=64).contains(&text.len()) && text.bytes().all(plain)).then(|| s.scopes.store_prefix = text)
+        },
+    },
 ];
+
+const STORE: &str = "context.store";
 
 /// As [`value::list`], and an empty array or text is allowed: no items.
 fn list<T: PartialEq>(raw: &Raw, item: impl Fn(&Raw) -> Option<T>) -> Option<Vec<T>> {
@@ -420,6 +467,10 @@ pub fn check(settings: &Settings) -> Option<Clash> {
     if scopes.max_bytes < scopes.max_bytes_per_context {
         let rule = "all contexts together must be allowed as many bytes as one";
         return Some(Clash { key: "context.max_bytes", other: "context.max_bytes_per_context", rule });
+    }
+    if scopes.store.is_some() && scopes.snapshot.is_some() {
+        let rule = "a shared store outlives the proxy, so that there is nothing to keep in a file";
+        return Some(Clash { key: "context.snapshot", other: STORE, rule });
     }
     None
 }

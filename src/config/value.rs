@@ -54,7 +54,7 @@ impl fmt::Display for Raw {
 }
 
 /// Hides the password of a URL that someone gave in the place of an address.
-fn mask(text: &str) -> String {
+pub fn mask(text: &str) -> String {
     if let Some((scheme, rest)) = text.split_once("://")
         && let Some((_, host)) = rest.rsplit_once('@')
     {

@@ -21,6 +21,8 @@ pub enum Unseen {
     Overflow,
     /// It saw the row last through a cursor that does not tell its version.
     Cursor,
+    /// The store that several proxies share did not say what it has read.
+    Store,
 }
 
 impl Unseen {
@@ -33,6 +35,7 @@ impl Unseen {
             Self::Forgotten => "forgotten",
             Self::Overflow => "overflow",
             Self::Cursor => "cursor",
+            Self::Store => "store",
         }
     }
 
@@ -46,6 +49,7 @@ impl Unseen {
             Self::Forgotten => format!("this {scope} has not read the row since it wrote it"),
             Self::Overflow => "the version that was read could not go with the statement".to_owned(),
             Self::Cursor => "what a cursor shows is not known".to_owned(),
+            Self::Store => format!("the store that tells what this {scope} has read did not answer"),
         }
     }
 
@@ -56,6 +60,7 @@ impl Unseen {
             }
             Self::Overflow => "Write fewer rows at a time, or in a statement of their own.",
             Self::Cursor => "Read the row by its key, and name the key in the write.",
+            Self::Store => "Try again later.",
         }
     }
 }

@@ -172,8 +172,34 @@ impl Scope {
         }
     }
 
+    /// With a store that contexts are shared by: a decision needs rows that have not been asked for.
+    pub fn lacks_rows(&self) -> bool {
+        matches!(self, Self::Context(scope) if scope.lacks_rows())
+    }
+
+    /// The store that contexts are shared by was asked what is known of the row, and does not answer.
+    pub fn is_cut_off(&self, row: &RowKey, now: Instant) -> bool {
+        matches!(self, Self::Context(scope) if scope.is_cut_off(row, now))
+    }
+
+    /// As [`Self::expected`], for what does not decide about a write: no store is asked.
+    pub fn known_here(&mut self, row: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
+        match self {
+            Self::Connection(scope) | Self::Transaction(scope) => scope.expected(row, sets, now),
+            Self::Context(scope) => scope.known_here(row, sets, now),
+        }
+    }
+
+    /// Something may be known of rows of the table.
+    pub fn may_know_rows(&mut self, table: u32) -> bool {
+        match self {
+            Self::Connection(scope) | Self::Transaction(scope) => !scope.known_rows(table, 1).0.is_empty(),
+            Self::Context(scope) => scope.may_know_rows(table),
+        }
+    }
+
     /// See [`Observations::known_rows`].
-    pub fn known_rows(&self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
+    pub fn known_rows(&mut self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
         each!(self, scope => scope.known_rows(table, limit))
     }
 

@@ -77,6 +77,8 @@ pub enum Cause {
     NoLabel,
     /// Forgotten because another write of the scope may have changed it on the side, by a trigger or foreign key.
     Trigger,
+    /// Scope `context`: the store that several proxies share did not answer in time.
+    Store,
 }
 
 impl Cause {
@@ -90,6 +92,7 @@ impl Cause {
             Self::Cursor => "cursor",
             Self::NoLabel => "no_label",
             Self::Trigger => "trigger",
+            Self::Store => "store",
         }
     }
 }

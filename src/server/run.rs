@@ -15,11 +15,14 @@ use super::worker::Workers;
 use super::{listen, probe};
 use crate::config::{ConfigError, Settings};
 use crate::observe::context::SnapshotError;
+use crate::store;
 use crate::telemetry::health::{Heartbeats, Readiness};
 use crate::telemetry::{http, targets};
 
 /// The metrics library wants its housekeeping from time to time, and so do the contexts.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How long the shared store may take to get the last of what happened.
+const STORE_STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why the proxy cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +87,10 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     let mut background = JoinSet::new();
     background.spawn(probe::run(Arc::clone(shared), readiness));
     background.spawn(upkeep(Arc::clone(shared)));
+    let store_task = shared.store.as_ref().and_then(|store| store.task.lock().ok()?.take());
+    if let Some(task) = store_task {
+        background.spawn(store::run(task));
+    }
     background.spawn(async move {
         if let Err(error) = axum::serve(http_listener, http::router(endpoints)).await {
             tracing::error!(target: targets::HTTP, %error, "the HTTP endpoints are gone");
@@ -105,6 +112,9 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     };
     if late > 0 {
         tracing::warn!(target: targets::SERVER, workers = late, "workers did not end in time and were left behind");
+    }
+    if let Some(store) = &shared.store {
+        store.handle.flush(STORE_STOP_LIMIT).await;
     }
     background.shutdown().await;
     tracing::info!(target: targets::SERVER, "stopped");
@@ -155,11 +165,14 @@ fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> i
         tables = tables.join(", "),
         "starting; which of the tables can be protected is told when a database's catalog is first seen"
     );
-    if settings.scopes.uses_contexts() {
+    if let Some(store) = settings.scopes.store.as_ref().filter(|_| settings.scopes.uses_contexts()) {
+        tracing::info!(target: targets::SERVER, %store, "scope context: what contexts have read is shared by a store");
+    } else if settings.scopes.uses_contexts() {
         tracing::warn!(
             target: targets::SERVER,
             "scope context: what contexts have read is known to this process alone; proxies of the same application do \
-             not share it, so the requests of one user must reach one proxy"
+             not share it, so the requests of one user must reach one proxy, or context.store must name a store that \
+             they share"
         );
     }
     for listener in listeners {

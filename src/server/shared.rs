@@ -1,8 +1,8 @@
 //! What every session has a share in.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use crate::config::{ConfigError, OnUnparsed, Settings};
 use crate::conflict::Retries;
 use crate::observe::context::Contexts;
 use crate::rewrite::cache::PlanCache;
+use crate::store::{self, SharedStore, StoreSettings};
 use crate::telemetry::Metrics;
 use crate::telemetry::notices::Notices;
 use crate::telemetry::users::Users;
@@ -65,6 +66,8 @@ pub struct Shared {
     pub labels: Arc<LabelRules>,
     /// What is known under labels.
     pub contexts: Arc<Contexts>,
+    /// The store that several proxies share.
+    pub(super) store: Option<Store>,
     /// Refused writes, and whether they are tried again.
     pub retries: Retries,
     /// Whose conflicts have a series of their own.
@@ -82,18 +85,42 @@ pub struct Shared {
     next_session: AtomicU64,
 }
 
+/// The store that several proxies share, and its task until that is started.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub handle: Arc<SharedStore>,
+    pub task: Mutex<Option<store::Task>>,
+}
+
+fn contexts(settings: &Settings, metrics: &Metrics) -> (Contexts, Option<Store>) {
+    let scopes = &settings.scopes;
+    let limits = scopes.limits();
+    let Some(address) = scopes.store.clone().filter(|_| scopes.uses_contexts()) else {
+        return (Contexts::new(limits), None);
+    };
+    let (handle, task) = store::new(
+        StoreSettings { address, timeout: scopes.store_timeout, prefix: scopes.store_prefix.clone(), limits },
+        &metrics.store(),
+    );
+    let contexts = Contexts::with_store(limits, handle.clone());
+    (contexts, Some(Store { handle, task: Mutex::new(Some(task)) }))
+}
+
 impl Shared {
     /// Puts the parts together. The sender tells all sessions to stop: send `true` once.
     pub fn new(settings: Arc<Settings>) -> Result<(Arc<Self>, watch::Sender<bool>), ConfigError> {
         let (stop, shutdown) = watch::channel(false);
         let refuses = settings.tables.iter().any(|t| t.blind == Blind::Reject)
             || settings.on_unparsed == OnUnparsed::Reject;
+        let metrics = Metrics::new(&settings.environment, &settings.tables);
+        let (contexts, store) = contexts(&settings, &metrics);
         let shared = Self {
             refuses,
-            metrics: Metrics::new(&settings.environment, &settings.tables),
+            metrics,
             views: Views::default(),
             labels: Arc::new(settings.scopes.rules()),
-            contexts: Arc::new(Contexts::new(settings.scopes.limits())),
+            contexts: Arc::new(contexts),
+            store,
             retries: Retries::new(settings.conflict.retry_window),
             users: Users::new(settings.max_users),
             notices: Notices::default(),

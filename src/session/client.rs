@@ -87,6 +87,7 @@ impl Session {
                 let Buffers { client_in, client_out, server_out, .. } = io;
                 let Some(frame) = client_in.data().get(..len) else { break };
                 let lane = self.typed(tag, frame, server_out, client_out);
+                self.has_decided();
                 if lane != Lane::Later {
                     self.keep_frame(tag, frame);
                 }
@@ -413,6 +414,9 @@ impl Session {
         let allowed = if self.cycle.executes == 0 { Ok(()) } else { Err(Reason::Batch) };
         let write =
             if single { writes::decide(&plan, &values, allowed, &mut self.observations, now) } else { None };
+        if self.asks_store() {
+            return Lane::Later;
+        }
         let mut checks = Checks::default();
         let mut guarded = false;
         if let Some(write) = &write {
@@ -428,6 +432,9 @@ impl Session {
         let (guards, arguments, unsettled) = self.decide_query(&plan, text, &executed, write.as_ref());
         if unsettled && !self.queue.is_empty() {
             self.drain(out);
+            return Lane::Later;
+        }
+        if self.asks_store() {
             return Lane::Later;
         }
         let known: Vec<Vec<Option<Known>>> =
@@ -479,14 +486,16 @@ impl Session {
 
     /// Which statements of a Query are to return what they have written: where nothing is known of a table's rows
     /// there is nothing that could move.
-    fn hidden_results(&self, plan: &Plan, guards: &[Option<Guards>], write: Option<&Write>) -> Vec<bool> {
+    fn hidden_results(&mut self, plan: &Plan, guards: &[Option<Guards>], write: Option<&Write>) -> Vec<bool> {
+        let in_flight = !self.queue.is_empty();
+        let observations = &mut self.observations;
         let one = |(n, statement): (usize, &StatementPlan)| {
             let Some(hidden) = &statement.hidden_result else { return false };
             let expects = write.is_some_and(Write::is_checked)
                 || guards.get(n).and_then(Option::as_ref).is_some_and(Guards::has_rows);
             // What comes before it may teach something yet.
-            let last = n > 0 || !self.queue.is_empty();
-            expects || last || !self.observations.known_rows(hidden.table.root_oid, 1).0.is_empty()
+            let last = n > 0 || in_flight;
+            expects || last || observations.may_know_rows(hidden.table.root_oid)
         };
         plan.statements.iter().enumerate().map(one).collect()
     }

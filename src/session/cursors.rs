@@ -403,7 +403,7 @@ impl Session {
         let checked = expected.is_some();
         let known = row.as_ref().map(|row| match expected {
             Some(expected) => self.observations.landed_on(row, &site.sets, expected, now),
-            None => self.observations.expected(row, &site.sets, now),
+            None => self.observations.known_here(row, &site.sets, now),
         });
         let outcome = match known {
             _ if site.self_relative => WriteOutcome::SelfRelative,

@@ -232,6 +232,9 @@ impl Session {
             self.drain(out);
             return Lane::Later;
         }
+        if portal.guards.borrow().is_none() && self.bind_asks(&portal.prepared, &bind, Err(Reason::Batch)) {
+            return Lane::Later;
+        }
         self.send_bind(&bind, portal, Err(Reason::Batch), out);
         Lane::Done
     }

@@ -203,6 +203,9 @@ fn lookup(
                     return Ok((n, Source::WrittenBack, None));
                 }
                 let expected = observations.written_back(row, n, &site.sets, scene.now).expected();
+                if observations.is_cut_off(row, scene.now) {
+                    return Err(Cause::Store);
+                }
                 return Ok((expected, Source::WrittenBack, None));
             }
         }
@@ -407,7 +410,7 @@ impl Session {
         if let Some(said) = said {
             self.back_to(said);
         }
-        if unsettled && !self.queue.is_empty() {
+        if unsettled && !self.queue.is_empty() || self.observations.lacks_rows() {
             self.in_flight = before;
         } else if let Some(write) = write.filter(|_| by_predicate) {
             self.in_flight.add_point(write, place);

@@ -37,6 +37,9 @@ impl Session {
                     self.drain(out);
                     return Some(Lane::Later);
                 }
+                if let Some(later) = self.hold_asks(Ok(())) {
+                    return Some(later);
+                }
                 if self.release(Ok(()), out) {
                     self.expect(Kind::Sync, Detail::Guarded);
                     self.wait = Some(Wait::Verdict);
@@ -52,6 +55,9 @@ impl Session {
             return Some(Lane::Later);
         }
         let reason = if tag == front::FLUSH { Reason::Flush } else { Reason::Batch };
+        if let Some(later) = self.hold_asks(Err(reason)) {
+            return Some(later);
+        }
         self.release(Err(reason), out);
         None
     }

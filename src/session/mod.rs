@@ -37,6 +37,7 @@ mod relay;
 mod results;
 mod server;
 mod settle;
+mod shared_store;
 mod sql_prepared;
 mod startup;
 mod state;

@@ -26,6 +26,7 @@ pub(super) fn unseen(cause: Cause) -> Unseen {
         Cause::Expired | Cause::Evicted => Unseen::Dropped,
         Cause::Forgotten | Cause::Trigger => Unseen::Forgotten,
         Cause::Cursor => Unseen::Cursor,
+        Cause::Store => Unseen::Store,
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::own::Overdue;
 use super::state::{Buffers, Session};
+use crate::observe::context::store::Fetching;
 use crate::server::forward_cancel;
 use crate::telemetry::targets;
 use crate::wire::buffer::{In, Out};
@@ -46,6 +47,7 @@ pub(super) async fn relay(
     let mut stopping = pin!(shared.stopping());
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed: Option<std::time::Instant> = None;
+    let mut fetching: Option<Fetching> = None;
     let mut sides = Sides { client_open: true, server_open: true, client_dead: false, server_shut: false };
     poll_fn(|cx| {
         loop {
@@ -60,6 +62,16 @@ pub(super) async fn relay(
                     "57P01",
                     "terminating connection: staleguard is shutting down",
                 );
+                continue;
+            }
+            if let Some(asks) = session.ask.take() {
+                fetching = Some(shared.contexts.fetch(asks));
+            }
+            if let Some(asked) = &mut fetching
+                && let Poll::Ready(answers) = asked.as_mut().poll(cx)
+            {
+                fetching = None;
+                session.store_answered(answers);
                 continue;
             }
             match overdue(cx, &mut timer, &mut armed, &mut session) {

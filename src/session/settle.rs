@@ -306,7 +306,7 @@ impl Session {
                 let expected = checked.contains(row);
                 let known = match guard.rows.iter().find(|r| r.row == *row) {
                     Some(r) => self.observations.landed_on(row, &site.sets, r.expected, now),
-                    None => self.observations.expected(row, &site.sets, now),
+                    None => self.observations.known_here(row, &site.sets, now),
                 };
                 match known {
                     Lookup::Known { version, .. } if moved && expected => {

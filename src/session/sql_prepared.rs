@@ -227,6 +227,9 @@ impl Session {
                     self.drain(out);
                     return Err(Lane::Later);
                 }
+                if self.asks_store() {
+                    return Err(Lane::Later);
+                }
                 (guards, added)
             }
             None => (None, None),

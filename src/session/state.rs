@@ -25,6 +25,7 @@ use super::writes::Write;
 use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::config::scopes::ScopeKind;
+use crate::observe::context::store::Ask;
 use crate::observe::context::{ContextScope, Unit};
 use crate::observe::{Limits, Observations, Scope};
 use crate::rewrite::plan::{Effect, Plan, Slot};
@@ -217,6 +218,8 @@ pub(crate) enum Wait {
     Own,
     /// Until a checked write's outcome is known.
     Verdict,
+    /// Until the store that contexts are shared by has told of the rows of a write, or its time is over.
+    Store,
 }
 
 /// The extended-protocol messages since the last Sync.
@@ -313,6 +316,8 @@ pub(crate) struct Session {
     pub subtransaction: bool,
     /// The present cycle, while it may have to be sent again.
     pub again: Option<Again>,
+    /// What the store that contexts are shared by is to be asked.
+    pub ask: Option<Vec<Ask>>,
 }
 
 impl Session {
@@ -381,6 +386,7 @@ impl Session {
             in_flight: InFlight::default(),
             subtransaction: false,
             again: None,
+            ask: None,
         }
     }
 

@@ -56,7 +56,7 @@ impl Session {
             }
             None => {
                 let row = RowKey::new(table.root_oid, key);
-                let unseen = match self.observations.expected(&row, &site.sets, now) {
+                let unseen = match self.observations.known_here(&row, &site.sets, now) {
                     _ if site.reason == Reason::CurrentOf => Unseen::Cursor,
                     Lookup::Known { .. } => Unseen::Overflow,
                     Lookup::Unknown(cause) => unseen(cause),

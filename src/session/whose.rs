@@ -11,6 +11,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sha2::{Digest, Sha256};
+
 use super::prepared::Prepared;
 use super::state::{QueryDetail, Session};
 use super::writes::{Arguments, Values};
@@ -75,14 +77,26 @@ const APPLICATION_NAME: &str = "application_name";
 /// The server cuts names to less than this.
 const NAME_LENGTH: usize = 64;
 
-/// A unit that nobody else is.
+/// A unit that nobody else is, in no process that shares contexts with this one either.
 fn fresh() -> Unit {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    Unit(u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    // The two highest bits are for units by name and of an earlier process.
+    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()) >> 2);
+    Unit(u128::from(*process) << 64 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// The unit of a request by its name: the same on every connection of this process, and never a fresh one.
-fn named(source: usize, name: &str) -> Unit {
+/// The unit of a request by its name: the same on every connection of this process, and never a fresh one. `shared`: of
+/// every process that shares contexts with this one, too.
+fn named(source: usize, name: &str, shared: bool) -> Unit {
+    if shared {
+        let mut digest = Sha256::new();
+        digest.update(source.to_be_bytes());
+        digest.update(name.as_bytes());
+        let bytes = digest.finalize();
+        let number = bytes.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte));
+        return Unit(number | 1 << 127);
+    }
     static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
     let [low, high] = HASHERS.get_or_init(Default::default);
     let hash = |state: &RandomState| u128::from(state.hash_one((source, name)));
@@ -271,13 +285,14 @@ impl Session {
 
     fn unit(&self) -> Unit {
         let whose = &self.whose;
-        let sources = self.shared.settings.scopes.unit.iter().enumerate();
+        let scopes = &self.shared.settings.scopes;
+        let (sources, shared) = (scopes.unit.iter().enumerate(), scopes.store.is_some());
         let name = |(n, source): (usize, &UnitSource)| {
             let name = match source {
                 UnitSource::Comment(key) => whose.tag(key).map(|value| request_name(key, value)),
                 UnitSource::Setting(name) => whose.setting(name),
             };
-            name.map(|name| named(n, name))
+            name.map(|name| named(n, name, shared))
         };
         whose.pinned.or_else(|| sources.clone().find_map(name)).or(whose.between).unwrap_or(whose.transaction)
     }

@@ -248,7 +248,11 @@ fn stance(
         && let Some(n) = values.int(operand)
     {
         let expected = observations.written_back(row, n, &point.sets, now).expected();
-        return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
+        if !observations.is_cut_off(row, now) {
+            return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
+        }
+        // Whether it is the application's own increment, or saved again, nobody can tell.
+        return if strict { Stance::Refused(Cause::Store) } else { Stance::Blind(Cause::Store) };
     }
     if let VersionSource::Hint(expected) = point.source {
         return Stance::Checked { expected, source: Source::Hint, seen_ago: None };

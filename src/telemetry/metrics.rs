@@ -6,6 +6,7 @@ use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder, SharedStrin
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::names::{self, Kind, Metric};
+use super::store::StoreMetrics;
 use crate::catalog::{Mode, TableSettings};
 use crate::conflict::RetryOutcome;
 use crate::observe::context::Contexts;
@@ -249,6 +250,22 @@ impl Metrics {
         for look in CatalogLook::ALL {
             self.labelled(names::CATALOG_LOOKS, [look.label().into()]).increment(0);
         }
+    }
+
+    /// Those of the shared store of contexts; they appear once this is called.
+    pub fn store(&self) -> StoreMetrics {
+        let begin = |counter: Counter| {
+            counter.increment(0);
+            counter
+        };
+        let of = |metric: Metric| move |label: &'static str| begin(self.labelled(metric, [label.into()]));
+        StoreMetrics::new(
+            self.recorder.register_gauge(&Key::from_name(names::STORE_UP.name), &METADATA),
+            begin(self.labelled(names::STORE_FETCH_MICROSECONDS, [])),
+            of(names::STORE_EVENTS),
+            of(names::STORE_FETCHES),
+            of(names::STORE_ERRORS),
+        )
     }
 
     /// What became of a refused write: `version_conflict_retries_total`.

@@ -6,6 +6,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod notices;
+pub mod store;
 pub mod targets;
 pub mod users;
 

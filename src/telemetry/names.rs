@@ -93,6 +93,16 @@ metrics! {
         "Rows dropped from contexts because one of them or all together reached a bound.";
     CONTEXT_ROWS_EXPIRED: Counter "staleguard_context_rows_expired_total" []
         "Rows dropped from contexts because they, or the whole context, were not used for context.ttl.";
+    STORE_UP: Gauge "staleguard_store_up" []
+        "1 while the shared store of contexts answers, else 0; absent where contexts are local.";
+    STORE_EVENTS: Counter "staleguard_store_events_total" ["outcome"]
+        "Events of contexts by whether the shared store has got them.";
+    STORE_FETCHES: Counter "staleguard_store_fetches_total" ["outcome"]
+        "Times that a write asked the shared store for its rows, by outcome.";
+    STORE_FETCH_MICROSECONDS: Counter "staleguard_store_fetch_microseconds_total" []
+        "Time that writes have waited for the shared store.";
+    STORE_ERRORS: Counter "staleguard_store_errors_total" ["kind"]
+        "Failures to reach the shared store of contexts or of a connection to it, by kind.";
     BUILD_INFO: Gauge "staleguard_build_info" ["version"]
         "Always 1; its label tells the version of the program.";
 }

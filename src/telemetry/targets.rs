@@ -14,8 +14,10 @@ pub const CATALOG: &str = "staleguard::catalog";
 pub const REWRITE: &str = "staleguard::rewrite";
 /// Settings.
 pub const CONFIG: &str = "staleguard::config";
+/// The store that several proxies share.
+pub const STORE: &str = "staleguard::store";
 /// The HTTP endpoints.
 pub const HTTP: &str = "staleguard::http";
 
 /// All of them.
-pub const ALL: &[&str] = &[SERVER, UPSTREAM, SESSION, CONFLICT, CATALOG, REWRITE, CONFIG, HTTP];
+pub const ALL: &[&str] = &[SERVER, UPSTREAM, SESSION, CONFLICT, CATALOG, REWRITE, CONFIG, STORE, HTTP];

@@ -10,15 +10,22 @@
 //! | `shared` | [`Contexts`]: all labels, bounded each and in total |
 //! | `session` | [`ContextScope`]: one session's part in it, its own writes until they are committed |
 //! | `snapshot` | what they know across a planned restart |
+//! | [`store`] | the trait of a store that several proxies share; without one all this lives in one process |
+//! | `journal` | what this process tells such a store, and what it asks |
+//! | `event`, `fold` | what happens to a row, as the store keeps it, and what it comes to |
 //! | [`setting`] | a setting (GUC) that carries a label, as transactions and savepoints leave it |
 //!
 //! Whose label and which unit it is, a session finds out: `session::whose` (docs/decisions/0010).
 
+mod event;
+mod fold;
+mod journal;
 mod row;
 mod session;
 pub mod setting;
 mod shared;
 mod snapshot;
+pub mod store;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

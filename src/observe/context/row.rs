@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-pub(super) use saved::SavedRow;
+pub(super) use saved::{SavedRow, Units};
 
 use super::super::row::WrittenBack;
 use super::super::store::Held;

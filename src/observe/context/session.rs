@@ -1,12 +1,14 @@
 //! One session's part in the contexts: whose label it works under, in which unit, and its own writes until they are
 //! committed.
 
+mod fetched;
 mod writes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::fetched::Fetched;
 use super::row::Shown;
 use super::shared::Contexts;
 use super::{ContextKey, Unit};
@@ -64,14 +66,18 @@ pub struct ContextScope {
     /// How many there were at each savepoint.
     marks: Vec<(Box<str>, usize)>,
     max_pending: usize,
+    /// With a store that other processes share: what has been asked of it.
+    fetched: Option<Box<Fetched>>,
 }
 
 impl ContextScope {
     /// A session without a label yet. `limits` bound what one transaction holds.
     pub fn new(contexts: Arc<Contexts>, database: Arc<str>, limits: Limits, unit: Unit) -> Self {
+        let fetched = contexts.journal().is_some().then(Box::default);
         Self {
             contexts,
             database,
+            fetched,
             key: None,
             unit,
             supposed: None,
@@ -255,11 +261,11 @@ impl ContextScope {
     pub fn expected(&mut self, row: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
         if self.supposed.is_some() {
             return match &self.key {
-                Some(key) => self.contexts.expected(key, row, sets, self.unit, now),
+                Some(key) => self.context_expects(key.clone(), row, sets, now),
                 None => Lookup::Unknown(Cause::NoLabel),
             };
         }
-        let Some(key) = &self.key else {
+        let Some(key) = self.key.clone() else {
             return match self.local.expected(row, sets, now) {
                 Lookup::Unknown(Cause::NeverRead) => Lookup::Unknown(Cause::NoLabel),
                 found => found,
@@ -268,7 +274,7 @@ impl ContextScope {
         match self.writes.own_write_of(row, now) {
             Some(OwnWrite::Deleted | OwnWrite::Forgotten) => Lookup::Unknown(Cause::Forgotten),
             None if self.forgotten.contains(&row.table) => Lookup::Unknown(Cause::Forgotten),
-            None => match self.contexts.expected(key, row, sets, self.unit, now) {
+            None => match self.context_expects(key, row, sets, now) {
                 found @ Lookup::Known { .. } => found,
                 // It may be known to this transaction alone.
                 unknown => match self.local.expected(row, sets, now) {
@@ -283,7 +289,7 @@ impl ContextScope {
                 if others.is_empty() && !known.is_empty() {
                     return own;
                 }
-                match self.contexts.expected(key, row, &others, self.unit, now) {
+                match self.context_expects(key, row, &others, now) {
                     Lookup::Known { version, .. } if (from..to).contains(&version) => own,
                     Lookup::Unknown(_) if !known.is_empty() => own,
                     found => found,
@@ -292,15 +298,37 @@ impl ContextScope {
         }
     }
 
+    /// What the context expects, whatever the open transaction has done.
+    fn context_expects(&mut self, key: ContextKey, row: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
+        match self.fetched.as_deref_mut() {
+            Some(fetched) => fetched.expected(&self.contexts, &key, row, sets, self.unit),
+            None => self.contexts.expected(&key, row, sets, self.unit, now),
+        }
+    }
+
+    fn context_written_back(
+        &mut self,
+        key: ContextKey,
+        row: &RowKey,
+        n: i64,
+        sets: &ColumnSet,
+        now: Instant,
+    ) -> WrittenBack {
+        match self.fetched.as_deref_mut() {
+            Some(fetched) => fetched.written_back(&self.contexts, &key, row, n, sets, self.unit),
+            None => self.contexts.written_back(&key, row, n, sets, self.unit, now),
+        }
+    }
+
     /// As [`Observations::written_back`].
     pub fn written_back(&mut self, row: &RowKey, n: i64, sets: &ColumnSet, now: Instant) -> WrittenBack {
         if self.supposed.is_some() {
             return match &self.key {
-                Some(key) => self.contexts.written_back(key, row, n, sets, self.unit, now),
+                Some(key) => self.context_written_back(key.clone(), row, n, sets, now),
                 None => WrittenBack::BasedOn(n),
             };
         }
-        let Some(key) = &self.key else { return self.local.written_back(row, n, sets, now) };
+        let Some(key) = self.key.clone() else { return self.local.written_back(row, n, sets, now) };
         if let Some(OwnWrite::Moved { from, to, .. }) = self.writes.own_write_of(row, now) {
             if (from..to).contains(&n) {
                 return WrittenBack::SavedAgain(to);
@@ -312,7 +340,7 @@ impl ContextScope {
             }
             return WrittenBack::BasedOn(n);
         }
-        self.contexts.written_back(key, row, n, sets, self.unit, now)
+        self.context_written_back(key, row, n, sets, now)
     }
 
     /// As [`Observations::deleted_by_us`].
@@ -337,11 +365,14 @@ impl ContextScope {
     }
 
     /// As [`Observations::known_rows`].
-    pub fn known_rows(&self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
+    pub fn known_rows(&mut self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
         let (local, mut more) = self.local.known_rows(table, limit);
         let Some(key) = &self.key else { return (local, more) };
         let (mut rows, beyond) = self.writes.known_rows(table, limit);
-        let (shared, shared_beyond) = self.contexts.known_rows(key, table, limit);
+        let (shared, shared_beyond) = match self.fetched.as_deref_mut() {
+            Some(fetched) => fetched.known_rows(key, table, limit),
+            None => self.contexts.known_rows(key, table, limit),
+        };
         more += beyond + shared_beyond;
         for row in local.into_iter().chain(shared) {
             if rows.contains(&row) {

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use hashlink::LinkedHashMap;
 
+use super::journal::Journal;
 use super::row::{Row, Shown};
-use super::{ContextKey, ContextLimits, Unit};
+use super::store::ContextStore;
+use super::{ContextKey, ContextLimits, Reads, Unit};
 use crate::observe::scope::OwnWrite;
 use crate::observe::store::{Entry, Known, Store};
 use crate::observe::{Cause, Limits, Lookup, Origin, RowKey, WrittenBack};
@@ -60,6 +62,8 @@ pub struct Contexts {
     stamps: Mutex<HashMap<(Arc<str>, u32), i16>>,
     evicted: AtomicU64,
     expired: AtomicU64,
+    /// The way to the store that other processes share, if there is one.
+    journal: Option<Journal>,
 }
 
 impl Contexts {
@@ -75,7 +79,18 @@ impl Contexts {
             stamps: Mutex::default(),
             evicted: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            journal: None,
         }
+    }
+
+    /// Likewise, and shared with other processes by a store.
+    pub fn with_store(limits: ContextLimits, store: Arc<dyn ContextStore>) -> Self {
+        Self { journal: Some(Journal::new(store)), ..Self::new(limits) }
+    }
+
+    /// The way to the store that other processes share, if there is one.
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
     }
 
     /// The bounds and rules it was made with.
@@ -128,8 +143,15 @@ impl Contexts {
         }
     }
 
-    /// All contexts forget a table: TRUNCATE, the table or its version column made anew.
+    /// All contexts forget a table: TRUNCATE.
     pub fn forget_table(&self, database: &str, table: u32) {
+        if let Some(journal) = &self.journal {
+            journal.truncated(database, table);
+        }
+        self.drop_table(database, table);
+    }
+
+    fn drop_table(&self, database: &str, table: u32) {
         self.each_of(database, |context| {
             context.own += 1;
             context.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
@@ -148,6 +170,9 @@ impl Contexts {
         }
         known.0 = found.0.clone().or(known.0.take());
         known.1 = found.1.clone().or(known.1.take());
+        if let Some(journal) = &self.journal {
+            journal.at_server(&known);
+        }
         drop(known);
         if another {
             self.forget_all();
@@ -176,8 +201,13 @@ impl Contexts {
     /// the table.
     pub fn stamp(&self, database: &Arc<str>, table: u32, attnum: i16) {
         let before = lock(&self.stamps).insert((database.clone(), table), attnum);
+        if before != Some(attnum)
+            && let Some(journal) = &self.journal
+        {
+            journal.stamp(database, table, attnum);
+        }
         if before.is_some_and(|before| before != attnum) {
-            self.forget_table(database, table);
+            self.drop_table(database, table);
         }
     }
 
@@ -212,6 +242,26 @@ impl Contexts {
         });
     }
 
+    /// What the store knows of a row takes the place of what is known of it here.
+    pub(super) fn take_in(&self, key: &ContextKey, row: &RowKey, known: Option<Known<Row>>, now: Instant) {
+        self.with(key, now, |context| {
+            let own = context.store.peek(row, now).map_or(0, |entry| entry.own);
+            match known {
+                Some(known) => context.store.put(row.clone(), Entry { known, own }),
+                None => {
+                    context.store.remove(row);
+                    context.store.lose_own(own);
+                }
+            }
+        });
+    }
+
+    /// Why nothing is known of a row.
+    pub(super) fn cause(&self, key: &ContextKey, row: &RowKey) -> Cause {
+        let part = lock(self.part(key));
+        part.contexts.get(key).map_or(Cause::NeverRead, |context| context.store.cause(row))
+    }
+
     fn each_of(&self, database: &str, change: impl Fn(&mut Context)) {
         for part in &self.parts {
             let part = &mut *lock(part);
@@ -242,6 +292,9 @@ impl Contexts {
                     return;
                 }
             }
+            if let Some(journal) = &self.journal {
+                journal.read(key, &row, shown, opened.is_some());
+            }
             let known = context.store.change(&row, shown.now, |entry| match &mut entry.known {
                 Known::Seen(seen) => seen.read(shown),
                 other => *other = Known::Seen(Row::new(shown)),
@@ -262,6 +315,9 @@ impl Contexts {
         now: Instant,
     ) {
         self.with(key, now, |context| {
+            if let Some(journal) = &self.journal {
+                journal.undated(key, row, shown, unit);
+            }
             let known = context.store.change(row, now, |entry| match &mut entry.known {
                 Known::Seen(seen) if entry.own <= opened => seen.saw_undated(shown, unit),
                 _ => {}
@@ -291,13 +347,9 @@ impl Contexts {
         now: Instant,
     ) -> Lookup {
         self.with(key, now, |context| {
-            let found = context.store.change(row, now, |entry| match &entry.known {
-                Known::Seen(seen) => match seen.expected(sets, unit, self.limits.reads) {
-                    Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: Origin::Read },
-                    None => Lookup::Unknown(Cause::Cursor),
-                },
-                Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
-            });
+            let found = context
+                .store
+                .change(row, now, |entry| expected_by(&entry.known, sets, unit, self.limits.reads));
             found.unwrap_or_else(|| Lookup::Unknown(context.store.cause(row)))
         })
     }
@@ -344,6 +396,9 @@ impl Contexts {
         now: Instant,
     ) {
         self.with(key, now, |context| {
+            if let Some(journal) = &self.journal {
+                journal.committed(key, unit, &writes, tables, now);
+            }
             context.own += 1;
             for table in tables {
                 context.store.drop_if(Some(Cause::Forgotten), |row, _| row.table == *table);
@@ -366,6 +421,9 @@ impl Contexts {
         now: Instant,
     ) -> u32 {
         self.with(key, now, |context| {
+            if let Some(journal) = &self.journal {
+                journal.refused(key, row, unit, (expected, actual), now);
+            }
             let refused = context.store.change(row, now, |entry| match &mut entry.known {
                 Known::Seen(seen) => seen.refused(unit, expected, actual, self.limits.after_conflict, now),
                 Known::Deleted | Known::Forgotten => 1,
@@ -441,6 +499,17 @@ impl Context {
             OwnWrite::Forgotten => Known::Forgotten,
         };
         self.store.put(row, Entry { known, own });
+    }
+}
+
+/// The version that a write of `sets` in `unit` is based on, by what is known of the row.
+pub(super) fn expected_by(known: &Known<Row>, sets: &ColumnSet, unit: Unit, reads: Reads) -> Lookup {
+    match known {
+        Known::Seen(seen) => match seen.expected(sets, unit, reads) {
+            Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: Origin::Read },
+            None => Lookup::Unknown(Cause::Cursor),
+        },
+        Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
     }
 }
 

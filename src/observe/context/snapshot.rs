@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::ContextKey;
-use super::row::{Row, SavedRow};
+use super::row::{Row, SavedRow, Units};
 use super::shared::Contexts;
 use crate::observe::RowKey;
 use crate::observe::store::{Entry, Known};
@@ -131,7 +131,7 @@ impl Contexts {
             let key = ContextKey { database: saved.database.into(), label: saved.label.into() };
             let rows = saved.rows.into_iter().map(|(table, row, known)| {
                 let known = match known {
-                    SavedKnown::Seen(row) => Known::Seen(Row::restore(&row, then)),
+                    SavedKnown::Seen(row) => Known::Seen(Row::restore(&row, then, Units::Earlier)),
                     SavedKnown::Deleted => Known::Deleted,
                     SavedKnown::Forgotten => Known::Forgotten,
                 };

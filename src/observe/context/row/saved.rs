@@ -1,4 +1,4 @@
-//! A row's form in a snapshot: times as milliseconds ago, units of the process before apart from this one's.
+//! A row's form in a snapshot and in a shared store: times as milliseconds ago.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{Read, Row, Seen, Sight, Undated};
 use crate::observe::context::Unit;
+use crate::observe::context::event::{UnitHalves, halves, joined};
 use crate::sql::columns::ColumnSet;
 
 /// Set in every unit of an earlier process: none of them goes on.
 const EARLIER: u128 = 1 << 126;
 
-/// A unit's number in two halves: JSON has no integers of 128 bits that every reader keeps.
-type SavedUnit = (u64, u64);
+/// What the units of a saved row are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::observe::context) enum Units {
+    /// Those of a process before this one.
+    Earlier,
+    /// The same that this process and others beside it know.
+    Same,
+}
+
+/// A unit's number, as in events.
+type SavedUnit = UnitHalves;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct SavedRead {
@@ -57,18 +67,18 @@ fn at(ago: u64, now: Instant) -> Instant {
     now.checked_sub(Duration::from_millis(ago)).unwrap_or(now)
 }
 
-#[allow(clippy::cast_possible_truncation)]
-fn save_unit(unit: Unit) -> SavedUnit {
-    ((unit.0 >> 64) as u64, unit.0 as u64)
-}
-
-fn unit((high, low): SavedUnit) -> Unit {
-    Unit(u128::from(high) << 64 | u128::from(low) | EARLIER)
+impl Units {
+    fn unit(self, saved: SavedUnit) -> Unit {
+        match self {
+            Self::Same => joined(saved),
+            Self::Earlier => Unit(joined(saved).0 | EARLIER),
+        }
+    }
 }
 
 fn save_read(read: &Read, now: Instant) -> SavedRead {
     SavedRead {
-        unit: save_unit(read.unit),
+        unit: halves(read.unit),
         version: read.version,
         ago: ago(read.at, now),
         own: read.own,
@@ -76,9 +86,9 @@ fn save_read(read: &Read, now: Instant) -> SavedRead {
     }
 }
 
-fn read(saved: &SavedRead, now: Instant) -> Read {
+fn read(saved: &SavedRead, now: Instant, units: Units) -> Read {
     Read {
-        unit: unit(saved.unit),
+        unit: units.unit(saved.unit),
         version: saved.version,
         at: at(saved.ago, now),
         own: saved.own,
@@ -95,11 +105,11 @@ fn save_sight(sight: &Sight, now: Instant) -> SavedSight {
     }
 }
 
-fn sight(saved: &SavedSight, now: Instant) -> Sight {
+fn sight(saved: &SavedSight, now: Instant, units: Units) -> Sight {
     Sight {
-        newest: read(&saved.newest, now),
+        newest: read(&saved.newest, now, units),
         first: saved.first,
-        other: saved.other.as_ref().map(|other| read(other, now)),
+        other: saved.other.as_ref().map(|other| read(other, now, units)),
         earliest: saved.earliest,
     }
 }
@@ -118,31 +128,32 @@ impl Row {
             present: self.present,
             own_since: self.own_since,
             refused_at: self.refused_at.map(|(version, seen)| (version, ago(seen, now))),
-            reread_by: self.reread_by.map(save_unit),
-            conflicted: self.conflicted.iter().copied().map(save_unit).collect(),
+            reread_by: self.reread_by.map(halves),
+            conflicted: self.conflicted.iter().copied().map(halves).collect(),
             refusals: self.refusals,
-            undated: self.undated.as_ref().map(|u| (u.unit.map(save_unit), u.columns.iter().collect())),
+            undated: self.undated.as_ref().map(|u| (u.unit.map(halves), u.columns.iter().collect())),
             ago: ago(self.touched, now),
         }
     }
 
-    /// From a snapshot; its times are as long before `now` as they were before it was made.
-    pub(in crate::observe::context) fn restore(saved: &SavedRow, now: Instant) -> Self {
-        let seen =
-            saved.seen.iter().map(|(slots, seen)| Seen { columns: columns(slots), sight: sight(seen, now) });
+    /// From its saved form; its times are as long before `now` as they were before it was made.
+    pub(in crate::observe::context) fn restore(saved: &SavedRow, now: Instant, units: Units) -> Self {
+        let seen = saved
+            .seen
+            .iter()
+            .map(|(slots, seen)| Seen { columns: columns(slots), sight: sight(seen, now, units) });
         Self {
-            whole: sight(&saved.whole, now),
+            whole: sight(&saved.whole, now, units),
             seen: seen.collect(),
             present: saved.present,
             own_since: saved.own_since,
             refused_at: saved.refused_at.map(|(version, seen)| (version, at(seen, now))),
-            reread_by: saved.reread_by.map(unit),
-            conflicted: saved.conflicted.iter().copied().map(unit).collect(),
+            reread_by: saved.reread_by.map(|by| units.unit(by)),
+            conflicted: saved.conflicted.iter().map(|by| units.unit(*by)).collect(),
             refusals: saved.refusals,
-            undated: saved
-                .undated
-                .as_ref()
-                .map(|(by, slots)| Box::new(Undated { unit: by.map(unit), columns: columns(slots) })),
+            undated: saved.undated.as_ref().map(|(by, slots)| {
+                Box::new(Undated { unit: by.map(|by| units.unit(by)), columns: columns(slots) })
+            }),
             touched: at(saved.ago, now),
         }
     }

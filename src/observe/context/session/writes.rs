@@ -64,8 +64,7 @@ impl ContextScope {
                 }
                 None => {
                     // Another unit may yet read it before this one commits.
-                    if self.unknown < MAX_UNKNOWN {
-                        self.unknown += 1;
+                    if self.remembers_unknown(row.table) {
                         self.moves(row, version, now);
                     }
                     Moved::Unknown
@@ -105,10 +104,22 @@ impl ContextScope {
         self.writes_table(row.table);
         self.local.wrote_unknown(row, now);
         // Another unit may read it before this one commits, or this one its own work.
-        if self.unknown < MAX_UNKNOWN {
-            self.unknown += 1;
+        if self.remembers_unknown(row.table) {
             self.no_longer_known(row, now);
         }
+    }
+
+    /// One more row that nothing is known of here is remembered. If not, and other processes may know it, the context
+    /// forgets the whole table at COMMIT.
+    fn remembers_unknown(&mut self, table: u32) -> bool {
+        if self.unknown < MAX_UNKNOWN {
+            self.unknown += 1;
+            return true;
+        }
+        if self.is_shared() {
+            self.forget_at_commit(table);
+        }
+        false
     }
 
     /// As [`crate::observe::Observations::wrote_unchecked`].
@@ -123,11 +134,8 @@ impl ContextScope {
         let known = self.writes.own_write_of(row, now).is_some()
             || self.key.as_ref().is_some_and(|key| self.contexts.newest(key, row, now).is_some());
         // It may be undone, so what the transaction reads of it is its own work. Of a bulk load not every row is noted.
-        if !known {
-            if self.unknown >= MAX_UNKNOWN {
-                return;
-            }
-            self.unknown += 1;
+        if !known && !self.remembers_unknown(row.table) {
+            return;
         }
         self.no_longer_known(row, now);
     }
