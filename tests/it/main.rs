@@ -43,6 +43,7 @@ mod scope_settings;
 mod scopes;
 mod set_writes;
 mod settings;
+mod shared_store;
 mod sql_prepare;
 mod startup;
 mod trigger;
