@@ -17,6 +17,9 @@ use crate::telemetry::store::StoreMetrics;
 /// Messages that wait at most.
 const CAPACITY: usize = 16_384;
 
+/// So many more notes than of all other places together make one stand out.
+const STANDS_OUT: usize = CAPACITY / 16;
+
 /// Places that are marked one by one; beyond, their tables are.
 const MAX_PLACES: usize = 10_000;
 
@@ -88,6 +91,27 @@ struct State {
     /// The server is there.
     up: bool,
     lost: Lost,
+    /// The place that most notes were made of lately, if one stands out, and by how many.
+    busiest: Option<Place>,
+    lead: usize,
+}
+
+impl State {
+    /// Once the queue is half full the place that fills it must do without, so that a result of many rows does not
+    /// cost others what they have read.
+    fn has_room_for(&mut self, note: &Note, room: usize) -> bool {
+        let Note::Happened { place, .. } = note else { return true };
+        if self.busiest.as_ref() == Some(place) {
+            self.lead = self.lead.saturating_add(1).min(CAPACITY);
+            return room > CAPACITY / 2 || self.lead < STANDS_OUT;
+        }
+        if self.lead == 0 {
+            (self.busiest, self.lead) = (Some(place.clone()), 1);
+        } else {
+            self.lead -= 1;
+        }
+        true
+    }
 }
 
 /// The way in, for any thread.
@@ -106,7 +130,7 @@ pub(super) struct Queue {
 impl Queue {
     pub fn new(metrics: StoreMetrics) -> (Self, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        let state = Mutex::new(State { up: false, lost: Lost::default() });
+        let state = Mutex::new(State { up: false, lost: Lost::default(), busiest: None, lead: 0 });
         (Self { state, sender, begun: Instant::now(), waiting_since: AtomicU64::new(0), metrics }, receiver)
     }
 
@@ -116,7 +140,9 @@ impl Queue {
 
     pub fn note(&self, note: Note) {
         let mut state = self.state();
-        let note = if state.up && !state.lost.holds_any_of(&note) {
+        let takes =
+            state.up && !state.lost.holds_any_of(&note) && state.has_room_for(&note, self.sender.capacity());
+        let note = if takes {
             match self.sender.try_send(Message::Note(note)) {
                 Ok(()) => return,
                 Err(error) => match error.into_inner() {
@@ -222,8 +248,8 @@ mod tests {
     #[test]
     fn a_full_queue_marks_what_it_drops_and_nothing_else() {
         let (queue, mut receiver) = queue();
-        for _ in 0..CAPACITY {
-            queue.note(note("a"));
+        for n in 0..CAPACITY {
+            queue.note(note(if n % 2 == 0 { "a" } else { "c" }));
         }
         assert!(queue.is_relied_on(&[ask("a"), ask("b")], LIMIT));
         queue.note(note("b"));
@@ -238,6 +264,20 @@ mod tests {
         assert!(queue.is_relied_on(&[ask("b")], LIMIT));
         queue.note(note("b"));
         assert_eq!(receiver.len(), CAPACITY);
+    }
+
+    #[test]
+    fn whoever_fills_the_queue_is_the_first_to_lose() {
+        let (queue, receiver) = queue();
+        for n in 0..CAPACITY {
+            queue.note(note("many"));
+            if n % 8 == 0 {
+                queue.note(note("few"));
+            }
+        }
+        assert!(receiver.len() < CAPACITY);
+        assert!(queue.is_relied_on(&[ask("few")], LIMIT));
+        assert!(!queue.is_relied_on(&[ask("many")], LIMIT));
     }
 
     #[test]

@@ -31,6 +31,10 @@ pub mod store;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod shared_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -121,16 +121,19 @@ impl Fetched {
         asks
     }
 
+    /// True if anything is known of the row.
     fn take_in(
         &mut self,
         contexts: &Contexts,
         (key, row): (&ContextKey, RowKey),
         history: &[Vec<u8>],
         clock: &Clock,
-    ) {
+    ) -> bool {
         let folded = Folded::of(history, contexts.limits(), clock);
         contexts.take_in(key, &row, folded.known.clone(), clock.now);
+        let is_known = folded.known.is_some();
         self.rows.insert((key.clone(), row), folded.known);
+        is_known
     }
 }
 
@@ -174,8 +177,9 @@ impl ContextScope {
             let mut found = Vec::with_capacity(answer.any.len());
             for (row, history) in answer.any {
                 let row = RowKey::new(table, row);
-                found.push(row.clone());
-                fetched.take_in(&self.contexts, (&key, row), &history, &clock);
+                if fetched.take_in(&self.contexts, (&key, row.clone()), &history, &clock) {
+                    found.push(row);
+                }
             }
             if ask.any.is_some() {
                 fetched.tables.insert((key, table), (found, answer.more));
