@@ -97,6 +97,9 @@ const OTHER: &[(&str, &str)] = &[
     ("context.max_bytes_per_context", "1MiB"),
     ("context.max_bytes", "1GiB"),
     ("context.snapshot", "/var/lib/staleguard/contexts.jsonl"),
+    ("context.store", "redis://store.internal:6380/2"),
+    ("context.store_timeout", "20ms"),
+    ("context.store_prefix", "app.blue-1"),
 ];
 
 #[test]
@@ -211,6 +214,9 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("context.max_bytes", &["1023", "1025GiB", ""]),
         // Whether the path can be written the proxy finds out when it stops.
         ("context.snapshot", &[]),
+        ("context.store", &["", "remote", "store:6379", "rediss://store", "redis://", "redis://store/x"]),
+        ("context.store_timeout", &["0ms", "11s", "50"]),
+        ("context.store_prefix", &["", "a b", "a:b", "ä"]),
     ];
     assert_eq!(table.iter().map(|(n, _)| *n).collect::<Vec<_>>(), keys().map(|k| k.name).collect::<Vec<_>>());
     for (name, wrong) in table {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a Python with the client libraries of requirements.txt, and prints the path of the command that runs it.
+# Makes a Python with the client libraries of requirements.txt, and prints the path of the command that runs it. Installs what
+# else the tests need of Debian.
 #
 # In a virtual environment where the machine's Python can make one; else in a folder that is put on PYTHONPATH.
 # Lives under target/, is made once for each content of requirements.txt, and touches nothing else.
@@ -29,6 +30,11 @@ install() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -q --no-install-recommends "$@" >&2
 }
+
+# The store that several proxies share in tests. Those fail where it is missing.
+if ! command -v redis-server >/dev/null; then
+    install redis-server || say "The tests of a shared store will fail: install redis-server"
+fi
 
 # The pool of the JDBC test, as Debian has it. That test says so and is left out where it is missing.
 if [[ ! -e /usr/share/java/HikariCP.jar || ! -e /usr/share/java/postgresql.jar ]] || ! command -v javac >/dev/null; then

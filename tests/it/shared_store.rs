@@ -42,8 +42,11 @@ fn fleet_with(redis: Redis, extra: &[&str]) -> Fleet {
 }
 
 fn proxy(cluster: &Cluster, redis: &Redis, extra: &[&str]) -> Proxy {
-    let url = redis.url();
-    let shared = ["--scope", "context", "--context-store", &url];
+    proxy_at(&redis.url(), cluster, extra)
+}
+
+fn proxy_at(url: &str, cluster: &Cluster, extra: &[&str]) -> Proxy {
+    let shared = ["--scope", "context", "--context-store", url];
     // The store's own limit is not what most tests are about, and the machine may be busy.
     let patient = ["--context-store-timeout", "5s"];
     let patient = if extra.contains(&patient[0]) { &[][..] } else { &patient };
@@ -373,6 +376,32 @@ fn keys_tell_neither_label_nor_row_and_end_by_themselves() {
     for proxy in &fleet.proxies {
         assert!(!proxy.log().text().contains("sesame"), "{}", proxy.log().text());
     }
+}
+
+#[test]
+fn an_account_that_may_no_more_than_the_page_says() {
+    let redis = Redis::start();
+    let page = include_str!("../../docs/scopes.md");
+    let rules = page.split("ACL rules: `").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    let rules = rules.replace("PREFIX", "staleguard");
+    let account: Vec<&str> =
+        ["ACL", "SETUSER", "proxy", "on", ">hush"].into_iter().chain(rules.split(' ')).collect();
+    assert_eq!(redis.ask(&account), Answer::Text("OK".to_owned()));
+    let cluster = cluster();
+    let url = redis.url_of("proxy", "hush");
+    let proxies = (0..2).map(|_| proxy_at(&url, &cluster, &[])).collect();
+    let fleet = Fleet { proxies, redis, cluster };
+    fleet.proxies.iter().for_each(is_up);
+    let mut ada = fleet.user(Protocol::Simple, "ada");
+    ada.reads(0, "1");
+    fleet.other_writes("1");
+    on_project("1", 1, Some(2)).check(&ada.saves(1, "1"), 'I');
+    for _ in 0..40 {
+        ada.reads(0, "1");
+    }
+    ada.say(0, "update projects set name = 'x' where budget > 0", &[]);
+    fleet.told(0, || fleet.proxies[0].session().ok("truncate programs"));
+    assert_eq!(fleet.proxies[0].metric("staleguard_store_errors_total", &[]), 0.0);
 }
 
 #[test]

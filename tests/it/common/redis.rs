@@ -79,6 +79,11 @@ impl Redis {
         format!("redis://{password}127.0.0.1:{}", self.port)
     }
 
+    /// Likewise for an account.
+    pub fn url_of(&self, user: &str, password: &str) -> String {
+        format!("redis://{user}:{password}@127.0.0.1:{}", self.port)
+    }
+
     fn signal(&self, name: &str) {
         let pid = self.child.lock().unwrap().id().to_string();
         run(Command::new("kill").args([format!("-{name}"), pid]));
