@@ -564,3 +564,21 @@ fn rows_deleted_and_made_anew_in_one_batch_do_not_conflict_with_themselves() {
         }
     }
 }
+
+#[test]
+fn a_delete_is_based_on_the_newest_read_whatever_that_showed() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        let delete =
+            |mine: &mut Raw| commands(&mine.say(protocol, "delete from projects where id = $1", &[id]));
+        let mut mine = stage.session();
+        mine.ok(ALL);
+        stage.other_writes(&format!("update projects set budget = 0 where id = {id}"));
+        // An existence check, a list of keys: nothing of the row was seen.
+        mine.ok(&format!("select 1 from projects where id = {id}"));
+        mine.ok("select id from projects");
+        assert!(delete(&mut mine).is_empty());
+        mine.ok(&format!("select name from projects where id = {id}"));
+        assert_eq!(delete(&mut mine), ["DELETE 1"]);
+    }
+}

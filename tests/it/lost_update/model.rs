@@ -25,6 +25,8 @@ pub enum Seen {
 pub struct Known {
     /// The token that a write of the row is based on; `None`: a write is blind.
     pub token: Option<String>,
+    /// It has been read since without its token: what a DELETE is based on, which sets no column, is not known here.
+    pub narrowed: bool,
     /// The version that the last read showed.
     pub version: Option<i64>,
     /// How many checked writes of this session have moved the row since.
@@ -177,6 +179,7 @@ impl Model {
     /// A read has completed.
     pub fn read(&mut self, read: &Read, done: &Done) {
         if read.shown == Shown::Narrow {
+            read.rows.iter().for_each(|row| self.rows[*row].narrowed = true);
             return;
         }
         for values in &done.rows {
@@ -196,6 +199,7 @@ impl Model {
         let row = (0..ROWS.len()).find(|r| table(*r) == table(beside) && ROWS[*r].1 == id);
         let known = &mut self.rows[row.unwrap_or_else(|| panic!("no row {values:?}"))];
         known.token = Some(values[0].clone());
+        known.narrowed = false;
         known.version = version;
         known.moved = 0;
         known.seen.push(Seen::Shown(values[0].clone(), values[1].parse().unwrap()));
@@ -224,7 +228,7 @@ impl Model {
             let checked = match op {
                 Op::Token => write.kind != Kind::Insert,
                 Op::Bump => false,
-                Op::Delete => true,
+                Op::Delete => !known.narrowed,
             };
             let checked = checked && place.known[row] && !place.cut;
             let based_on = known.token.clone().filter(|_| checked);
@@ -252,10 +256,15 @@ impl Model {
                 {
                     (known.token, known.version) = (None, None);
                 }
+                // It may have inserted the row.
+                _ if write.kind == Kind::Upsert && !HOT.contains(&row) => {
+                    (known.token, known.version) = (None, None);
+                }
                 Op::Bump if place.untold => (known.token, known.version) = (None, None),
                 // Whether it moved what is known depends on what others did.
                 Op::Bump => known.version = None,
                 _ if landed => {
+                    known.narrowed = false;
                     known.token = Some(token.clone());
                     known.moved += 1;
                     known.seen.push(Seen::Wrote(token));
