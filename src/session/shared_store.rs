@@ -2,13 +2,12 @@
 //! decided again. The loop around the session asks and keeps the time.
 
 use super::client::Lane;
+use super::prepared::Prepared;
 use super::state::{Hold, Session, Wait};
 use super::writes::{self, Values, Write};
 use crate::observe::context::store::{Answer, Unavailable};
 use crate::rewrite::plan::Reason;
 use crate::wire::read::{Bind, read_bind};
-
-use super::prepared::Prepared;
 
 impl Session {
     /// What has just been decided lacks rows that the store may know: leave the client's frame until it answers.
@@ -16,6 +15,8 @@ impl Session {
         let Some(asks) = self.observations.context().and_then(|scope| scope.to_fetch()) else { return false };
         self.ask = Some(asks);
         self.wait = Some(Wait::Store);
+        // However long that takes, the view that it was decided under is young enough for it.
+        self.view_awaited = true;
         true
     }
 
@@ -69,6 +70,9 @@ impl Session {
         let Hold { portal, bind, .. } = self.hold.as_ref().filter(|h| h.portal.guards.borrow().is_none())?;
         let (prepared, bind) = (portal.prepared.clone(), bind.clone());
         let bind = bind.get(5..).and_then(read_bind)?;
-        self.bind_asks(&prepared, &bind, allowed).then_some(Lane::Later)
+        let asks = self.bind_asks(&prepared, &bind, allowed);
+        // Its view was made sure of with the Bind.
+        self.view_awaited = false;
+        asks.then_some(Lane::Later)
     }
 }

@@ -39,7 +39,7 @@ impl ContextStore for Memory {
     fn fetch(&self, asks: Vec<Ask>) -> Fetching {
         let rows = self.rows.lock().unwrap();
         let answer = |ask: &Ask| {
-            let history = |row: &Box<str>| rows.get(&(ask.place.clone(), row.clone())).cloned();
+            let history = |row: &str| rows.get(&(ask.place.clone(), row.into())).cloned();
             let of_place = rows.iter().filter(|((place, _), _)| ask.any.is_some() && *place == ask.place);
             Answer {
                 rows: ask.rows.iter().map(|row| history(row).unwrap_or_default()).collect(),

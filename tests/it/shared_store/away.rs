@@ -78,6 +78,22 @@ fn a_slow_store_holds_up_no_write_and_no_read() {
 }
 
 #[test]
+fn a_wait_for_the_store_is_not_followed_by_another_look() {
+    let fleet = fleet(&[&SHORT[..], &["--catalog-max-age", "0s"]].concat());
+    let looks = || fleet.proxies[0].metric("staleguard_catalog_looks_total", &[]);
+    fleet.redis.freeze();
+    for (protocol, id) in BOTH {
+        let mut session = fleet.proxies[0].session();
+        session.ok("select name from projects where id = 9");
+        let before = looks();
+        let write = format!("/*user='ada'*/ update projects set name = 'x' where id = {id}");
+        assert_eq!(commands(&session.say(protocol, &write, &[])), ["UPDATE 1"]);
+        // In the extended protocol before Parse, and before Bind at most.
+        assert!(looks() - before <= if protocol == Protocol::Simple { 1.0 } else { 2.0 });
+    }
+}
+
+#[test]
 fn a_store_that_goes_and_comes_back_empty() {
     let fleet = fleet(&SHORT);
     for (protocol, id) in BOTH {
