@@ -264,9 +264,10 @@ impl Session {
             self.wait = None;
         }
         match own.what {
-            Exchange::Look => {
+            what @ (Exchange::Look | Exchange::Server) => {
                 let synced = own.synced;
-                if let Some(error) = self.looked(own) {
+                let error = if what == Exchange::Look { self.looked(own) } else { self.server_told(own) };
+                if let Some(error) = error {
                     if synced {
                         self.local_error = Some(error);
                     } else {

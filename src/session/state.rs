@@ -271,6 +271,8 @@ pub(crate) struct Session {
     pub names: Names,
     pub cursors: Cursors,
     pub observations: Scope,
+    /// When the connection's server was asked last which one it is.
+    pub server_asked: Option<Instant>,
     /// Who is at work.
     pub whose: Whose,
     /// Signs that the connection serves a pool.
@@ -356,6 +358,7 @@ impl Session {
             names: Names::default(),
             cursors: Cursors::default(),
             observations,
+            server_asked: None,
             whose,
             pooled: Pooled::default(),
             measured,

@@ -398,7 +398,7 @@ impl Session {
     }
 
     /// What the transaction has read before it was known whose it is enters there.
-    fn relabel(&mut self) {
+    pub fn relabel(&mut self) {
         self.go_under(self.unit());
     }
 

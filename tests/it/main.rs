@@ -14,6 +14,7 @@ mod cursors;
 mod delete;
 mod differential;
 mod explain;
+mod failover;
 mod failure_modes;
 mod found_races;
 mod guard;

@@ -7,6 +7,7 @@
 //! | file | what it knows |
 //! | --- | --- |
 //! | `row` | one row: by column, the newest read and the newest read of another unit |
+//! | `servers` | [`ServerId`]: which server a connection goes to |
 //! | `shared` | [`Contexts`]: all labels, bounded each and in total |
 //! | `session` | [`ContextScope`]: one session's part in it, its own writes until they are committed |
 //! | `snapshot` | what they know across a planned restart |
@@ -15,6 +16,7 @@
 //! Whose label and which unit it is, a session finds out: `session::whose` (docs/decisions/0010).
 
 mod row;
+mod servers;
 mod session;
 pub mod setting;
 mod shared;
@@ -27,6 +29,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use servers::{Found, ServerId, ServerName};
 pub use session::ContextScope;
 pub use shared::Contexts;
 pub use snapshot::SnapshotError;
@@ -35,10 +38,12 @@ pub use snapshot::SnapshotError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Unit(pub u128);
 
-/// Names one context: the database that its rows live in, and the label.
+/// Names one context: the server and the database that its rows live in, and the label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContextKey {
-    /// Which upstream and database.
+    /// Which server.
+    pub server: ServerId,
+    /// Which database.
     pub database: Arc<str>,
     /// Whose.
     pub label: Arc<str>,

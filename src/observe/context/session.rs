@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::row::Shown;
 use super::shared::Contexts;
-use super::{ContextKey, Unit};
+use super::{ContextKey, ServerId, Unit};
 use crate::observe::scope::OwnWrite;
 use crate::observe::{Cause, Limits, Lookup, Observations, Origin, RowKey, Sequence, WrittenBack};
 use crate::sql::columns::ColumnSet;
@@ -35,7 +35,9 @@ struct Pending {
 #[derive(Debug)]
 pub struct ContextScope {
     contexts: Arc<Contexts>,
-    /// Which upstream and database, as in [`ContextKey`].
+    /// Which server its connection goes to, once it is known: until then there is no label.
+    server: Option<ServerId>,
+    /// Which database, as in [`ContextKey`].
     database: Arc<str>,
     key: Option<ContextKey>,
     unit: Unit,
@@ -71,6 +73,7 @@ impl ContextScope {
     pub fn new(contexts: Arc<Contexts>, database: Arc<str>, limits: Limits, unit: Unit) -> Self {
         Self {
             contexts,
+            server: None,
             database,
             key: None,
             unit,
@@ -102,10 +105,10 @@ impl ContextScope {
 
     /// Whose reads count from here on. What the transaction has read before, without a label, is theirs as well.
     pub fn set_label(&mut self, label: Option<&str>) {
-        if self.key.as_ref().map(|key| &*key.label) == label {
+        if self.key.as_ref().map(|key| &*key.label) == label.filter(|_| self.server.is_some()) {
             return;
         }
-        let key = label.map(|label| ContextKey { database: self.database.clone(), label: label.into() });
+        let key = self.key_of(label);
         if let Some(before) = self.key.take() {
             // What has been written so far is that one's.
             let taken = |row: &&RowKey| !self.earlier.iter().any(|(_, rows)| rows.contains(*row));
@@ -136,9 +139,26 @@ impl ContextScope {
     /// A statement is decided that stands behind the end of the open transaction, which has yet to come, and will go
     /// under this label. What this transaction alone knows does not count for it, and stays with its own label.
     pub fn suppose(&mut self, label: Option<&str>, unit: Unit) {
-        let key = label.map(|label| ContextKey { database: self.database.clone(), label: label.into() });
+        let key = self.key_of(label);
         let present = (std::mem::replace(&mut self.key, key), std::mem::replace(&mut self.unit, unit));
         self.supposed.get_or_insert(present);
+    }
+
+    /// The connection goes to this server, whose contexts are its own. A label that was set before has to be set again.
+    pub fn on_server(&mut self, server: ServerId) {
+        if self.server.replace(server) != Some(server) {
+            self.set_label(None);
+        }
+    }
+
+    /// The server that the connection goes to, once it is known.
+    pub fn server(&self) -> Option<ServerId> {
+        self.server
+    }
+
+    fn key_of(&self, label: Option<&str>) -> Option<ContextKey> {
+        let (label, server) = label.zip(self.server)?;
+        Some(ContextKey { server, database: self.database.clone(), label: label.into() })
     }
 
     /// Goes back from what was supposed.
@@ -376,7 +396,9 @@ impl ContextScope {
 
     /// The version column of a table has this attribute number: see [`Contexts::stamp`].
     pub fn stamp(&self, table: u32, attnum: i16) {
-        self.contexts.stamp(&self.database, table, attnum);
+        if let Some(server) = self.server {
+            self.contexts.stamp(server, &self.database, table, attnum);
+        }
     }
 
     fn forget_at_commit(&mut self, table: u32) {
@@ -433,7 +455,7 @@ impl ContextScope {
     /// The transaction has committed: its writes enter the context.
     pub fn commit(&mut self, now: Instant) {
         for table in std::mem::take(&mut self.truncated) {
-            self.contexts.forget_table(&self.database, table);
+            self.contexts.forget_table(self.server, &self.database, table);
         }
         if self.has_written_any() && (self.key.is_some() || !self.earlier.is_empty()) {
             let mut forgotten = std::mem::take(&mut self.forgotten);

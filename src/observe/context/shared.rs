@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hashlink::LinkedHashMap;
 
 use super::row::{Row, Shown};
+use super::servers::{Found, ServerId, ServerName, Servers};
 use super::{ContextKey, ContextLimits, Unit};
 use crate::observe::scope::OwnWrite;
 use crate::observe::store::{Entry, Known, Store};
@@ -20,8 +21,8 @@ const PARTS: usize = 16;
 /// Bytes of a context without rows and label, about.
 const EMPTY: usize = 512;
 
-/// System identifier and timeline.
-type ServerName = (Option<String>, Option<String>);
+/// A table by server, database and OID.
+pub(super) type Table = (ServerId, Arc<str>, u32);
 
 #[derive(Debug)]
 struct Context {
@@ -54,10 +55,9 @@ pub struct Contexts {
     parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
     limits: ContextLimits,
-    /// System identifier and timeline of the server, as far as they are known.
-    server: Mutex<ServerName>,
-    /// The attribute number of the version column of each table that is known, by database and OID.
-    stamps: Mutex<HashMap<(Arc<str>, u32), i16>>,
+    servers: Mutex<Servers>,
+    /// The attribute number of the version column of each table that is known.
+    stamps: Mutex<HashMap<Table, i16>>,
     evicted: AtomicU64,
     expired: AtomicU64,
 }
@@ -71,7 +71,7 @@ impl Contexts {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             limits,
-            server: Mutex::default(),
+            servers: Mutex::default(),
             stamps: Mutex::default(),
             evicted: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -128,61 +128,61 @@ impl Contexts {
         }
     }
 
-    /// All contexts forget a table: TRUNCATE, the table or its version column made anew.
-    pub fn forget_table(&self, database: &str, table: u32) {
-        self.each_of(database, |context| {
-            context.own += 1;
-            context.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
-            context.store.lose_own(context.own);
-        });
-    }
-
-    /// A session has found the server to be this one. If it was another before, all contexts forget everything, for
-    /// versions may have gone back; true then. What is not told is not compared.
-    pub fn is_of_another_server(&self, found: &ServerName) -> bool {
-        let mut known = lock(&self.server);
-        let differs = |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if a != b);
-        let another = differs(&known.0, &found.0) || differs(&known.1, &found.1);
-        if another {
-            *known = ServerName::default();
-        }
-        known.0 = found.0.clone().or(known.0.take());
-        known.1 = found.1.clone().or(known.1.take());
-        drop(known);
-        if another {
-            self.forget_all();
-        }
-        another
-    }
-
-    /// See [`Self::is_of_another_server`].
-    pub(super) fn server(&self) -> ServerName {
-        lock(&self.server).clone()
-    }
-
-    fn forget_all(&self) {
-        lock(&self.stamps).clear();
+    /// All contexts forget a table: TRUNCATE, the table or its version column made anew. `server`: those of one server
+    /// alone, where it is known.
+    pub fn forget_table(&self, server: Option<ServerId>, database: &str, table: u32) {
+        let is_there =
+            |key: &ContextKey| server.is_none_or(|server| key.server == server) && *key.database == *database;
         for part in &self.parts {
             let part = &mut *lock(part);
-            for context in part.contexts.values_mut() {
-                context.own += 1;
-                context.store.clear(context.own);
+            let mut bytes = 0;
+            for (key, context) in &mut part.contexts {
+                if is_there(key) {
+                    context.own += 1;
+                    context.store.drop_if(Some(Cause::Forgotten), |row, _| row.table == table);
+                    context.store.lose_own(context.own);
+                }
+                bytes += context.bytes();
             }
+            part.bytes = bytes;
+        }
+    }
+
+    /// A connection's server calls itself that. One that was not known makes all contexts of others go: the connections
+    /// that are left there begin anew. `None`: it cannot be told which one it is.
+    pub fn found(&self, name: &ServerName) -> Option<Found> {
+        let found = lock(&self.servers).found(name)?;
+        if found.another {
+            self.keep_those_of(found.server);
+        }
+        Some(found)
+    }
+
+    /// The server found last for the first time.
+    pub(super) fn newest_server(&self) -> Option<(ServerId, ServerName)> {
+        lock(&self.servers).newest().cloned()
+    }
+
+    fn keep_those_of(&self, server: ServerId) {
+        lock(&self.stamps).retain(|(of, ..), _| *of == server);
+        for part in &self.parts {
+            let part = &mut *lock(part);
+            part.contexts.retain(|key, _| key.server == server);
             part.bytes = part.contexts.values().map(Context::bytes).sum();
         }
     }
 
     /// A table's version column is the one with this attribute number. If it was another before, all contexts forget
     /// the table.
-    pub fn stamp(&self, database: &Arc<str>, table: u32, attnum: i16) {
-        let before = lock(&self.stamps).insert((database.clone(), table), attnum);
+    pub fn stamp(&self, server: ServerId, database: &Arc<str>, table: u32, attnum: i16) {
+        let before = lock(&self.stamps).insert((server, database.clone(), table), attnum);
         if before.is_some_and(|before| before != attnum) {
-            self.forget_table(database, table);
+            self.forget_table(Some(server), database, table);
         }
     }
 
     /// See [`Self::stamp`].
-    pub(super) fn stamps(&self) -> HashMap<(Arc<str>, u32), i16> {
+    pub(super) fn stamps(&self) -> HashMap<Table, i16> {
         lock(&self.stamps).clone()
     }
 
@@ -210,20 +210,6 @@ impl Contexts {
                 context.store.put(row, entry);
             }
         });
-    }
-
-    fn each_of(&self, database: &str, change: impl Fn(&mut Context)) {
-        for part in &self.parts {
-            let part = &mut *lock(part);
-            let mut bytes = 0;
-            for (key, context) in &mut part.contexts {
-                if &*key.database == database {
-                    change(context);
-                }
-                bytes += context.bytes();
-            }
-            part.bytes = bytes;
-        }
     }
 
     /// The present point in the order of a context's own writes.

@@ -17,9 +17,15 @@ fn columns(slots: &[usize]) -> ColumnSet {
     slots.iter().copied().collect()
 }
 
+fn unlabelled(contexts: &Arc<Contexts>, unit: Unit) -> ContextScope {
+    let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), unit);
+    scope.on_server(contexts.found(&(None, Some("1".into()))).unwrap().server);
+    scope
+}
+
 /// A session of `label`.
 fn session(contexts: &Arc<Contexts>, label: &str) -> ContextScope {
-    let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), Unit(0));
+    let mut scope = unlabelled(contexts, Unit(0));
     scope.set_label(Some(label));
     scope
 }
@@ -154,7 +160,7 @@ fn each_column_has_its_own_reads() {
 #[test]
 fn a_label_found_late_counts_for_the_reads_before_it() {
     let contexts = contexts(ContextLimits::default());
-    let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), Unit(1));
+    let mut scope = unlabelled(&contexts, Unit(1));
     let now = Instant::now();
     scope.read(row(), 5, &columns(&[1]), false, now);
     assert_eq!(scope.expected(&row(), &columns(&[1]), now).version(), Some(5));
