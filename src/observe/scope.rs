@@ -28,8 +28,8 @@ impl Sequence {
 /// What own writes did to a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum OwnWrite {
-    /// They took it from one version to another; these columns are known at the latter.
-    Moved { from: i64, to: i64, known: ColumnSet },
+    /// They took it from one version to another; these columns are known at the latter. The last of them landed `at`.
+    Moved { from: i64, to: i64, known: ColumnSet, at: Instant },
     /// They deleted it.
     Deleted,
     /// Nobody can tell.
@@ -40,7 +40,7 @@ impl OwnWrite {
     fn of(entry: &Entry) -> Self {
         match &entry.known {
             Known::Seen(seen) => match seen.own_moves() {
-                Some((from, to, known)) => Self::Moved { from, to, known },
+                Some((from, to, known, at)) => Self::Moved { from, to, known, at },
                 None => Self::Forgotten,
             },
             Known::Deleted => Self::Deleted,

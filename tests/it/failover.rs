@@ -1,8 +1,6 @@
 //! The server behind the proxy changes: what contexts know belongs to one server.
 
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
 use crate::common::LIMIT;
@@ -10,43 +8,14 @@ use crate::common::cluster::{Cluster, cluster};
 use crate::common::conflict::on_project;
 use crate::common::proxy::Proxy;
 use crate::common::raw::{BOTH, Raw, commands, sqlstate};
-
-/// Connections to it go to the server whose port it holds at that time.
-struct Switch {
-    address: String,
-    target: Arc<AtomicU16>,
-}
-
-impl Switch {
-    fn new(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let target = Arc::new(AtomicU16::new(port));
-        let to = target.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let server = TcpStream::connect(("127.0.0.1", to.load(Ordering::SeqCst))).unwrap();
-                for (mut from, mut to) in [
-                    (client.try_clone().unwrap(), server.try_clone().unwrap()),
-                    (server.try_clone().unwrap(), client.try_clone().unwrap()),
-                ] {
-                    std::thread::spawn(move || {
-                        let _ = std::io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Self { address, target }
-    }
-}
+use crate::common::switch::Switch;
 
 #[test]
 fn contexts_know_nothing_of_another_server() {
     let (first, second) = (cluster(), Cluster::promoted());
     let switch = Switch::new(first.port());
     let proxy =
-        Proxy::start_before(&switch.address, &["--scope", "context", "--context-label", "comment:user"]);
+        Proxy::start_before(switch.address(), &["--scope", "context", "--context-label", "comment:user"]);
     let read = "select id, name from projects where id = 1 /*user='ada'*/";
     let write = "update projects set name = 'mine' where id = 1 /*user='ada'*/";
     let mut mine = proxy.session();
@@ -58,7 +27,7 @@ fn contexts_know_nothing_of_another_server() {
     let mut mine = proxy.session();
     on_project("1", 1, Some(2)).check(&mine.query(write), 'I');
     // A standby that lacks the last changes has been promoted: what was seen is of another history.
-    switch.target.store(second.port(), Ordering::SeqCst);
+    switch.turn_to(second.port());
     second.direct("proxied").ok("update projects set name = 'theirs', version = 7 where id = 1");
     first.stop();
     mine.until_closed();
@@ -88,7 +57,7 @@ impl Split {
         second.direct("proxied").ok("update projects set version = 7");
         let switch = Switch::new(first.port());
         let flags = ["--scope", "context", "--context-label", "comment:user"];
-        let proxy = Proxy::start_before(&switch.address, &[&flags[..], extra].concat());
+        let proxy = Proxy::start_before(switch.address(), &[&flags[..], extra].concat());
         Self { first, second, switch, proxy }
     }
 
@@ -96,7 +65,7 @@ impl Split {
     fn sessions(&self, read: impl Fn(&mut Raw)) -> (Raw, Raw) {
         let mut old = self.proxy.session();
         read(&mut old);
-        self.switch.target.store(self.second.port(), Ordering::SeqCst);
+        self.switch.turn_to(self.second.port());
         let mut new = self.proxy.session();
         read(&mut new);
         (old, new)

@@ -186,6 +186,20 @@ pub(super) struct Shown<'a> {
     pub own: bool,
 }
 
+/// A committed write of the context, as it enters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wrote<'a> {
+    /// It took the row from here ..
+    pub from: i64,
+    /// .. to here.
+    pub to: i64,
+    /// The columns that its unit knows at `to`: those that it set or was shown.
+    pub known: &'a ColumnSet,
+    pub unit: Unit,
+    /// When the write itself, not its commit, was told of.
+    pub landed: Instant,
+}
+
 impl Shown<'_> {
     fn read(&self) -> Read {
         Read { unit: self.unit, version: self.version, at: self.now, own: self.own, base: None }
@@ -306,10 +320,13 @@ impl Row {
         }
     }
 
-    /// A committed write of the context took the row from `from` to `to`, and `known` are the columns that its unit
-    /// knows at `to`: those that it set or was shown.
-    pub(super) fn wrote(&mut self, from: i64, to: i64, known: &ColumnSet, unit: Unit, now: Instant) {
-        let mut to = to;
+    /// A committed write of the context has moved the row.
+    pub(super) fn wrote(&mut self, write: &Wrote<'_>, now: Instant) {
+        let Wrote { from, mut to, known, unit, landed } = *write;
+        // The row was locked from when the write landed until its commit, which another connection can have seen before
+        // this one was told of it. What that has read since, at a higher version, is somebody else's later write.
+        let is_newer = |read: &Read| read.at > landed && read.version > write.to;
+        let mut overtaken = false;
         if self.own_since == Some(to) && to < self.present {
             // Another connection has written it since, and its commit has entered first.
             self.own_since = Some(from);
@@ -319,6 +336,8 @@ impl Row {
                 self.own_since = Some(from);
             }
             self.present = to;
+        } else if is_newer(&self.whole.newest) {
+            overtaken = true;
         } else {
             // The row has begun anew (deleted and inserted).
             self.present = to;
@@ -326,19 +345,28 @@ impl Row {
         }
         self.dated(known);
         let checked = !known.is_empty();
-        self.whole.moved(from, to, checked, now);
-        for seen in &mut self.seen {
-            seen.sight.moved(from, to, checked, now);
+        for sight in std::iter::once(&mut self.whole).chain(self.seen.iter_mut().map(|seen| &mut seen.sight))
+        {
+            sight.moved(from, to, checked, now);
+            if overtaken && checked {
+                let newer = [Some(sight.newest), sight.other].into_iter().flatten().filter(is_newer);
+                sight.earliest = newer.map(|read| read.version).min();
+            }
         }
         let mut own = Sight::new(Read { unit, version: to, at: now, own: false, base: None });
         // Whoever writes next in this context, this unit too, knows these columns as they are.
         own.other = Some(own.newest);
         // The earliest is one of the reads to come.
         own.earliest = None;
-        self.change(known, own, |sight| *sight = own);
+        self.change(known, own, |sight| {
+            if !(overtaken && is_newer(&sight.newest)) {
+                *sight = own;
+            }
+        });
         self.join_equal();
-        // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before.
-        if checked {
+        // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before. So does one
+        // that was overtaken: what was refused since may be based on less than what overtook it.
+        if checked && !overtaken {
             self.settled();
         }
         self.touched = now;

@@ -296,7 +296,7 @@ impl ContextScope {
                     Lookup::Unknown(_) => unknown,
                 },
             },
-            Some(OwnWrite::Moved { from, to, known }) => {
+            Some(OwnWrite::Moved { from, to, known, .. }) => {
                 let mut others = sets.clone();
                 others.subtract(&known);
                 let own = Lookup::Known { version: to, seen_at: now, origin: Origin::OwnWrite };
@@ -489,6 +489,10 @@ impl ContextScope {
                 Some(OwnWrite::Forgotten) => version,
                 _ => continue,
             };
+            if self.contexts.newest(key, &read.row, now).is_some_and(|newest| newest > version) {
+                // Somebody else's later write has been read meanwhile.
+                continue;
+            }
             let shown =
                 Shown { unit: self.unit, version, columns: &read.shown, now: read.now, own: read.own };
             self.contexts.read(key, read.row, &shown, None);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hashlink::LinkedHashMap;
 
-use super::row::{Row, Shown};
+use super::row::{Row, Shown, Wrote};
 use super::servers::{Found, ServerId, ServerName, Servers};
 use super::{ContextKey, ContextLimits, Unit};
 use crate::observe::scope::OwnWrite;
@@ -405,11 +405,13 @@ impl Context {
     fn wrote(&mut self, row: RowKey, write: OwnWrite, unit: Unit, now: Instant) {
         let own = self.own;
         let known = match write {
-            OwnWrite::Moved { from, to, known } => {
+            OwnWrite::Moved { from, to, known, at } => {
                 let held = self.store.change(&row, now, |entry| {
                     entry.own = own;
                     match &mut entry.known {
-                        Known::Seen(seen) => seen.wrote(from, to, &known, unit, now),
+                        Known::Seen(seen) => {
+                            seen.wrote(&Wrote { from, to, known: &known, unit, landed: at }, now);
+                        }
                         // A row of which nothing is known stays so, unless the write has shown or set something.
                         Known::Deleted | Known::Forgotten if known.is_empty() => {}
                         other => *other = Known::Seen(Row::written_first(&written(unit, to, &known, now))),

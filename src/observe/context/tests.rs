@@ -316,6 +316,37 @@ fn commits_of_one_label_may_enter_in_any_order() {
 }
 
 #[test]
+fn a_commit_that_enters_late_leaves_newer_reads() {
+    for reads in [Reads::Latest, Reads::Earliest] {
+        let contexts = contexts(ContextLimits { reads, ..ContextLimits::default() });
+        let (mut one, mut two) = (session(&contexts, "anna"), session(&contexts, "anna"));
+        let start = Instant::now();
+        let later = |s| start + Duration::from_secs(s);
+        one.begin_unit(Unit(1));
+        one.read(row(), 5, &columns(&[1, 2]), false, start);
+        one.begin_unit(Unit(2));
+        one.wrote_checked(&row(), 5, &columns(&[1]), later(1));
+        // It is committed, and somebody else has written the row again.
+        two.begin_unit(Unit(3));
+        two.read(row(), 7, &columns(&[2]), false, later(2));
+        one.commit(later(3));
+        two.begin_unit(Unit(4));
+        let mut expected = |slots: &[usize]| two.expected(&row(), &columns(slots), later(4)).version();
+        assert_eq!(
+            (expected(&[1]), expected(&[2]), expected(&[3])),
+            (Some(6), Some(7), Some(7)),
+            "{reads:?}"
+        );
+        // A higher version that was read before the write is of a row that is gone: it has begun anew.
+        one.begin_unit(Unit(5));
+        one.wrote_checked(&row(), 1, &columns(&[1]), later(5));
+        one.commit(later(6));
+        two.begin_unit(Unit(6));
+        assert_eq!(two.expected(&row(), &columns(&[1]), later(7)).version(), Some(2), "{reads:?}");
+    }
+}
+
+#[test]
 fn a_label_left_before_commit_forgets_tables_that_were_written() {
     for next in [Some("ben"), None] {
         let contexts = contexts(ContextLimits::default());
