@@ -366,14 +366,15 @@ impl Row {
         self.join_equal();
         // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before. So does one
         // that was overtaken: what was refused since may be based on less than what overtook it.
-        if checked && !overtaken {
+        let own_work = self.refused_at.is_some_and(|(expected, _)| self.moved_alone(expected, self.present));
+        if checked && !overtaken || own_work {
             self.settled();
         }
         self.touched = now;
     }
 
     /// A write of the context in `unit`, based on `expected`, was refused, the row being at `actual` (`None`: gone).
-    /// Returns how many times in a row that has happened.
+    /// Returns how many times in a row that has happened; 0 if it was the context's own other write that came first.
     pub(super) fn refused(
         &mut self,
         unit: Unit,
@@ -383,6 +384,10 @@ impl Row {
         now: Instant,
     ) -> u32 {
         self.touched = now;
+        if actual.is_some_and(|actual| self.moved_alone(expected, actual)) {
+            // Two saves at once, by one user: nobody else's change was unseen, so nothing has to be read again.
+            return 0;
+        }
         self.refusals = self.refusals.saturating_add(1);
         if let (AfterConflict::Told, Some(actual)) = (rule, actual) {
             self.whole.set_version(actual, now);
@@ -413,6 +418,11 @@ impl Row {
         }
         self.join_equal();
         self.refusals
+    }
+
+    /// As far as is known, the context alone moved the row from one version to another.
+    fn moved_alone(&self, from: i64, to: i64) -> bool {
+        from < to && to <= self.present && self.own_since.is_some_and(|since| since <= from)
     }
 
     /// The conflicts that it met no longer count.

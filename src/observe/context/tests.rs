@@ -347,6 +347,31 @@ fn a_commit_that_enters_late_leaves_newer_reads() {
 }
 
 #[test]
+fn whom_his_own_other_save_came_before_is_not_stuck() {
+    for late in [false, true] {
+        let contexts = contexts(ContextLimits::default());
+        let (mut one, mut two) = (session(&contexts, "anna"), session(&contexts, "anna"));
+        Request::new(&mut one, 1).reads(5).scope.rollback();
+        let now = Instant::now();
+        one.begin_unit(Unit(2));
+        two.begin_unit(Unit(3));
+        one.wrote_checked(&row(), 5, &columns(&[]), now);
+        if late {
+            assert_eq!(two.refused(&row(), 5, Some(6), now), 1);
+            one.commit(now);
+        } else {
+            one.commit(now);
+            assert_eq!(two.refused(&row(), 5, Some(6), now), 0);
+        }
+        two.rollback();
+        assert_eq!(Request::new(&mut two, 4).reads(6).expects(), Some(6), "{late}");
+        // Of what somebody else has written he has to read.
+        assert_eq!(two.refused(&row(), 6, Some(7), now), 1);
+        assert_eq!(Request::new(&mut two, 5).reads(7).expects(), Some(6), "{late}");
+    }
+}
+
+#[test]
 fn a_label_left_before_commit_forgets_tables_that_were_written() {
     for next in [Some("ben"), None] {
         let contexts = contexts(ContextLimits::default());
