@@ -455,11 +455,16 @@ impl Session {
                 }
                 self.facts.application_name = String::from_utf8_lossy(value).into_owned();
                 if !self.started {
-                    self.whose.begins_as(&self.facts.application_name);
+                    self.whose.begins_as("application_name", &self.facts.application_name);
                 }
             }
-            b"session_authorization" if self.started => {
-                self.whose.authorized(&String::from_utf8_lossy(value));
+            b"session_authorization" => {
+                let user = String::from_utf8_lossy(value);
+                if self.started {
+                    self.whose.authorized(&user);
+                } else {
+                    self.whose.begins_as("session_authorization", &user);
+                }
             }
             b"search_path" if self.started => {
                 self.view_outdated = true;

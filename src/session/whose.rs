@@ -62,15 +62,19 @@ pub(crate) struct Whose {
     between: Option<Unit>,
     /// What the first contact with protected rows in the present transaction has made its unit.
     pinned: Option<Unit>,
-    /// The role that the session works under if no SET ROLE says otherwise.
+    /// The session user as the server has reported it.
     login: Box<str>,
-    /// What has been said of `application_name` up to the last ReadyForQuery, with which the server reports its value.
-    reported: Option<Box<str>>,
+    /// What has been said of `application_name` and `session_authorization` up to the last ReadyForQuery, with which the
+    /// server reports their values.
+    reported: [Option<Box<str>>; 2],
     /// Statements of a text are passed over, and the end of the open transaction was among them.
     behind_end: bool,
 }
 
+/// Settings that the server reports, with ReadyForQuery.
+const REPORTED: [&str; 2] = [APPLICATION_NAME, AUTHORIZATION];
 const APPLICATION_NAME: &str = "application_name";
+const AUTHORIZATION: &str = "session_authorization";
 
 /// The server cuts names to less than this.
 const NAME_LENGTH: usize = 64;
@@ -111,7 +115,7 @@ impl Whose {
         start: impl Iterator<Item = (&'a str, Option<&'a str>)>,
     ) -> Self {
         let listened = listened.iter().map(|name| (&**name, None));
-        Self {
+        let mut whose = Self {
             settings: listened.chain(start).map(|(name, value)| (name.into(), Setting::new(value))).collect(),
             tags: Vec::new(),
             sent: Vec::new(),
@@ -121,39 +125,50 @@ impl Whose {
             between: None,
             pinned: None,
             login: login.into(),
-            reported: None,
+            reported: [None, None],
             behind_end: false,
+        };
+        whose.begins_as(AUTHORIZATION, login);
+        if whose.setting("role").is_none() {
+            whose.begins_as("role", "none");
         }
+        whose
     }
 
     fn setting(&self, name: &str) -> Option<&str> {
         self.settings.get(name).and_then(Setting::value).filter(|value| !value.is_empty())
     }
 
-    /// The value of `application_name`. The server reports a new one with ReadyForQuery, as it has it; until then it is
-    /// what was said, if the server keeps that as it is.
-    fn application_name<'a>(&'a self, reported: &'a str) -> Option<&'a str> {
-        let said = self.settings.get(APPLICATION_NAME).and_then(Setting::value);
-        if said == self.reported.as_deref() {
+    /// The value of a setting that the server reports. It does so with ReadyForQuery; until then it is what was said, if
+    /// the server keeps that as it is.
+    fn value_of<'a>(&'a self, name: &str, reported: &'a str) -> Option<&'a str> {
+        let said = self.settings.get(name).and_then(Setting::value);
+        let before = REPORTED.iter().zip(&self.reported).find(|(of, _)| **of == name);
+        if before.is_some_and(|(_, before)| said == before.as_deref()) {
             return Some(reported);
         }
         said.filter(|name| name.len() < NAME_LENGTH && name.bytes().all(|b| (b' '..=b'~').contains(&b)))
     }
 
-    /// The `application_name` that the session begins with, as the server reports it.
-    pub fn begins_as(&mut self, name: &str) {
-        if let Some(setting) = self.settings.get_mut(APPLICATION_NAME) {
-            *setting = Setting::new(Some(name));
-            self.reported = Some(name.into());
+    /// A setting as the session begins with it.
+    pub fn begins_as(&mut self, name: &str, value: &str) {
+        if let Some(setting) = self.settings.get_mut(name) {
+            *setting = Setting::new(Some(value));
         }
+        if name == AUTHORIZATION {
+            self.login = value.into();
+        }
+        self.ready();
     }
 
     /// ReadyForQuery: what has been said by now has been reported.
     pub fn ready(&mut self) {
-        if let Some(setting) = self.settings.get(APPLICATION_NAME)
-            && setting.value() != self.reported.as_deref()
-        {
-            self.reported = setting.value().map(Into::into);
+        for (name, reported) in REPORTED.iter().zip(&mut self.reported) {
+            if let Some(setting) = self.settings.get(*name)
+                && setting.value() != reported.as_deref()
+            {
+                *reported = setting.value().map(Into::into);
+            }
         }
     }
 
@@ -307,10 +322,13 @@ impl Session {
             let label = match source {
                 LabelSource::Comment(key) => whose.tag(key)?,
                 LabelSource::Setting(name) => whose.setting(name)?,
-                LabelSource::ApplicationName => whose.application_name(&self.facts.application_name)?,
-                LabelSource::Role => {
-                    whose.setting("role").filter(|role| *role != "none").unwrap_or(&whose.login)
+                LabelSource::ApplicationName => {
+                    whose.value_of(APPLICATION_NAME, &self.facts.application_name)?
                 }
+                LabelSource::Role => match whose.setting("role")? {
+                    "none" => whose.value_of(AUTHORIZATION, &whose.login)?,
+                    role => role,
+                },
                 LabelSource::Lookup(rule) => {
                     let (n, key) = whose.lookup.as_ref()?;
                     rules.get(*n).filter(|found| *found == rule)?;
@@ -468,7 +486,8 @@ impl Session {
     /// RESET ALL; `all`: DISCARD ALL, which resets the role too.
     pub fn reset_said(&mut self, all: bool) {
         for (name, setting) in &mut self.whose.settings {
-            if all || **name != *"role" {
+            // RESET ALL leaves these two.
+            if all || !matches!(&**name, "role" | AUTHORIZATION) {
                 setting.reset(false);
             }
         }

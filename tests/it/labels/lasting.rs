@@ -109,6 +109,8 @@ fn a_role_lasts_as_long_as_the_servers() {
             (&["set session authorization ada", "set session authorization default"], false),
             (&["set session authorization ada", "discard all"], false),
             (&["set role ada", "set session authorization bob"], false),
+            // What cannot be told is nobody's.
+            (&["set role ada", "select set_config('role', 'a' || 'da', false)"], false),
             (&["begin", "set session authorization ada", "rollback"], false),
             (&["begin", "set local session authorization ada", "commit"], false),
         ],
