@@ -366,7 +366,7 @@ impl Session {
                     if let Some(statement) = portal.acting().statement() {
                         self.enter(statement);
                     }
-                    portal.opened.set(Some(self.observations.sequence()));
+                    portal.opened.set(Some(self.observations.sequence().sent(portal.sent)));
                     if let Some(cursor) = portal.fetches().and_then(|name| self.cursors.get(name)) {
                         *portal.fetched.borrow_mut() = Some(Cursor::Declared(cursor.clone()));
                     }

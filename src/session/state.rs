@@ -26,7 +26,7 @@ use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::config::scopes::ScopeKind;
 use crate::observe::context::{ContextScope, Unit};
-use crate::observe::{Limits, Observations, Scope};
+use crate::observe::{Limits, Observations, Scope, Sequence};
 use crate::rewrite::plan::{Effect, Plan, Slot};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
@@ -143,6 +143,8 @@ impl Detail {
 #[derive(Debug)]
 pub(crate) struct QueryDetail {
     pub seq: u64,
+    /// When it was sent, in the order of own writes.
+    pub sent: Sequence,
     pub text: Bytes,
     pub plan: Arc<Plan>,
     pub rendered: Option<Rendered>,

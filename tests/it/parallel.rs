@@ -132,3 +132,29 @@ fn of_two_saves_at_once_the_second_is_refused_and_the_next_is_not() {
         }
     }
 }
+
+#[test]
+fn a_read_that_is_told_late_does_not_outdate_a_save() {
+    for protocol in [Protocol::Simple, Protocol::Extended] {
+        let bench = Bench::new();
+        let (read, write) = (READ.replace("= 1", "= $1"), WRITE.replace("= 1", "= $1"));
+        let mut slow = bench.proxy.session();
+        slow.ok(&read.replace("$1", "2"));
+        bench.switch.hold();
+        // Sees the row as it is, and its answer is on the way for long.
+        let mut behind = bench.behind();
+        behind.ok("create sequence seen");
+        slow.send(&saying(protocol, &read.replace("$1", "$1 and nextval('seen') > 0"), "1"));
+        let end = Instant::now() + LIMIT;
+        while behind.value("select is_called from seen") == "f" {
+            assert!(Instant::now() < end, "it is not run");
+        }
+        let mut quick = bench.proxy.session();
+        quick.ok(READ);
+        quick.ok(WRITE);
+        bench.switch.release();
+        slow.until_ready(1);
+        // Nobody else has written it.
+        assert_eq!(commands(&slow.say(protocol, &write, &["1"])), ["UPDATE 1"], "{protocol:?}");
+    }
+}

@@ -26,6 +26,8 @@ struct Pending {
     shown: ColumnSet,
     now: Instant,
     own: bool,
+    /// When its statement was sent, in the order of writes that enter contexts.
+    since: u64,
 }
 
 /// One session in scope `context`.
@@ -47,6 +49,8 @@ pub struct ContextScope {
     local: Observations,
     /// The open transaction's own writes, and nothing else.
     writes: Observations,
+    /// When its own writes have entered last, in the order of all.
+    entered: u64,
     /// Rows dropped from `writes` before the transaction began.
     lost: u64,
     /// Labels under which the open transaction wrote before the present one, and which rows.
@@ -80,6 +84,7 @@ impl ContextScope {
             supposed: None,
             local: Observations::new(limits),
             writes: Observations::new(limits),
+            entered: 0,
             lost: 0,
             earlier: Vec::new(),
             unknown: 0,
@@ -121,16 +126,15 @@ impl ContextScope {
             }
         }
         if let Some(key) = &key {
-            let always = self.contexts.sequence(key);
             for read in std::mem::take(&mut self.pending) {
                 let Some(version) = read.version else {
                     let shown = (&read.shown, self.unit);
-                    self.contexts.saw_undated(key, &read.row, shown, always, read.now);
+                    self.contexts.saw_undated(key, &read.row, shown, read.since, read.now);
                     continue;
                 };
                 let shown =
                     Shown { unit: self.unit, version, columns: &read.shown, now: read.now, own: read.own };
-                self.contexts.read(key, read.row, &shown, None);
+                self.contexts.read(key, read.row, &shown, read.since);
             }
         }
         self.key = key;
@@ -175,7 +179,21 @@ impl ContextScope {
 
     /// As [`Observations::read`]. `own`: a locking read that counts for its own unit.
     pub fn read(&mut self, row: RowKey, version: i64, shown: &ColumnSet, own: bool, now: Instant) {
-        self.learn(row, version, shown, None, own, now);
+        self.read_since(row, version, shown, (own, self.sequence()), now);
+    }
+
+    /// Likewise of a statement that was sent then: what another connection of the label has written since it may not show.
+    pub fn read_since(
+        &mut self,
+        row: RowKey,
+        version: i64,
+        shown: &ColumnSet,
+        (own, sent): (bool, Sequence),
+        now: Instant,
+    ) {
+        // What answers behind a COMMIT of the session's own has seen it.
+        let since = sent.entered().max(self.entered);
+        self.learn(row, version, shown, (None, since), own, now);
     }
 
     /// As [`Observations::read_from_cursor`].
@@ -187,7 +205,7 @@ impl ContextScope {
         opened: Sequence,
         now: Instant,
     ) {
-        self.learn(row, version, shown, Some(opened), false, now);
+        self.learn(row, version, shown, (Some(opened), opened.entered()), false, now);
     }
 
     /// A read that the transaction alone may count: the identity lookup tells who, not what.
@@ -200,7 +218,7 @@ impl ContextScope {
         row: RowKey,
         version: i64,
         shown: &ColumnSet,
-        opened: Option<Sequence>,
+        (opened, since): (Option<Sequence>, u64),
         own: bool,
         now: Instant,
     ) {
@@ -210,14 +228,15 @@ impl ContextScope {
         // Of rows that this transaction has written it sees its own work, which may yet be undone.
         let own_work = self.has_written(&row, now);
         if own_work && opened.is_none() && self.own_reads.len() < self.max_pending {
-            let read = Pending { row: row.clone(), version: Some(version), shown: shown.clone(), now, own };
+            let read =
+                Pending { row: row.clone(), version: Some(version), shown: shown.clone(), now, own, since };
             self.own_reads.push((self.key.clone(), read));
         }
         match &self.key {
             Some(_) if own_work => {}
             Some(key) => {
                 let shown = Shown { unit: self.unit, version, columns: shown, now, own };
-                self.contexts.read(key, row, &shown, opened.map(Sequence::number));
+                self.contexts.read(key, row, &shown, since);
             }
             None => {
                 match opened {
@@ -227,15 +246,15 @@ impl ContextScope {
                     None => self.local.read(row.clone(), version, shown, now),
                 }
                 if !own_work {
-                    self.pend(row, Some(version), shown, now, own);
+                    self.pend(Pending { row, version: Some(version), shown: shown.clone(), now, own, since });
                 }
             }
         }
     }
 
-    fn pend(&mut self, row: RowKey, version: Option<i64>, shown: &ColumnSet, now: Instant, own: bool) {
+    fn pend(&mut self, read: Pending) {
         if self.pending.len() < self.max_pending {
-            self.pending.push(Pending { row, version, shown: shown.clone(), now, own });
+            self.pending.push(read);
         }
     }
 
@@ -248,12 +267,13 @@ impl ContextScope {
         match &self.key {
             Some(_) if own_work => {}
             Some(key) => {
-                self.contexts.saw_undated(key, row, (shown, self.unit), opened.number(), now);
+                self.contexts.saw_undated(key, row, (shown, self.unit), opened.entered(), now);
             }
             None => {
                 self.local.saw_undated(row, shown, opened, now);
                 if !own_work {
-                    self.pend(row.clone(), None, shown, now, false);
+                    let (row, shown, since) = (row.clone(), shown.clone(), opened.entered());
+                    self.pend(Pending { row, version: None, shown, now, own: false, since });
                 }
             }
         }
@@ -263,12 +283,14 @@ impl ContextScope {
         self.forgotten.contains(&row.table) || self.writes.own_write_of(row, now).is_some()
     }
 
-    /// As [`Observations::sequence`].
+    /// As [`Observations::sequence`]. It holds whatever the label is by the time that it is given back.
     pub fn sequence(&self) -> Sequence {
-        match &self.key {
-            Some(key) => Sequence::from_number(self.contexts.sequence(key)),
-            None => self.local.sequence(),
-        }
+        self.local.sequence().with_entered(self.contexts.sequence())
+    }
+
+    /// As [`Observations::has_written_since`].
+    pub fn has_written_since(&self, opened: Sequence) -> bool {
+        self.local.has_written_since(opened)
     }
 
     /// As [`Observations::expected`].
@@ -473,6 +495,7 @@ impl ContextScope {
                 self.contexts.commit(key, self.unit, writes, &forgotten, now);
             }
             self.own_work_read(now);
+            self.entered = self.contexts.sequence();
         }
         self.end();
     }
@@ -495,7 +518,7 @@ impl ContextScope {
             }
             let shown =
                 Shown { unit: self.unit, version, columns: &read.shown, now: read.now, own: read.own };
-            self.contexts.read(key, read.row, &shown, None);
+            self.contexts.read(key, read.row, &shown, u64::MAX);
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) type Table = (ServerId, Arc<str>, u32);
 #[derive(Debug)]
 struct Context {
     store: Store<Row>,
-    /// Number of the context's last own write.
+    /// Number of its last own write.
     own: u64,
     used: Instant,
     /// Bytes of its label.
@@ -45,6 +45,18 @@ struct Part {
     /// Least recently used first.
     contexts: LinkedHashMap<ContextKey, Context>,
     bytes: usize,
+    /// Highest number of an own write of a context that went.
+    lost_own: u64,
+}
+
+impl Part {
+    /// The least recently used context goes; how many rows it had.
+    fn drop_oldest(&mut self) -> Option<u64> {
+        let (_, gone) = self.contexts.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(gone.bytes());
+        self.lost_own = self.lost_own.max(gone.own);
+        Some(gone.store.rows() as u64)
+    }
 }
 
 /// The observations of all contexts.
@@ -53,6 +65,9 @@ struct Part {
 #[derive(Debug)]
 pub struct Contexts {
     parts: Box<[Mutex<Part>]>,
+    /// Number of the last own write that has entered: one order for all contexts, so that it holds for a cursor whatever
+    /// label its rows are read under.
+    entered: AtomicU64,
     hasher: RandomState,
     limits: ContextLimits,
     servers: Mutex<Servers>,
@@ -69,6 +84,7 @@ impl Contexts {
         let parts = (limits.max_total_bytes / limits.max_bytes.max(1) / 4).clamp(1, PARTS);
         Self {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
+            entered: AtomicU64::new(0),
             hasher: RandomState::new(),
             limits,
             servers: Mutex::default(),
@@ -121,9 +137,8 @@ impl Contexts {
                 if now.saturating_duration_since(context.used) <= self.limits.ttl {
                     break;
                 }
-                let Some((_, context)) = part.contexts.pop_front() else { break };
-                part.bytes = part.bytes.saturating_sub(context.bytes());
-                self.expired.fetch_add(context.store.rows() as u64, Ordering::Relaxed);
+                let Some(rows) = part.drop_oldest() else { break };
+                self.expired.fetch_add(rows, Ordering::Relaxed);
             }
         }
     }
@@ -138,7 +153,7 @@ impl Contexts {
             let mut bytes = 0;
             for (key, context) in &mut part.contexts {
                 if is_there(key) {
-                    context.own += 1;
+                    context.own = self.next_own();
                     context.store.drop_if(Some(Cause::Forgotten), |row, _| row.table == table);
                     context.store.lose_own(context.own);
                 }
@@ -167,6 +182,8 @@ impl Contexts {
         lock(&self.stamps).retain(|(of, ..), _| *of == server);
         for part in &self.parts {
             let part = &mut *lock(part);
+            let gone = part.contexts.iter().filter(|(key, _)| key.server != server).map(|(_, c)| c.own).max();
+            part.lost_own = part.lost_own.max(gone.unwrap_or(0));
             part.contexts.retain(|key, _| key.server == server);
             part.bytes = part.contexts.values().map(Context::bytes).sum();
         }
@@ -212,21 +229,29 @@ impl Contexts {
         });
     }
 
-    /// The present point in the order of a context's own writes.
-    pub(super) fn sequence(&self, key: &ContextKey) -> u64 {
-        let part = lock(self.part(key));
-        part.contexts.get(key).map_or(0, |context| context.own)
+    /// The present point in the order of own writes.
+    pub(super) fn sequence(&self) -> u64 {
+        self.entered.load(Ordering::SeqCst)
     }
 
-    /// A result of a unit showed columns of a row. `opened`: of a cursor or portal opened at that point in the order
-    /// of own writes.
-    pub(super) fn read(&self, key: &ContextKey, row: RowKey, shown: &Shown<'_>, opened: Option<u64>) {
+    /// Asked for with the context's part locked.
+    fn next_own(&self) -> u64 {
+        self.entered.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// A result of a unit showed columns of a row. `since`: its statement was sent, or its cursor opened, at that point in
+    /// the order of own writes. What has been written since it may not show, unless it shows it.
+    pub(super) fn read(&self, key: &ContextKey, row: RowKey, shown: &Shown<'_>, since: u64) {
         self.with(key, shown.now, |context| {
-            if let Some(opened) = opened {
-                let own = context.store.peek(&row, shown.now).map_or(context.store.lost_own(), |e| e.own);
-                if own > opened {
-                    return;
+            let stale = match context.store.peek(&row, shown.now) {
+                Some(Entry { known: Known::Seen(seen), own }) => {
+                    *own > since && shown.version < seen.present()
                 }
+                Some(Entry { own, .. }) => *own > since,
+                None => context.store.lost_own() > since,
+            };
+            if stale {
+                return;
             }
             let known = context.store.change(&row, shown.now, |entry| match &mut entry.known {
                 Known::Seen(seen) => seen.read(shown),
@@ -330,13 +355,13 @@ impl Contexts {
         now: Instant,
     ) {
         self.with(key, now, |context| {
-            context.own += 1;
+            context.own = self.next_own();
             for table in tables {
                 context.store.drop_if(Some(Cause::Forgotten), |row, _| row.table == *table);
                 context.store.lose_own(context.own);
             }
             for (row, write) in writes {
-                context.own += 1;
+                context.own = self.next_own();
                 context.wrote(row, write, unit, now);
             }
         });
@@ -369,15 +394,17 @@ impl Contexts {
 
     /// Works on a context, made if it is not there, and keeps the bounds.
     fn with<R>(&self, key: &ContextKey, now: Instant, f: impl FnOnce(&mut Context) -> R) -> R {
-        let Part { contexts, bytes } = &mut *lock(self.part(key));
+        let part = &mut *lock(self.part(key));
+        let Part { contexts, bytes, lost_own } = part;
         let held = contexts.len();
         let context = contexts.entry(key.clone()).or_insert_with(|| {
-            let store = Store::new(Limits {
+            let mut store = Store::new(Limits {
                 max_rows: self.limits.max_rows,
                 max_bytes: self.limits.max_bytes,
                 ttl: self.limits.ttl,
                 conflict_hold: Duration::ZERO,
             });
+            store.lose_own(*lost_own);
             Context { store, own: 0, used: now, label: key.label.len() }
         });
         let before = (context.bytes(), context.store.evicted(), context.store.expired());
@@ -392,10 +419,9 @@ impl Contexts {
         }
         contexts.to_back(key);
         let share = self.limits.max_total_bytes / self.parts.len().max(1);
-        while *bytes > share && contexts.len() > 1 {
-            let Some((_, gone)) = contexts.pop_front() else { break };
-            *bytes = bytes.saturating_sub(gone.bytes());
-            self.evicted.fetch_add(gone.store.rows() as u64, Ordering::Relaxed);
+        while part.bytes > share && part.contexts.len() > 1 {
+            let Some(rows) = part.drop_oldest() else { break };
+            self.evicted.fetch_add(rows, Ordering::Relaxed);
         }
         result
     }

@@ -108,3 +108,44 @@ fn reads_before_the_lookup_belong_to_its_user() {
         }
     }
 }
+
+const ADA: &str = "select email from users where id = 1";
+
+/// A transaction of Ada's that writes the row.
+fn ada_saves(desk: &Desk, id: &str) -> Vec<Frame> {
+    let mut one = desk.session();
+    one.ok("begin");
+    one.ok(ADA);
+    let reply = one.query(&format!("update projects set name = 'mine' where id = {id}"));
+    one.ok(if status(&reply) == 'T' { "commit" } else { "rollback" });
+    reply
+}
+
+#[test]
+fn a_cursor_opened_before_it_is_known_who_it_is() {
+    let desk = Desk::new(&["--context-label", "lookup:users.id"]);
+    let id = desk.row();
+    let declare = format!("declare c cursor for select id, name, version from projects where id = {id}");
+    let mut one = desk.session();
+    // What it shows is newer than what she has written before.
+    assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
+    desk.other_writes(&id);
+    for text in ["begin", &declare, ADA, "fetch c", "commit"] {
+        one.ok(text);
+    }
+    assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
+    // What it shows is older than what she has written since, however much the session has written before.
+    for other in 201..210 {
+        one.ok(&format!("update projects set name = 'x' where id = {other}"));
+    }
+    for text in ["begin", &declare, ADA] {
+        one.ok(text);
+    }
+    assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
+    for text in ["fetch c", "commit"] {
+        one.ok(text);
+    }
+    assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
+    // Nor does it show another's label what is newer than his own.
+    assert_eq!(desk.stage.version("projects", &format!("id = {id}")), "6");
+}
