@@ -196,7 +196,9 @@ impl Observations {
     pub fn expected(&mut self, key: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
         let found = self.store.change(key, now, |entry| match &entry.known {
             Known::Seen(o) => match o.expected(sets) {
-                Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: o.origin() },
+                Some((version, seen_at)) => {
+                    Lookup::Known { version, seen_at, unit: None, origin: o.origin() }
+                }
                 None => Lookup::Unknown(Cause::Cursor),
             },
             Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),

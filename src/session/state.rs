@@ -341,7 +341,7 @@ impl Session {
             }
         };
         let started = facts.settings.iter().map(|(name, value)| (&**name, Some(&**value)));
-        let whose = Whose::new(&facts.user, &shared.labels.settings, started);
+        let whose = Whose::new(facts.id, &facts.user, &shared.labels.settings, started);
         let measured = Measured::new(shared.metrics.clone());
         Self {
             shared,

@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::prepared::Prepared;
 use super::state::{QueryDetail, Session};
@@ -58,6 +57,9 @@ pub(crate) struct Whose {
     looked_up: bool,
     /// The unit that the present transaction is if nothing else names one.
     transaction: Unit,
+    /// The session, and how many units it has begun.
+    session: u64,
+    units: u64,
     /// With `sticky`: what lies between two lookups.
     between: Option<Unit>,
     /// What the first contact with protected rows in the present transaction has made its unit.
@@ -79,18 +81,12 @@ const AUTHORIZATION: &str = "session_authorization";
 /// The server cuts names to less than this.
 const NAME_LENGTH: usize = 64;
 
-/// A unit that nobody else is.
-fn fresh() -> Unit {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    Unit(u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
-}
-
-/// The unit of a request by its name: the same on every connection of this process, and never a fresh one.
+/// The unit of a request by its name: the same on every connection of this process, and never a session's own.
 fn named(source: usize, name: &str) -> Unit {
     static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
     let [low, high] = HASHERS.get_or_init(Default::default);
     let hash = |state: &RandomState| u128::from(state.hash_one((source, name)));
-    Unit(hash(high) << 64 | hash(low) | 1 << 127)
+    Unit::of_request(hash(high) << 64 | hash(low))
 }
 
 /// What names the request in a tag's value: of a `traceparent` the trace, for each statement may be a span of its own
@@ -110,6 +106,7 @@ impl Whose {
     /// Nothing heard yet. `listened`: the settings that are listened for, each here from the first savepoint on;
     /// `start`: values of settings in the start-up packet.
     pub fn new<'a>(
+        session: u64,
         login: &str,
         listened: &'a [String],
         start: impl Iterator<Item = (&'a str, Option<&'a str>)>,
@@ -121,7 +118,9 @@ impl Whose {
             sent: Vec::new(),
             lookup: None,
             looked_up: false,
-            transaction: fresh(),
+            transaction: Unit::of_session(session, 1),
+            session,
+            units: 1,
             between: None,
             pinned: None,
             login: login.into(),
@@ -185,11 +184,17 @@ impl Whose {
         self.login = login.into();
     }
 
+    /// A unit that nobody else is.
+    fn fresh(&mut self) -> Unit {
+        self.units += 1;
+        Unit::of_session(self.session, self.units)
+    }
+
     fn over(&mut self, sticky: bool) {
         self.tags.clear();
         self.pinned = None;
         self.looked_up = false;
-        self.transaction = fresh();
+        self.transaction = self.fresh();
         if !sticky {
             self.lookup = None;
         }
@@ -292,7 +297,9 @@ impl Session {
                 UnitSource::Comment(key) => whose.tag(key).map(|value| request_name(key, value)),
                 UnitSource::Setting(name) => whose.setting(name),
             };
-            name.map(|name| named(n, name))
+            let (unit, name) = name.map(|name| (named(n, name), name))?;
+            self.shared.units.named(unit, name);
+            Some(unit)
         };
         whose.pinned.or_else(|| sources.clone().find_map(name)).or(whose.between).unwrap_or(whose.transaction)
     }
@@ -407,7 +414,7 @@ impl Session {
         {
             self.whose.looked_up = true;
             if self.shared.settings.scopes.sticky {
-                self.whose.between = Some(fresh());
+                self.whose.between = Some(self.whose.fresh());
                 self.whose.pinned = None;
             }
             self.whose.lookup = Some(found.clone());

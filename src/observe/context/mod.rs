@@ -38,6 +38,48 @@ pub use snapshot::SnapshotError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Unit(pub u128);
 
+/// What a unit's number says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitKind {
+    /// A request with a name, of which the number is a hash.
+    Request,
+    /// A transaction of a session, which counts them.
+    Transaction {
+        /// The proxy's number of the session.
+        session: u64,
+        /// Its number in the session.
+        number: u64,
+    },
+    /// Of the process before this one.
+    Earlier,
+}
+
+impl Unit {
+    const NAMED: u128 = 1 << 127;
+    /// Set in every unit of an earlier process: none of them goes on.
+    const EARLIER: u128 = 1 << 126;
+
+    /// A transaction of a session, or what lies between two lookups there.
+    pub fn of_session(session: u64, number: u64) -> Self {
+        Self((u128::from(session) << 64 | u128::from(number)) & !(Self::NAMED | Self::EARLIER))
+    }
+
+    /// A request whose name has this hash.
+    pub fn of_request(hash: u128) -> Self {
+        Self((hash | Self::NAMED) & !Self::EARLIER)
+    }
+
+    /// What its number says.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn kind(self) -> UnitKind {
+        match () {
+            () if self.0 & Self::EARLIER != 0 => UnitKind::Earlier,
+            () if self.0 & Self::NAMED != 0 => UnitKind::Request,
+            () => UnitKind::Transaction { session: (self.0 >> 64) as u64, number: self.0 as u64 },
+        }
+    }
+}
+
 /// Names one context: the server and the database that its rows live in, and the label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContextKey {

@@ -302,7 +302,7 @@ impl ContextScope {
             };
         }
         let Some(key) = &self.key else {
-            return match self.local.expected(row, sets, now) {
+            return match self.known_to_transaction(row, sets, now) {
                 Lookup::Unknown(Cause::NeverRead) => Lookup::Unknown(Cause::NoLabel),
                 found => found,
             };
@@ -313,7 +313,7 @@ impl ContextScope {
             None => match self.contexts.expected(key, row, sets, self.unit, now) {
                 found @ Lookup::Known { .. } => found,
                 // It may be known to this transaction alone.
-                unknown => match self.local.expected(row, sets, now) {
+                unknown => match self.known_to_transaction(row, sets, now) {
                     found @ Lookup::Known { .. } => found,
                     Lookup::Unknown(_) => unknown,
                 },
@@ -321,7 +321,8 @@ impl ContextScope {
             Some(OwnWrite::Moved { from, to, known, .. }) => {
                 let mut others = sets.clone();
                 others.subtract(&known);
-                let own = Lookup::Known { version: to, seen_at: now, origin: Origin::OwnWrite };
+                let unit = Some(self.unit);
+                let own = Lookup::Known { version: to, seen_at: now, unit, origin: Origin::OwnWrite };
                 if others.is_empty() && !known.is_empty() {
                     return own;
                 }
@@ -332,6 +333,14 @@ impl ContextScope {
                 }
             }
         }
+    }
+
+    fn known_to_transaction(&mut self, row: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
+        let mut found = self.local.expected(row, sets, now);
+        if let Lookup::Known { unit, .. } = &mut found {
+            *unit = Some(self.unit);
+        }
+        found
     }
 
     /// As [`Observations::written_back`].

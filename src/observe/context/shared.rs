@@ -304,7 +304,9 @@ impl Contexts {
         self.with(key, now, |context| {
             let found = context.store.change(row, now, |entry| match &entry.known {
                 Known::Seen(seen) => match seen.expected(sets, unit, self.limits.reads) {
-                    Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: Origin::Read },
+                    Some((version, seen_at, unit)) => {
+                        Lookup::Known { version, seen_at, unit: Some(unit), origin: Origin::Read }
+                    }
                     None => Lookup::Unknown(Cause::Cursor),
                 },
                 Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
