@@ -146,6 +146,37 @@ fn a_cursor_opened_before_it_is_known_who_it_is() {
         one.ok(text);
     }
     assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
-    // Nor does it show another's label what is newer than his own.
+    // Each of these has landed.
     assert_eq!(desk.stage.version("projects", &format!("id = {id}")), "6");
+}
+
+#[test]
+fn who_edits_his_own_row_is_known_to_have_seen_it_by_another_select_alone() {
+    for (after_conflict, twice) in [("reread", true), ("told", false)] {
+        let flags = ["--context-label", "lookup:users.id", "--context-after-conflict", after_conflict];
+        let desk = Desk::new(&flags);
+        let mut one = desk.session();
+        let mut request = |texts: &[&str]| {
+            one.ok("begin");
+            one.ok(ADA);
+            let reply = texts.iter().map(|text| one.query(text)).last();
+            one.ok(if reply.as_deref().is_none_or(|reply| status(reply) == 'T') {
+                "commit"
+            } else {
+                "rollback"
+            });
+            reply.map(|reply| sqlstate(&reply)).unwrap_or_default()
+        };
+        let save = "update users set email = 'mine' where id = 1";
+        assert_eq!(request(&[save]), "");
+        desk.stage.behind().ok("update users set email = 'admins', version = version + 1 where id = 1");
+        // The form shows what the lookup has read.
+        request(&[]);
+        assert_eq!(request(&[save]), "40001", "{after_conflict}");
+        request(&[]);
+        assert_eq!(request(&[save]), if twice { "40001" } else { "" }, "{after_conflict}");
+        // A second SELECT in the same request is no lookup.
+        request(&[ADA]);
+        assert_eq!(request(&[save]), "", "{after_conflict}");
+    }
 }
