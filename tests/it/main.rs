@@ -12,6 +12,7 @@ mod common;
 mod coverage;
 mod cursors;
 mod delete;
+mod delete_batches;
 mod differential;
 mod explain;
 mod failover;
