@@ -314,11 +314,17 @@ impl Observations {
     }
 
     /// An own INSERT of the row landed: what is known of a row that had this key before is forgotten. Of a row of which
-    /// nothing is known nothing is held.
+    /// nothing is known nothing is held; what is read of it from now on goes with the INSERT if that is undone. Of a bulk
+    /// load not every row is noted.
     pub fn began_anew(&mut self, key: &RowKey, now: Instant) {
-        let known = matches!(self.store.peek(key, now), Some(Entry { known: Known::Seen(_), .. }));
-        if known {
-            self.wrote_unchecked(key, now);
+        match self.store.peek(key, now) {
+            Some(Entry { known: Known::Seen(_), .. }) => self.wrote_unchecked(key, now),
+            Some(_) => self.wrote_unknown(key, now),
+            None if self.unknown_written < MAX_UNKNOWN => {
+                self.own_write(key, now);
+                self.unknown_written += 1;
+            }
+            None => {}
         }
     }
 

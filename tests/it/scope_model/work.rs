@@ -122,7 +122,7 @@ impl Play {
                 }
             }
             None => match connection.model.known.get(&row) {
-                Some(known) => (known.expected(sets, None, PLAIN), known.deleted),
+                Some(known) => (known.expected_by_one(sets, PLAIN), known.deleted),
                 None => (None, false),
             },
         };
