@@ -338,7 +338,7 @@ impl Session {
     pub fn learn_from_cursor(&mut self, cursor: &Cursor, learner: &Learner, body: &[u8]) {
         let now = self.now();
         let opened = cursor.opened().unwrap_or_else(|| self.observations.sequence());
-        let alone = self.observations.label().is_some() && self.teaches_transaction_only(None);
+        let alone = self.observations.context().is_some() && self.teaches_transaction_only(None);
         let observations = &mut self.observations;
         let shows = cursor.shows();
         shows.next_row();

@@ -346,6 +346,7 @@ impl Session {
     ) -> Fate {
         let now = self.now();
         let observations = &mut self.observations;
+        let in_context = observations.context().is_some();
         if let Some(shows) = shows {
             shows.next_row();
         }
@@ -356,6 +357,10 @@ impl Session {
             let Taught { row, version, shown, refreshes } = taught;
             let basis = learner.basis.as_ref();
             match (learner.kind, opened, version) {
+                // Also of a portal that is fetched from in parts.
+                (ResultKind::Read, Some(_), Some(version)) if learner.transaction_only && in_context => {
+                    observations.read_for_transaction(row, version, shown, now);
+                }
                 (ResultKind::Deleted, _, version) => {
                     if let (Some(basis), Some(version)) = (basis, version) {
                         basis.deleted(&row, version);

@@ -209,3 +209,26 @@ fn the_log_tells_in_which_unit_the_row_was_seen() {
         }
     }
 }
+
+#[test]
+fn a_portal_that_is_fetched_in_parts_teaches_no_more_than_its_unit() {
+    let desk = Desk::new(&["--context-label", "comment:user", "--context-learn-from", "route=form"]);
+    let mut one = desk.session();
+    for (route, refused) in [("menu", false), ("form", true)] {
+        let id = desk.row();
+        let rows = format!("select name, budget from projects where id in (1, {id}) order by id");
+        one.ok("begin");
+        fine(one.exchange(&[
+            frames::parse("", &format!("{rows} /*user='ada',route='{route}'*/"), &[]),
+            frames::bind_raw("p", "", &[], &[], &[]),
+            frames::describe('P', "p"),
+            frames::execute("p", 1),
+            frames::execute("p", 1),
+            frames::sync(),
+        ]));
+        one.ok("rollback");
+        desk.other_writes(&id);
+        let write = format!("update projects set name = 'x' where id = {id} /*user='ada'*/");
+        assert_eq!(sqlstate(&one.query(&write)), if refused { "40001" } else { "" }, "{route}");
+    }
+}
