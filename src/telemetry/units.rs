@@ -48,6 +48,7 @@ impl Units {
                 None => "a request".to_owned(),
             },
             UnitKind::Transaction { session, number } => format!("transaction {number} of session {session}"),
+            UnitKind::Elsewhere => "another proxy".to_owned(),
             UnitKind::Earlier => "before the proxy was started".to_owned(),
         }
     }
@@ -71,6 +72,7 @@ mod tests {
             (Some(request(2)), "request ~0000000000000002"),
             (Some(request(3)), "request ~0000000000000003"),
             (Some(request(4)), "a request"),
+            (Some(Unit(Unit::of_session(3, 12).0 ^ 1 << 100)), "another proxy"),
         ] {
             assert_eq!(units.tell(unit, 7), want);
         }

@@ -26,7 +26,8 @@ mod snapshot;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
 
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use servers::{Found, ServerId, ServerName};
@@ -50,6 +51,8 @@ pub enum UnitKind {
         /// Its number in the session.
         number: u64,
     },
+    /// Likewise, of another process.
+    Elsewhere,
     /// Of the process before this one.
     Earlier,
 }
@@ -59,9 +62,19 @@ impl Unit {
     /// Set in every unit of an earlier process: none of them goes on.
     const EARLIER: u128 = 1 << 126;
 
-    /// A transaction of a session, or what lies between two lookups there.
+    /// Bits of a session's number, and of the number in it.
+    const NUMBER: u32 = 48;
+
+    /// A transaction of a session, or what lies between two lookups there: no other process has a unit of this number.
     pub fn of_session(session: u64, number: u64) -> Self {
-        Self((u128::from(session) << 64 | u128::from(number)) & !(Self::NAMED | Self::EARLIER))
+        let cut = |number: u64| u128::from(number & ((1 << Self::NUMBER) - 1));
+        Self(Self::process() << (2 * Self::NUMBER) | cut(session) << Self::NUMBER | cut(number))
+    }
+
+    /// What tells this process from others, in 30 bits.
+    fn process() -> u128 {
+        static PROCESS: OnceLock<u64> = OnceLock::new();
+        u128::from(*PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()) >> 34))
     }
 
     /// A request whose name has this hash.
@@ -75,7 +88,11 @@ impl Unit {
         match () {
             () if self.0 & Self::EARLIER != 0 => UnitKind::Earlier,
             () if self.0 & Self::NAMED != 0 => UnitKind::Request,
-            () => UnitKind::Transaction { session: (self.0 >> 64) as u64, number: self.0 as u64 },
+            () if self.0 >> (2 * Self::NUMBER) != Self::process() => UnitKind::Elsewhere,
+            () => {
+                let cut = |number: u128| number as u64 & ((1 << Self::NUMBER) - 1);
+                UnitKind::Transaction { session: cut(self.0 >> Self::NUMBER), number: cut(self.0) }
+            }
         }
     }
 }
