@@ -23,6 +23,7 @@ mod errors;
 mod extended;
 mod fetch;
 mod guards;
+mod held;
 mod hold;
 mod in_flight;
 mod learn;

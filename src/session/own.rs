@@ -32,6 +32,8 @@ pub(crate) enum Exchange {
     Probe,
     /// Reads the present state of the row, makes the transaction fail, or both.
     Refuse,
+    /// Reads the present state of a row whose write the server has refused.
+    State,
 }
 
 impl Exchange {
@@ -43,6 +45,7 @@ impl Exchange {
             Self::Restate => "another text of a statement",
             Self::Probe => "probe",
             Self::Refuse => "refusal",
+            Self::State => "state of a row",
         }
     }
 }
@@ -62,6 +65,15 @@ pub(crate) struct Own {
     pub deadline: Instant,
     /// It has taken too long once, and the server was asked to cancel it.
     pub cancelled: bool,
+}
+
+impl Own {
+    /// What it has shown of one row's state, as its second column; of two rows neither is certain.
+    pub fn shown_state(&self) -> Option<String> {
+        let [row] = self.rows.as_slice() else { return None };
+        let state = row.get(1)?.as_ref()?;
+        std::str::from_utf8(state).ok().map(str::to_owned)
+    }
 }
 
 /// A value of an own statement's parameter.

@@ -144,6 +144,11 @@ impl Session {
     /// Tells the client that its blind write is refused, counts and logs it.
     pub(super) fn tell_blind(&mut self, report: BlindReport, client: &mut Out) {
         self.put_error(report.fields(), client);
+        self.note_blind(&report);
+    }
+
+    /// Counts and logs a blind write that is refused.
+    pub(super) fn note_blind(&self, report: &BlindReport) {
         self.shared.metrics.write(&report.row.entity, WriteOutcome::Refused);
         let address = self.facts.peer.to_string();
         report.emit(self.connection(&address), self.user().as_deref());

@@ -170,7 +170,7 @@ impl Session {
         }
         let error = query.refused.clone().unwrap_or_default();
         // Behind requests that are already on their way it would come out of order.
-        if self.status == b'I' && self.queue.is_empty() {
+        if self.status == b'I' && self.queue.is_empty() && self.at_frame_boundary() {
             let sqlstate =
                 read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
             put(edit::query_with_text(server.as_bytes_mut(), &query.text));

@@ -12,6 +12,7 @@ use super::after::Pooled;
 use super::again::Again;
 use super::cursors::{Cursor, Cursors, Declared};
 use super::guards::Guards;
+use super::held::Held;
 use super::in_flight::InFlight;
 use super::learn::Learner;
 use super::measure::Measured;
@@ -282,6 +283,8 @@ pub(crate) struct Session {
     pub wait: Option<Wait>,
     pub own: Option<Own>,
     pub verdict: Option<Box<Verdict>>,
+    /// An error of the guard form that waits for the state of its row.
+    pub held: Option<Box<Held>>,
     /// The client's own request has failed since the last ReadyForQuery.
     pub errored: bool,
     /// A PREPARE, DEALLOCATE or DISCARD in SQL has been sent since nothing was in flight.
@@ -365,6 +368,7 @@ impl Session {
             wait: None,
             own: None,
             verdict: None,
+            held: None,
             errored: false,
             naming: false,
             client_rest: 0,
@@ -424,6 +428,11 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    /// No frame of the client's is on its way in part: a message of our own may go.
+    pub fn at_frame_boundary(&self) -> bool {
+        self.client_rest == 0 && !self.client_raw
     }
 
     /// The view to plan with.

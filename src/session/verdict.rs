@@ -187,13 +187,7 @@ impl Session {
 
     /// The state has been read and the transaction, if there is one, has failed.
     pub fn refused(&mut self, own: Own, client: &mut Out) {
-        let state = own
-            .rows
-            .first()
-            .filter(|_| own.rows.len() == 1)
-            .and_then(|row| row.get(1))
-            .and_then(|v| v.as_ref())
-            .and_then(|v| std::str::from_utf8(v).ok().map(str::to_owned));
+        let state = own.shown_state();
         if self.status == b'T' {
             // The server would not fail: an error now would be a lie about its transaction.
             tracing::error!(target: targets::SESSION, session = self.facts.id,

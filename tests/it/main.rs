@@ -17,6 +17,7 @@ mod explain;
 mod failure_modes;
 mod found_races;
 mod guard;
+mod guard_state;
 mod hidden_columns;
 mod inserts;
 mod key_lists;
