@@ -362,6 +362,7 @@ impl Session {
         // A portal that writes has done so now: what it was bound with is not looked at.
         if let Cursor::Portal(portal) = &cursor
             && let Some(statement) = portal.prepared.statement().filter(|s| s.writes())
+            && !portal.suspended.replace(true)
         {
             *portal.write.borrow_mut() = None;
             *portal.guards.borrow_mut() = None;

@@ -32,6 +32,7 @@ mod names;
 mod nested_writes;
 mod observations;
 mod observe;
+mod portals;
 mod positions;
 mod prepared_meetings;
 mod protocol;
