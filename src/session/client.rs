@@ -309,19 +309,18 @@ impl Session {
     fn answer_locally(&mut self, tag: u8, client: &mut Out) -> Lane {
         if let Some(error) = self.local_error.take() {
             self.view_awaited = false;
-            super::verdict::forward_error(client, &error);
+            super::frame_out(client, crate::wire::tag::back::ERROR, &error);
             if tag == front::QUERY {
-                put(build::ready(client.as_bytes_mut(), self.status));
+                self.ready_locally(client);
             } else {
                 self.local_skip = true;
             }
-            self.errored = true;
             return Lane::Done;
         }
         match tag {
             front::SYNC => {
                 self.local_skip = false;
-                put(build::ready(client.as_bytes_mut(), self.status));
+                self.ready_locally(client);
                 Lane::Done
             }
             front::TERMINATE => {
@@ -330,6 +329,11 @@ impl Session {
             }
             _ => Lane::Done,
         }
+    }
+
+    fn ready_locally(&mut self, client: &mut Out) {
+        put(build::ready(client.as_bytes_mut(), self.status));
+        self.client_ready(self.status, true);
     }
 
     /// The plan of a text under the present view, where there is anything to it.
@@ -391,6 +395,9 @@ impl Session {
         }
         let plan = self.plan(text);
         if plan.as_ref().is_some_and(|plan| self.awaits_names(plan, out) || self.restates(plan, out)) {
+            return Lane::Later;
+        }
+        if plan.as_ref().is_some_and(|plan| self.asks_about(text, None, plan, out)) {
             return Lane::Later;
         }
         let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.compares_row());

@@ -37,11 +37,11 @@ impl Session {
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
-        if self.restates(&plan, out) {
+        let oids: Vec<u32> = parse.oids.iter().collect();
+        if self.restates(&plan, out) || self.asks_about(parse.text, Some(&oids), &plan, out) {
             return Lane::Later;
         }
-        let prepared =
-            self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
+        let prepared = self.prepare(parse.name, Bytes::copy_from_slice(parse.text), oids, plan);
         if prepared.is_rewritten() {
             self.keep_cycle(None);
         }

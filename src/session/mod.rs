@@ -41,6 +41,7 @@ mod settle;
 mod sql_prepared;
 mod startup;
 mod state;
+mod suspect;
 mod tell;
 mod verdict;
 mod whose;

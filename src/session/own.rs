@@ -32,6 +32,8 @@ pub(crate) enum Exchange {
     Probe,
     /// Reads the present state of the row, makes the transaction fail, or both.
     Refuse,
+    /// Asks what the server makes of a text.
+    Syntax,
     /// Reads the present state of a row whose write the server has refused.
     State,
 }
@@ -45,6 +47,7 @@ impl Exchange {
             Self::Restate => "another text of a statement",
             Self::Probe => "probe",
             Self::Refuse => "refusal",
+            Self::Syntax => "syntax of a statement",
             Self::State => "state of a row",
         }
     }
@@ -154,7 +157,7 @@ impl Session {
         self.own_started(Exchange::Restate, true);
     }
 
-    fn own_started(&mut self, what: Exchange, synced: bool) {
+    pub(super) fn own_started(&mut self, what: Exchange, synced: bool) {
         let now = self.now();
         self.own = Some(Own {
             what,

@@ -277,7 +277,7 @@ impl Session {
                 let synced = own.synced;
                 if let Some(error) = self.looked(own) {
                     if synced {
-                        self.local_error = Some(error);
+                        self.local_error = Some(super::verdict::without_position(&error));
                     } else {
                         // The server skips to the client's Sync: so does the client, once it has seen why.
                         self.errored = true;
@@ -292,6 +292,7 @@ impl Session {
             Exchange::Probe => self.probed(own, client, server),
             Exchange::Refuse => self.refused(own, client),
             Exchange::State => self.state_read(own, client),
+            Exchange::Syntax => self.text_judged(own, client),
         }
     }
 

@@ -20,6 +20,7 @@ use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
 use super::sql_prepared::runs;
+use super::suspect::Suspected;
 use super::verdict::Verdict;
 use super::whose::Whose;
 use super::writes::Write;
@@ -304,7 +305,10 @@ pub(crate) struct Session {
     pub started: bool,
     /// BackendKeyData: process id and secret, for cancelling the proxy's own messages.
     pub key_data: Option<Bytes>,
-    /// The proxy's own look failed the client's transaction: what its next statement is answered with.
+    /// What the server makes of the client's next message, where that is to be refused.
+    pub suspected: Option<Suspected>,
+    /// Body of the error that the client's next statement is answered with, the server having said it of it already (or
+    /// of the proxy's own look, which failed the client's transaction).
     pub local_error: Option<Bytes>,
     /// That statement was an extended-protocol message: drop the client's messages up to Sync.
     pub local_skip: bool,
@@ -379,6 +383,7 @@ impl Session {
             closing: false,
             started: false,
             key_data: None,
+            suspected: None,
             local_error: None,
             local_skip: false,
             nonce: nonce(),

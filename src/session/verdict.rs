@@ -267,6 +267,13 @@ pub(crate) fn forward_error(out: &mut Out, body: &[u8]) {
     }
 }
 
+/// The body of such an error.
+pub(crate) fn without_position(body: &[u8]) -> Bytes {
+    let mut out = Out::default();
+    forward_error(&mut out, body);
+    Bytes::copy_from_slice(out.as_bytes_mut().get(5..).unwrap_or_default())
+}
+
 fn needs_types(write: &Write) -> bool {
     write.values.is_some()
         && write.point().is_some_and(|p| match &p.rest {
