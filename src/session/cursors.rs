@@ -382,7 +382,7 @@ impl Session {
         at.iter().find(|row| row.table == root_oid).cloned()
     }
 
-    /// An UPDATE of the row that a cursor stands on has completed. `rows`: how many it has changed, if its tag tells;
+    /// An UPDATE or DELETE of the row that a cursor stands on has completed. `rows`: how many it has changed, if its tag tells;
     /// `shown`: its own result has shown the row.
     pub fn settle_current_of(
         &mut self,
@@ -433,6 +433,7 @@ impl Session {
             {
                 self.observations.wrote_checked(&row, version, &site.sets, now);
             }
+            (Some(row), _) if site.verb == Verb::Delete => self.observations.deleted(&row, now),
             (Some(row), _) if !site.moves_key => self.observations.wrote_unchecked(&row, now),
             _ => self.observations.forget_table(table.root_oid),
         }

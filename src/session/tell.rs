@@ -10,7 +10,7 @@ use super::state::Session;
 use crate::conflict::{BlindReport, ConflictEvent, ConflictReport, Connection, Source, Unseen, ascii_fields};
 use crate::observe::{Lookup, RowKey};
 use crate::rewrite::guard::parse_raise;
-use crate::rewrite::plan::{Plan, Reason};
+use crate::rewrite::plan::Plan;
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::join_key;
 use crate::telemetry::metrics::WriteOutcome;
@@ -59,7 +59,7 @@ impl Session {
             None => {
                 let row = RowKey::new(table.root_oid, key);
                 let unseen = match self.observations.expected(&row, &site.sets, now) {
-                    _ if site.reason == Reason::CurrentOf => Unseen::Cursor,
+                    _ if site.cursor.is_some() => Unseen::Cursor,
                     Lookup::Known { .. } => Unseen::Overflow,
                     Lookup::Unknown(cause) => unseen(cause),
                 };

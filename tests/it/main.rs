@@ -10,6 +10,7 @@ mod client_statements;
 mod clients;
 mod common;
 mod coverage;
+mod current_of;
 mod cursors;
 mod delete;
 mod differential;
