@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::guards::Guards;
 use super::look::Viewed;
 use super::prepared::{Prepared, Undo};
-use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values, Write};
@@ -302,38 +301,6 @@ impl Session {
                 Lane::Raw
             }
         }
-    }
-
-    /// The proxy's own look has failed the client's transaction: its error is the reply, and then, as the
-    /// server would, nothing until Sync.
-    fn answer_locally(&mut self, tag: u8, client: &mut Out) -> Lane {
-        if let Some(error) = self.local_error.take() {
-            self.view_awaited = false;
-            super::frame_out(client, crate::wire::tag::back::ERROR, &error);
-            if tag == front::QUERY {
-                self.ready_locally(client);
-            } else {
-                self.local_skip = true;
-            }
-            return Lane::Done;
-        }
-        match tag {
-            front::SYNC => {
-                self.local_skip = false;
-                self.ready_locally(client);
-                Lane::Done
-            }
-            front::TERMINATE => {
-                self.passing(tag);
-                Lane::Raw
-            }
-            _ => Lane::Done,
-        }
-    }
-
-    fn ready_locally(&mut self, client: &mut Out) {
-        put(build::ready(client.as_bytes_mut(), self.status));
-        self.client_ready(self.status, true);
     }
 
     /// The plan of a text under the present view, where there is anything to it.

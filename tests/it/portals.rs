@@ -1,10 +1,11 @@
-//! Writes with a RETURNING whose portal is fetched in parts: PostgreSQL runs all of the statement at the first Execute,
-//! whatever that shows and whether anything of the rest is ever fetched.
+//! Portals that are fetched in parts, by Execute or by FETCH. Of a write with a RETURNING, PostgreSQL runs all at the
+//! first part, whatever that shows and whether anything of the rest is ever fetched.
 
 use crate::common::conflict::on_project;
-use crate::common::frames::{bind_raw, close, describe, execute, flush, parse, query, sync};
-use crate::common::raw::{Raw, commands, error, shape, sqlstate};
+use crate::common::frames::{bind, bind_raw, close, describe, execute, flush, parse, query, sync};
+use crate::common::raw::{BOTH, Protocol, Raw, commands, error, rows, shape, sqlstate};
 use crate::common::twin::{Stage, stage, stage_with};
+use crate::cursors::{WRITE, lands, theirs};
 
 /// Writes of the rows 1, 2 and 3; each shows them, whole or in part.
 const WRITES: &[&str] = &[
@@ -215,5 +216,157 @@ fn in_mode_observe_what_was_not_fetched_cannot_be_told() {
             let after = (told("unknown"), told("pass"), told("would_conflict"));
             assert_eq!(after, (before.0 + 1.0, before.1, before.2), "{sql}, {rest}, {block}");
         }
+    }
+}
+
+#[test]
+fn a_fetch_from_a_portal_shows_no_hidden_column() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    let open = |sql: &str| [parse("s", sql, &[]), bind_raw("p", "s", &[], &[], &[]), sync()];
+    for fetch in [
+        &[query("fetch 2 from p")][..],
+        &[query("fetch 1 from p; fetch 1 from p; move 1 in p; fetch all from p")],
+        &[parse("", "fetch 2 from p", &[]), bind("", &[]), describe('P', ""), execute("", 0), sync()],
+        &[parse("", "fetch 2 from p", &[]), describe('S', ""), bind("", &[]), execute("", 0), sync()],
+        &[parse("", "fetch 2 from p", &[]), bind("", &[]), execute("", 1), execute("", 0), sync()],
+        &[parse("", "fetch 2 from p", &[]), bind_raw("", "", &[], &[], &[1]), execute("", 0), sync()],
+        &[
+            parse("", "fetch 2 from p", &[]),
+            bind_raw("", "", &[], &[], &[0, 1]),
+            describe('P', ""),
+            execute("", 0),
+            sync(),
+        ],
+        &[parse("", "fetch 2 from p", &[]), bind_raw("", "", &[], &[], &[0, 1, 0]), execute("", 0), sync()],
+        &[
+            parse("f", "fetch 1 from p", &[]),
+            sync(),
+            bind("f", &[]),
+            execute("", 0),
+            sync(),
+            execute("p", 1),
+            sync(),
+        ],
+    ] {
+        twin.query("begin");
+        twin.exchange(&open("select name, status from projects where id < 4 order by id"));
+        twin.exchange(fetch);
+        twin.query("rollback");
+        twin.exchange(&[close('S', "s"), close('S', "f"), sync()]);
+    }
+    // By way of EXECUTE, and with the name given to a cursor.
+    twin.query("begin");
+    twin.exchange(&open("select name, status from projects where id < 4 order by id"));
+    twin.exchange(&[parse("f", "fetch 1 from p", &[]), sync()]);
+    twin.query("execute f");
+    twin.extended("execute f", &[]);
+    twin.query("close p; declare p cursor for select 1, 2, 3");
+    twin.exchange(&[describe('P', "p"), execute("p", 0), sync()]);
+    twin.query("rollback");
+}
+
+#[test]
+fn a_fetch_from_a_portal_teaches() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.ok("begin");
+        let open = [
+            parse("s", "select name from projects where id = $1", &[]),
+            bind_raw("p", "s", &[], &[Some(id.as_bytes())], &[]),
+            sync(),
+        ];
+        assert_eq!(shape(&mine.exchange(&open)), "12Z");
+        assert_eq!(rows(&mine.say(protocol, "fetch p", &[])).len(), 1);
+        theirs(&stage, id);
+        let reply = mine.say(protocol, "update projects set name = 'stale' where current of p", &[]);
+        on_project(id, 1, Some(2)).check(&reply, 'E');
+        mine.ok("rollback");
+        on_project(id, 1, Some(2)).check(&mine.say(protocol, WRITE, &["stale", id]), 'I');
+    }
+}
+
+#[test]
+fn a_portal_executed_in_parts_is_written_where_it_stands() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("begin");
+    let open = [
+        parse("l", "select id, name from projects", &[]),
+        bind_raw("p", "l", &[], &[], &[]),
+        execute("p", 2),
+        sync(),
+    ];
+    assert_eq!(shape(&mine.exchange(&open)), "12DDsZ");
+    let write = "update projects set name = 'mine' where current of p";
+    lands(&mut mine, Protocol::Extended, write, &[]);
+    lands(&mut mine, Protocol::Extended, WRITE, &["mine", "2"]);
+    lands(&mut mine, Protocol::Simple, write, &[]);
+    assert_eq!(shape(&mine.exchange(&[execute("p", 2), sync()])), "DDsZ");
+    theirs(&stage, "4");
+    on_project("4", 1, Some(2)).check(&mine.query(write), 'E');
+    mine.ok("rollback");
+    // Row 1 was seen, and not written.
+    theirs(&stage, "1");
+    on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'x' where id = 1"), 'I');
+}
+
+#[test]
+fn a_write_bound_to_a_portal_and_fetched_does_not_conflict_with_its_session() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        let mut mine = stage.session();
+        mine.say(protocol, "select * from projects where id = $1", &[id]);
+        mine.ok("begin");
+        let write = "update projects set name = 'fetched' where id = $1 returning name";
+        let open = [parse("w", write, &[]), bind_raw("p", "w", &[], &[Some(id.as_bytes())], &[]), sync()];
+        assert_eq!(shape(&mine.exchange(&open)), "12Z");
+        let reply = mine.say(protocol, "fetch p", &[]);
+        assert_eq!(rows(&reply), [["fetched"]]);
+        lands(&mut mine, protocol, WRITE, &["mine", id]);
+        mine.ok("commit");
+        assert_eq!(stage.version("projects", &format!("id = {id}")), "3");
+        // Stale, its guard raises where it runs.
+        theirs(&stage, id);
+        mine.say(protocol, "select * from projects where id = $1", &[id]);
+        theirs(&stage, id);
+        mine.ok("begin");
+        assert_eq!(
+            shape(&mine.exchange(&[bind_raw("p", "w", &[], &[Some(id.as_bytes())], &[]), sync()])),
+            "2Z"
+        );
+        on_project(id, 4, Some(5)).check(&mine.say(protocol, "fetch p", &[]), 'E');
+        mine.ok("rollback");
+    }
+}
+
+#[test]
+fn a_portal_bound_before_an_own_write_shows_rows_as_they_were() {
+    let stage = stage();
+    for limit in [0, 1] {
+        let mut mine = stage.session();
+        mine.ok("begin");
+        let open = [
+            parse("l", "select id, name from projects where id < 3", &[]),
+            bind_raw("p", "l", &[], &[], &[]),
+            sync(),
+        ];
+        assert_eq!(shape(&mine.exchange(&open)), "12Z");
+        let before: i64 = stage.version("projects", "id = 1").parse().unwrap();
+        mine.ok("select * from projects where id = 2");
+        mine.ok("update projects set name = 'mine' where id = 2");
+        theirs(&stage, "1");
+        let reply = mine.exchange(&[execute("p", limit), execute("p", limit), execute("p", 0), sync()]);
+        let mut names = rows(&reply);
+        names.sort();
+        assert_eq!(names.len(), 2, "{reply:?}");
+        // Its own write is known, the other's is not.
+        lands(&mut mine, Protocol::Extended, WRITE, &["again", "2"]);
+        let reply = mine.say(Protocol::Extended, WRITE, &["stale", "1"]);
+        on_project("1", before, Some(before + 1)).check(&reply, 'E');
+        mine.ok("rollback");
+        // Put back for the next round.
+        mine.ok("select * from projects where id < 3");
     }
 }
