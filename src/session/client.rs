@@ -337,7 +337,7 @@ impl Session {
             let execute = s.execute.as_ref()?;
             self.names.statement(execute.name.as_bytes()).filter(|p| p.has_hidden_result())
         });
-        let Some(old) = executed.filter(|_| self.status != b'E').cloned() else { return false };
+        let Some(old) = executed.filter(|_| !self.has_failed()).cloned() else { return false };
         if self.cycle.messages == 0 && !self.queue.is_empty() {
             self.drain(out);
             return true;

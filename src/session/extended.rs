@@ -179,10 +179,10 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
+        if prepared.generation != self.generation() && !self.has_failed() && !prepared.from_sql {
             prepared = self.plan_again(&prepared, out);
         }
-        if prepared.hidden_result && !bind.portal.is_empty() && self.status != b'E' {
+        if prepared.hidden_result && !bind.portal.is_empty() && !self.has_failed() {
             // A FETCH in SQL could run it by the portal's name, and would show what the client must not see.
             let plan = Arc::new(prepared.plan.with_own_result());
             let (text, oids) = (prepared.text.clone(), prepared.oids.clone());
@@ -369,7 +369,7 @@ impl Session {
                 self.expect(Kind::DescribeStatement, Detail::Plain);
                 return Lane::Raw;
             };
-            if prepared.generation != self.generation() && self.status != b'E' && !prepared.from_sql {
+            if prepared.generation != self.generation() && !self.has_failed() && !prepared.from_sql {
                 // The server plans a statement with a result anew: a hidden column may be gone.
                 prepared = self.plan_again(&prepared, out);
             }
@@ -427,7 +427,7 @@ impl Session {
         let fetches = self.fetches_undescribed(portal);
         let undescribed =
             teaches && prepared.layout.borrow().is_none() && prepared.described_in.get() != self.cycle.number;
-        let ran = portal.ran.get() && self.status != b'E';
+        let ran = portal.ran.get() && !self.has_failed();
         if (fetches || undescribed || ran) && portal.cycle != self.cycle.number && !self.queue.is_empty() {
             // Its transaction may be over: the server's word on that is for the client's own message.
             self.drain(out);
@@ -453,6 +453,7 @@ impl Session {
                 Some(guards) => self.sent_writes(acting, guards, place),
                 None => self.sent_point(portal, place),
             }
+            self.in_flight.add_statement(acting);
             self.in_flight.add_touched(&statement.touches);
             self.sent_says(statement);
             if portal.executed.is_some() {

@@ -358,6 +358,7 @@ impl Session {
                 unsettled |= waits && (n == 0 || before.may_change_scope(&self.observations));
                 if let (Some(made), Some(acting)) = (&made, prepared.statement()) {
                     self.sent_writes(acting, made, place);
+                    self.in_flight.add_touched(&acting.touches);
                 }
                 added = more;
                 guards.push(made);
@@ -401,7 +402,7 @@ impl Session {
                 statement.effect,
                 Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction
             );
-            self.in_flight.add_touched(&statement.touches);
+            self.in_flight.add_statement(statement);
             self.sent_effect(&statement.effect);
         }
         if let Some(said) = said {

@@ -7,7 +7,7 @@ use super::prepared::Portal;
 use super::state::Session;
 use super::writes::Write;
 use crate::observe::{RowKey, Scope};
-use crate::rewrite::plan::{Effect, StatementPlan, Touched, Verb};
+use crate::rewrite::plan::{Effect, Reason, StatementPlan, Touched, Verb};
 
 /// Own writes that have been sent and not been answered, by row and by table (rows unknown).
 #[derive(Debug, Default, Clone)]
@@ -33,10 +33,35 @@ pub(crate) struct InFlight {
 struct Sent {
     /// The place of the last one.
     place: Place,
-    /// How many.
+    /// How many, DELETEs not counted: behind one of them a row is gone, or as it was.
     count: i64,
-    /// One of them deletes or inserts: what lives under the key behind it begins at another version.
+    /// One of them is a DELETE.
     deletes: bool,
+    /// What lives under a key behind them may have begun anew, at any version.
+    anew: bool,
+}
+
+/// What a write in flight does to rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// It moves their versions by one at most.
+    Moves,
+    Deletes,
+    /// Likewise, or it inserts them where they are not there.
+    MovesOrInserts,
+    /// It inserts them, or nothing is known of it.
+    Anew,
+}
+
+impl From<Verb> for Sort {
+    fn from(verb: Verb) -> Self {
+        match verb {
+            Verb::Update => Self::Moves,
+            Verb::Upsert | Verb::Merge => Self::MovesOrInserts,
+            Verb::Delete => Self::Deletes,
+            Verb::Insert => Self::Anew,
+        }
+    }
 }
 
 /// Where in the stream of messages a write stands: two of one place are of one transaction, with no transaction
@@ -66,6 +91,11 @@ impl InFlight {
     /// What has been sent may make later writes another's.
     pub(super) fn may_be_anothers(&mut self) {
         self.anothers = true;
+    }
+
+    /// What ends a failed block, or takes it back to a savepoint, is on its way.
+    pub(super) fn may_recover(&self) -> bool {
+        self.undo
     }
 
     /// Once it is answered, something else may be known of any row: what earlier writes have taught may be undone, the
@@ -104,7 +134,7 @@ impl InFlight {
             return Earlier::Unsettled;
         }
         for sent in of_row.into_iter().chain(of_table) {
-            if sent.place != place || sent.deletes {
+            if sent.place != place || sent.anew {
                 return Earlier::Unsettled;
             }
             count += sent.count;
@@ -117,32 +147,71 @@ impl InFlight {
         self.proposed.contains(row)
     }
 
-    /// A statement that may touch these tables is on its way.
+    /// A point write that goes without guards is on its way.
+    pub fn add_point(&mut self, write: &Write, place: Place) {
+        if let Some(point) = write.point() {
+            let row = write.row.as_ref().map(std::slice::from_ref);
+            self.add(point.table.root_oid, row, place, point.verb.into());
+        }
+    }
+
+    /// A write of a statement is on its way.
+    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place, sort: Sort) {
+        let deleted = self.tables.get(&table).is_some_and(|sent| sent.deletes);
+        let count = |entry: &mut Sent, deleted: bool| {
+            entry.place = place;
+            entry.count += i64::from(sort != Sort::Deletes);
+            entry.anew |= sort == Sort::Anew || sort == Sort::MovesOrInserts && (deleted || entry.deletes);
+            entry.deletes |= sort == Sort::Deletes;
+        };
+        let none = Sent { place, count: 0, deletes: false, anew: false };
+        match named {
+            Some(rows) => {
+                for row in rows {
+                    count(self.rows.entry(row.clone()).or_insert(none), deleted);
+                }
+            }
+            None => {
+                count(self.tables.entry(table).or_insert(none), deleted);
+                if sort == Sort::MovesOrInserts {
+                    self.inserts_into(table);
+                }
+            }
+        }
+    }
+
+    /// Rows that are not named, or not certain, may be inserted: what has been deleted may be among them.
+    fn inserts_into(&mut self, table: u32) {
+        let rows = self.rows.iter_mut().filter(|(row, _)| row.table == table).map(|(_, sent)| sent);
+        rows.chain(self.tables.get_mut(&table)).for_each(|sent| sent.anew |= sent.deletes);
+    }
+
+    /// A statement is on its way, whose writes have been noted. Unless it is one of a single write and all is known of
+    /// that, or begins a transaction or savepoint, it may insert what has been deleted before.
+    pub fn add_statement(&mut self, statement: &StatementPlan) {
+        self.add_touched(&statement.touches);
+        let control = matches!(statement.effect, Effect::Begin | Effect::Savepoint(_) | Effect::Release(_));
+        let [site] = statement.sites.as_slice() else {
+            if !control {
+                self.all_anew();
+            }
+            return;
+        };
+        if site.reason == Reason::Cte || !statement.unchecked.is_empty() {
+            self.all_anew();
+        }
+    }
+
+    fn all_anew(&mut self) {
+        self.rows.values_mut().chain(self.tables.values_mut()).for_each(|sent| sent.anew |= sent.deletes);
+    }
+
+    /// Triggers and foreign keys may change these tables.
     pub fn add_touched(&mut self, touches: &[Touched]) {
         for touched in touches {
             if !self.touched.contains(&touched.root_oid) {
                 self.touched.push(touched.root_oid);
             }
-        }
-    }
-
-    /// A point write that goes without guards is on its way.
-    pub fn add_point(&mut self, write: &Write, place: Place) {
-        if let Some(point) = write.point() {
-            let row = write.row.as_ref().map(std::slice::from_ref);
-            self.add(point.table.root_oid, row, place, point.verb == Verb::Delete);
-        }
-    }
-
-    /// A write of a statement is on its way.
-    fn add(&mut self, table: u32, named: Option<&[RowKey]>, place: Place, deletes: bool) {
-        let count = |entry: &mut Sent| {
-            *entry = Sent { place, count: entry.count + 1, deletes: entry.deletes || deletes };
-        };
-        let none = Sent { place, count: 0, deletes };
-        match named {
-            Some(rows) => rows.iter().for_each(|row| count(self.rows.entry(row.clone()).or_insert(none))),
-            None => count(self.tables.entry(table).or_insert(none)),
         }
     }
 }
@@ -159,13 +228,13 @@ impl Session {
             if site.verb == Verb::Insert && (guard.named.is_none() || !site.bare) {
                 // What it writes beside the rows named is not known to be a row that is known.
                 self.in_flight.proposed.extend(guard.named.iter().flatten().cloned());
+                self.in_flight.inserts_into(site.table.root_oid);
                 continue;
             }
-            let deletes = matches!(site.verb, Verb::Delete | Verb::Insert);
-            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, deletes);
+            self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, site.verb.into());
         }
         for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
-            self.in_flight.add(write.root_oid, None, place, true);
+            self.in_flight.add(write.root_oid, None, place, Sort::Anew);
         }
     }
 

@@ -127,6 +127,12 @@ impl Session {
         self.wait = Some(Wait::Drain);
     }
 
+    /// The transaction block has failed, and nothing on its way to the server can end that: what the client sends is
+    /// refused there.
+    pub fn has_failed(&self) -> bool {
+        self.status == b'E' && (self.queue.is_empty() || !self.in_flight.may_recover())
+    }
+
     /// What is known of the rows of a write is not settled: own writes, or what undoes them, are in flight.
     pub fn is_unsettled(&self) -> bool {
         self.queue.details().any(Detail::moves_observations)

@@ -211,11 +211,15 @@ impl Session {
     pub(super) fn bind_execute(&mut self, outer: &Rc<Prepared>, out: &mut Out) -> Result<Bound, Lane> {
         let same = (outer.clone(), None, None);
         let Some(execute) = outer.statement().and_then(|s| s.execute.as_ref()) else { return Ok(same) };
-        if self.status == b'E' {
+        if self.has_failed() {
             return Ok(same);
         }
         if self.awaits_names(&outer.plan, out) || self.restates(&outer.plan, out) {
             return Err(Lane::Later);
+        }
+        if self.queue.is_empty() {
+            // Also in the midst of a cycle: Flush has brought every answer.
+            self.in_flight.clear();
         }
         let executed = self.executed(&outer.plan, &outer.text).pop().flatten();
         let (guards, added) = match &executed {

@@ -487,3 +487,21 @@ fn explain_shows_the_rewritten_plan_and_analyze_runs_it() {
     mine.ok("explain analyze update projects set name = 'x' where id = 1");
     assert_eq!(stage.version("projects", "id = 1"), "3");
 }
+
+#[test]
+fn a_delete_is_based_on_the_newest_read_whatever_that_showed() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        let delete =
+            |mine: &mut Raw| commands(&mine.say(protocol, "delete from projects where id = $1", &[id]));
+        let mut mine = stage.session();
+        mine.ok(ALL);
+        stage.other_writes(&format!("update projects set budget = 0 where id = {id}"));
+        // An existence check, a list of keys: nothing of the row was seen.
+        mine.ok(&format!("select 1 from projects where id = {id}"));
+        mine.ok("select id from projects");
+        assert!(delete(&mut mine).is_empty());
+        mine.ok(&format!("select name from projects where id = {id}"));
+        assert_eq!(delete(&mut mine), ["DELETE 1"]);
+    }
+}

@@ -22,12 +22,14 @@ use check::Report;
 use drive::{RawDriver, TokioDriver};
 use model::Log;
 use run::Worker;
+use statements::{ROWS, key_list, literals};
 
 mod check;
 mod drive;
 mod model;
 mod program;
 mod run;
+mod statements;
 
 /// Rounds of a usual run.
 const ROUNDS: u64 = 4;
@@ -46,19 +48,27 @@ const SESSIONS: [(bool, &str); 6] = [
 /// The rows, and the history that the server keeps of them. The trigger's function must not name the version: a
 /// trigger that does is known to the proxy as one that may set it.
 const SETUP: &str = "
-drop table resources, rates;
+drop table resources, rates, user_roles;
 create table resources (id bigint primary key, token text not null, n integer not null default 0,
     grp integer not null, version integer not null default 1);
 create table rates (code text primary key, token text not null, n integer not null default 0,
-    grp integer not null, version integer not null default 1);
+    grp integer not null, version integer not null default 1) partition by hash (code);
+create table rates_0 partition of rates for values with (modulus 2, remainder 0);
+create table rates_1 partition of rates for values with (modulus 2, remainder 1);
+create table user_roles (user_id bigint, role text, token text not null, n integer not null default 0,
+    grp integer not null, version integer not null default 1, primary key (user_id, role));
+create view live_resources as select id, token, n, grp, version from resources;
+create view live_rates as select code, token, n, grp, version from rates;
+create view live_user_roles as select user_id, role, token, n, grp, version from user_roles;
 create table history (seq bigserial, tab text, writer text, was jsonb, now jsonb);
 create function keep() returns trigger language plpgsql as $$ begin
-    insert into history (tab, writer, was, now) values (tg_table_name, current_setting('application_name'),
+    insert into history (tab, writer, was, now) values (tg_argv[0], current_setting('application_name'),
         case when tg_op <> 'INSERT' then to_jsonb(old) end, case when tg_op <> 'DELETE' then to_jsonb(new) end);
     return null;
 end $$;
-create trigger keep after insert or update or delete on resources for each row execute function keep();
-create trigger keep after insert or update or delete on rates for each row execute function keep()";
+create trigger keep after insert or update or delete on resources for each row execute function keep('resources');
+create trigger keep after insert or update or delete on rates for each row execute function keep('rates');
+create trigger keep after insert or update or delete on user_roles for each row execute function keep('user_roles')";
 
 /// A run of the programs of one seed: on database `database` through `address`.
 fn round(seed: u64, cluster: &Cluster, address: &str, database: &str) -> Report {
@@ -94,12 +104,11 @@ fn round(seed: u64, cluster: &Cluster, address: &str, database: &str) -> Report 
 }
 
 fn begin_anew(judge: &mut Raw) {
-    judge.ok("truncate resources, rates");
+    judge.ok("truncate resources, rates, user_roles");
     judge.ok("truncate history restart identity");
-    for (table, key, grp) in program::ROWS {
-        let column = if table == "rates" { "code" } else { "id" };
-        let key = key.replace('\'', "''");
-        judge.ok(&format!("insert into {table} ({column}, token, grp) values ('{key}', 'first', {grp})"));
+    for (row, (table, _, grp)) in ROWS.into_iter().enumerate() {
+        let (columns, key) = (key_list(table), literals(row));
+        judge.ok(&format!("insert into {table} ({columns}, token, grp) values ({key}, 'first', {grp})"));
     }
 }
 
@@ -122,7 +131,11 @@ fn no_update_is_lost_and_no_refusal_is_undue() {
         lost += direct.lost.len();
         let report = round(seed, &cluster, proxy.address(), "proxied");
         let Report { lost, wrong, checked, landed, refused } = report;
-        assert!(lost.is_empty() && wrong.is_empty(), "seed {seed}: lost {lost:#?}\nwrong {wrong:#?}");
+        assert!(
+            lost.is_empty() && wrong.is_empty(),
+            "seed {seed}: lost {}\nwrong {wrong:#?}",
+            lost.join("\nand ")
+        );
         all.checked += checked;
         all.landed += landed;
         all.refused += refused;

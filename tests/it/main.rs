@@ -13,6 +13,7 @@ mod coverage;
 mod current_of;
 mod cursors;
 mod delete;
+mod delete_batches;
 mod differential;
 mod explain;
 mod failure_modes;

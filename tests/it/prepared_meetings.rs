@@ -199,3 +199,56 @@ fn a_hint_in_the_comment_of_an_execute() {
     assert_eq!(mine.ok("execute w ('b', 1)"), "UPDATE 1");
     assert_eq!(mine.ok("/* expected_version=77 */ execute s"), "UPDATE 8");
 }
+
+#[test]
+fn an_execute_behind_a_write_that_was_undone_in_one_pipeline() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("prepare s (text, int) as update projects set name = $1 where id = $2");
+    for fresh in [true, false] {
+        mine.ok(ALL);
+        if !fresh {
+            other_writes(&stage, 1);
+        }
+        let texts = [
+            "begin",
+            "savepoint a",
+            "update projects set budget = budget + 1 where id = 1",
+            "rollback to a",
+            "execute s ('x', 1)",
+            "commit",
+        ];
+        let messages =
+            texts.iter().flat_map(|text| [parse("", text, &[]), bind("", &[]), execute("", 0), sync()]);
+        mine.send(&messages.collect::<Vec<_>>().concat());
+        let reply = mine.until_ready(texts.len());
+        let (code, end) = if fresh { ("", "COMMIT") } else { ("40001", "ROLLBACK") };
+        assert_eq!(sqlstate(&reply), code);
+        assert_eq!(commands(&reply).last().map(String::as_str), Some(end));
+    }
+}
+
+#[test]
+fn an_execute_behind_what_ends_a_failed_block_in_one_send() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("prepare s (text, int) as update projects set name = $1 where id = $2");
+    for ends in ["rollback to a", "rollback"] {
+        for fresh in [true, false] {
+            mine.ok("rollback");
+            mine.ok(ALL);
+            if !fresh {
+                other_writes(&stage, 1);
+            }
+            mine.ok("begin; savepoint a");
+            assert_eq!(status(&mine.query("select 1 / 0")), 'E');
+            // The proxy has yet to hear that the block lives again.
+            let texts = [ends, "execute s ('x', 1)"];
+            let messages =
+                texts.iter().flat_map(|text| [parse("", text, &[]), bind("", &[]), execute("", 0), sync()]);
+            mine.send(&messages.collect::<Vec<_>>().concat());
+            let reply = mine.until_ready(2);
+            assert_eq!(sqlstate(&reply), if fresh { "" } else { "40001" }, "{ends}");
+        }
+    }
+}

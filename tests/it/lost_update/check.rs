@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::model::{Acknowledged, End, Log, Op, Refusal, Seen};
-use super::program::{HOT, ROWS, Row, table};
+use super::statements::{HOT, ROWS, Row, table};
 use crate::common::raw::Raw;
 
 /// One committed change of a row.
@@ -44,8 +44,9 @@ pub struct Report {
 pub fn history(judge: &mut Raw) -> Vec<Vec<Change>> {
     let state = |of: &str| format!("{of} ->> 'token', {of} ->> 'n', {of} ->> 'version'");
     let sql = format!(
-        "select tab, coalesce(now, was) ->> case tab when 'rates' then 'code' else 'id' end, writer, {}, {} \
-         from history order by seq",
+        "select tab, coalesce(row ->> 'id', row ->> 'code', concat(row ->> 'user_id', ',', row ->> 'role')), \
+         writer, {}, {} \
+         from history, coalesce(now, was) row order by seq",
         state("was"),
         state("now")
     );
@@ -131,7 +132,7 @@ impl Report {
             }
             for write in landed.iter().filter(|w| w.op == Op::Token) {
                 match left.remove(&*write.token) {
-                    Some(change) => self.judge(&name, changes, change, write),
+                    Some(change) => self.judge(&name, changes, change, write, log),
                     None => {
                         self.wrong.push(format!("{name}: acknowledged to {writer}, not there: {write:?}"))
                     }
@@ -141,13 +142,13 @@ impl Report {
                 self.wrong.push(format!("{name}: {writer} was never told that it landed: {change:?}"));
             }
             for (write, change) in landed.iter().filter(|w| w.op == Op::Delete).zip(&deletes) {
-                self.judge(&name, changes, change, write);
+                self.judge(&name, changes, change, write, log);
             }
         }
     }
 
     /// A write that landed: it has replaced what its session had seen.
-    fn judge(&mut self, name: &str, changes: &[Change], change: &Change, write: &Acknowledged) {
+    fn judge(&mut self, name: &str, changes: &[Change], change: &Change, write: &Acknowledged, log: &Log) {
         let (Some(based_on), Some(was)) = (&write.based_on, &change.was) else { return };
         if was.token == *based_on {
             self.checked += 1;
@@ -158,7 +159,8 @@ impl Report {
             changes.iter().find(|c| c.now.as_ref().is_some_and(|s| s.token == token)).map_or(1, |c| c.life)
         };
         if life(based_on) == life(&was.token) {
-            self.lost.push(format!("{name}: {write:?} replaced {was:?}"));
+            let wire = log.up_to(write.send);
+            self.lost.push(format!("{name}: {write:?} replaced {was:?} behind {wire}"));
         }
     }
 }
@@ -202,8 +204,11 @@ fn undue(changes: &[Change], writer: &str, refusal: &Refusal) -> Option<String> 
     if between.iter().all(|c| c.writer == writer) {
         return Some("nobody else has changed the row since".to_owned());
     }
+    // A version that the statement itself names counts whatever was seen since: an object saved again.
+    let text = refusal.what.split(" [").next().unwrap_or_default();
+    let names_version = ["version = $", "expected_version"].iter().any(|n| text.contains(n));
     match seen {
-        Some(at) if at + 1 > from => Some(format!("it had seen version {}", at + 1)),
+        Some(at) if at + 1 > from && !names_version => Some(format!("it had seen version {}", at + 1)),
         _ => None,
     }
 }

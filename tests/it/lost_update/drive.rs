@@ -8,7 +8,7 @@ use std::task::Poll;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use super::program::Text;
+use super::statements::Text;
 use crate::common::frames::{self, Frame};
 use crate::common::raw::{Raw, inlined};
 
@@ -89,11 +89,18 @@ pub struct RawDriver {
     prepared: usize,
 }
 
+/// What each session prepares in SQL, for EXECUTE.
+const PREPARED: &str = "prepare up_resources (text, bigint) as update resources set token = $1 where id = $2;
+    prepare up_rates (text, text) as update rates set token = $1 where code = $2;
+    prepare up_user_roles (text, bigint, text) as update user_roles set token = $1 where user_id = $2 and role = $3";
+
 impl RawDriver {
     /// Connects.
     pub fn connect(address: &str, database: &str, writer: &str) -> Self {
         let parameters = [("user", "postgres"), ("database", database), ("application_name", writer)];
-        Self { raw: Raw::connect_with(address, &parameters), names: HashMap::new(), prepared: 0 }
+        let mut raw = Raw::connect_with(address, &parameters);
+        raw.ok(PREPARED);
+        Self { raw, names: HashMap::new(), prepared: 0 }
     }
 
     /// Parse (where it is needed), Bind, Execute; with the name to remember if they succeed.
@@ -220,6 +227,7 @@ impl TokioDriver {
         let client = runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
             tokio::spawn(connection);
+            client.batch_execute(PREPARED).await.unwrap();
             client
         });
         Self { runtime, client, statements: HashMap::new(), in_block: false, failed: false }

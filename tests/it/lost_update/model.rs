@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::drive::{Done, Failure};
-use super::program::{Kind, ROWS, Read, Row, Shown, Write, table};
+use super::statements::{HOT, Kind, ROWS, Read, Row, Shown, Write, key, table};
 
 /// How many sights of a row are kept with a refusal.
 const KEPT: usize = 6;
@@ -25,6 +25,8 @@ pub enum Seen {
 pub struct Known {
     /// The token that a write of the row is based on; `None`: a write is blind.
     pub token: Option<String>,
+    /// It has been read since without its token: what a DELETE is based on, which sets no column, is not known here.
+    pub narrowed: bool,
     /// The version that the last read showed.
     pub version: Option<i64>,
     /// How many checked writes of this session have moved the row since.
@@ -68,6 +70,8 @@ pub struct Acknowledged {
     pub based_on: Option<String>,
     /// How it ended.
     pub end: End,
+    /// The send that it was in.
+    pub send: usize,
     /// For the report.
     #[allow(dead_code)]
     pub what: String,
@@ -84,10 +88,12 @@ pub struct Refusal {
     pub actual: Option<i64>,
     /// What the session had seen of the row.
     pub seen: Vec<Seen>,
-    /// For the report.
-    #[allow(dead_code)]
+    /// The statement.
     pub what: String,
 }
+
+/// How many sends before the one in question a report shows.
+const SHOWN: usize = 12;
 
 /// The log of a session.
 #[derive(Debug, Default)]
@@ -102,6 +108,20 @@ pub struct Log {
     pub steps: usize,
     /// What must never happen and was noticed at once.
     pub wrong: Vec<String>,
+    /// All that was sent and what came back: for the report.
+    pub wire: Vec<String>,
+}
+
+impl Log {
+    /// The sends up to this one.
+    pub fn up_to(&self, send: usize) -> String {
+        self.wire
+            .iter()
+            .take(send + 1)
+            .skip(send.saturating_sub(SHOWN))
+            .map(|send| format!("\n{send}"))
+            .collect()
+    }
 }
 
 /// A transaction or a savepoint in it.
@@ -126,6 +146,8 @@ pub struct Model {
     forgotten: Vec<&'static str>,
     /// How much had been seen of each row when it began.
     began: Vec<usize>,
+    /// Likewise when the present message was sent.
+    sent: Vec<usize>,
 }
 
 /// What the place of a write means for what may be demanded of it.
@@ -133,10 +155,9 @@ pub struct Model {
 pub struct Place<'a> {
     /// Rows that were known when its message was sent.
     pub known: &'a [bool],
-    /// Transaction control stands in the same Query between an earlier write of its tables and it: it only bumps.
+    /// Transaction control stands in the same Query between an earlier write of its tables and it, or it goes through a
+    /// view behind an earlier write of its row: it only bumps.
     pub cut: bool,
-    /// Nothing else is in its Query or cycle.
-    pub alone: bool,
     /// It is in one Query with others: no hidden RETURNING tells what an increment has left.
     pub untold: bool,
 }
@@ -151,18 +172,19 @@ impl Model {
             pending: Vec::new(),
             forgotten: Vec::new(),
             began: vec![0; ROWS.len()],
+            sent: vec![0; ROWS.len()],
         }
     }
 
     /// A read has completed.
     pub fn read(&mut self, read: &Read, done: &Done) {
         if read.shown == Shown::Narrow {
+            read.rows.iter().for_each(|row| self.rows[*row].narrowed = true);
             return;
         }
         for values in &done.rows {
             let version = match read.shown {
-                Shown::Star => Some(&values[4]),
-                Shown::Version => Some(&values[3]),
+                Shown::Star | Shown::Version | Shown::Fetched => values.last(),
                 _ => None,
             };
             let version = version.map(|v| v.parse().unwrap());
@@ -172,18 +194,21 @@ impl Model {
 
     /// A result showed key, token and count of a row of the same table as `beside`.
     fn show(&mut self, beside: Row, values: &[String], version: Option<i64>) {
-        let row = (0..ROWS.len()).find(|r| table(*r) == table(beside) && ROWS[*r].1 == values[0]);
+        let (id, values) = values.split_at(key(table(beside)).len());
+        let id = id.join(",");
+        let row = (0..ROWS.len()).find(|r| table(*r) == table(beside) && ROWS[*r].1 == id);
         let known = &mut self.rows[row.unwrap_or_else(|| panic!("no row {values:?}"))];
-        known.token = Some(values[1].clone());
+        known.token = Some(values[0].clone());
+        known.narrowed = false;
         known.version = version;
         known.moved = 0;
-        known.seen.push(Seen::Shown(values[1].clone(), values[2].parse().unwrap()));
+        known.seen.push(Seen::Shown(values[0].clone(), values[1].parse().unwrap()));
     }
 
     /// A write has completed. False: it found that the version it names is not the row's.
     pub fn wrote(&mut self, write: &Write, token: &str, done: &Done, place: &Place<'_>, what: &str) -> bool {
         let count = write.count(&done.tag, &done.rows);
-        let always_there = write.rows.iter().all(|row| super::program::HOT.contains(row));
+        let always_there = write.rows.iter().all(|row| HOT.contains(row));
         if always_there && count != write.rows.len() {
             if write.kind == Kind::InPredicate && count == 0 {
                 return false;
@@ -196,14 +221,14 @@ impl Model {
         for row in write.rows.iter().copied() {
             let known = &self.rows[row];
             let op = match write.kind {
-                Kind::Delete => Op::Delete,
+                Kind::Delete | Kind::SetDelete => Op::Delete,
                 kind if kind.sets_token() => Op::Token,
                 _ => Op::Bump,
             };
             let checked = match op {
                 Op::Token => write.kind != Kind::Insert,
                 Op::Bump => false,
-                Op::Delete => place.alone,
+                Op::Delete => !known.narrowed,
             };
             let checked = checked && place.known[row] && !place.cut;
             let based_on = known.token.clone().filter(|_| checked);
@@ -218,19 +243,28 @@ impl Model {
                 token: token.clone(),
                 based_on,
                 end: End::Pending,
+                send: self.log.wire.len().saturating_sub(1),
                 what: what.to_owned(),
             });
             let known = &mut self.rows[row];
             match op {
                 _ if write.kind.returns() || write.kind.forgets() => {}
                 // A session that guards itself is left to itself.
-                _ if op == Op::Delete || matches!(write.kind, Kind::Insert | Kind::InPredicate) => {
+                _ if op == Op::Delete
+                    || write.kind.forgets_named()
+                    || matches!(write.kind, Kind::Insert | Kind::InPredicate) =>
+                {
+                    (known.token, known.version) = (None, None);
+                }
+                // It may have inserted the row.
+                _ if write.kind == Kind::Upsert && !HOT.contains(&row) => {
                     (known.token, known.version) = (None, None);
                 }
                 Op::Bump if place.untold => (known.token, known.version) = (None, None),
                 // Whether it moved what is known depends on what others did.
                 Op::Bump => known.version = None,
                 _ if landed => {
+                    known.narrowed = false;
                     known.token = Some(token.clone());
                     known.moved += 1;
                     known.seen.push(Seen::Wrote(token));
@@ -243,9 +277,7 @@ impl Model {
                 self.show(write.rows[0], values, None);
             }
         }
-        // Beside other statements it goes unchecked, and its key is not looked at.
-        let unseen = write.kind == Kind::Delete && !place.alone;
-        if write.kind.forgets() || place.cut || unseen {
+        if write.kind.forgets() || place.cut {
             write.rows.iter().for_each(|row| self.forget(table(*row)));
             self.forgotten.extend(write.rows.iter().map(|row| table(*row)));
         }
@@ -258,17 +290,24 @@ impl Model {
         }
     }
 
-    /// A conflict.
-    pub fn refused(&mut self, failure: &Failure, what: &str) {
+    /// A message is sent.
+    pub fn sends(&mut self) {
+        self.sent = self.rows.iter().map(|known| known.seen.len()).collect();
+    }
+
+    /// A conflict. `at_once`: all of its message was sent before any of the answers was there.
+    pub fn refused(&mut self, failure: &Failure, what: &str, at_once: bool) {
         let detail: serde_json::Value = serde_json::from_str(&failure.detail).unwrap();
         let id = detail["entity_id"].as_str().unwrap();
         let row = (0..ROWS.len()).find(|r| table(*r) == failure.table && ROWS[*r].1 == id);
         let row = row.unwrap_or_else(|| panic!("no such row: {failure:?}"));
+        let seen = &self.rows[row].seen;
+        let seen = &seen[..if at_once { self.sent[row].min(seen.len()) } else { seen.len() }];
         self.log.refusals.push(Refusal {
             row,
             expected: detail["expected_version"].as_i64().unwrap(),
             actual: detail["actual_version"].as_i64(),
-            seen: self.rows[row].seen.iter().rev().take(KEPT).rev().cloned().collect(),
+            seen: seen.iter().rev().take(KEPT).rev().cloned().collect(),
             what: what.to_owned(),
         });
     }

@@ -1,303 +1,12 @@
 //! What the sessions do: steps that read rows and write them back, generated from a seed.
 
-use crate::differential::rng::Rng;
-
-/// A row: an index into [`ROWS`].
-pub type Row = usize;
-
-/// Table, key, and the value of the column by which set writes find it.
-pub const ROWS: [(&str, &str, &str); 7] = [
-    ("resources", "1", "1"),
-    ("resources", "2", "1"),
-    ("resources", "3", "2"),
-    ("rates", "day", "1"),
-    ("rates", "it's", "1"),
-    // Deleted and inserted again: each life begins at version 1.
-    ("resources", "8", "9"),
-    ("rates", "life", "9"),
-];
-
-/// Rows that are always there.
-pub const HOT: std::ops::Range<Row> = 0..5;
-
-/// Name of a row's table.
-pub fn table(row: Row) -> &'static str {
-    ROWS[row].0
-}
-
-/// A statement with `$1`.. and their values.
-#[derive(Debug, Clone, Default)]
-pub struct Text {
-    /// The text.
-    pub sql: String,
-    /// Its values as text.
-    pub values: Vec<String>,
-}
-
-impl Text {
-    fn value(&mut self, value: &str) -> String {
-        self.values.push(value.to_owned());
-        format!("${}", self.values.len())
-    }
-
-    /// A statement without values.
-    pub fn plain(sql: &str) -> Self {
-        Self { sql: sql.to_owned(), values: Vec::new() }
-    }
-}
-
-/// How a write says what it writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    // Of one row.
-    Point,
-    PointReturning,
-    RowWise,
-    Coalesce,
-    OwnIncrement,
-    WrittenBack,
-    /// The version of the last read, though this session has written since: an object saved again.
-    SavedAgain,
-    Hint,
-    InPredicate,
-    Increment,
-    Explain,
-    // Of one row or several.
-    In,
-    InReturning,
-    AnyArray,
-    AnyText,
-    Or,
-    Case,
-    FromValues,
-    Set,
-    SetReturning,
-    SetIncrement,
-    Upsert,
-    UpsertVersion,
-    Merge,
-    Cte,
-    /// One statement with a write of each table.
-    CteBoth,
-    // Of a row with several lives.
-    Insert,
-    Delete,
-}
-
-use Kind::{
-    AnyArray, AnyText, Case, Coalesce, Cte, CteBoth, Delete, Explain, FromValues, Hint, In, InPredicate,
-    InReturning, Increment, Insert, Merge, Or, OwnIncrement, Point, PointReturning, RowWise, SavedAgain, Set,
-    SetIncrement, SetReturning, Upsert, UpsertVersion, WrittenBack,
+use super::statements::Kind::{
+    AnyArray, AnyText, Case, Coalesce, Cte, CteBoth, Current, Delete, Execute, Explain, FromValues, Hint, In,
+    InPredicate, InReturning, Increment, Insert, Merge, Or, OwnIncrement, Point, PointReturning, RowWise,
+    SavedAgain, Set, SetDelete, SetIncrement, SetReturning, Upsert, UpsertVersion, View, WrittenBack,
 };
-
-impl Kind {
-    /// It replaces the token.
-    pub fn sets_token(self) -> bool {
-        !matches!(self, Increment | SetIncrement | Delete)
-    }
-
-    /// It shows the row as it has left it.
-    pub fn returns(self) -> bool {
-        matches!(self, PointReturning | InReturning | SetReturning)
-    }
-
-    /// What is known of its rows is forgotten with it.
-    pub fn forgets(self) -> bool {
-        let many =
-            matches!(self, FromValues | Set | SetIncrement | Upsert | UpsertVersion | Merge | Cte | CteBoth);
-        many || matches!(self, Explain | AnyArray | AnyText)
-    }
-
-    /// It names a version.
-    pub fn names_version(self) -> bool {
-        matches!(self, WrittenBack | SavedAgain | Hint | InPredicate)
-    }
-}
-
-/// A write of rows.
-#[derive(Debug, Clone)]
-pub struct Write {
-    /// How.
-    pub kind: Kind,
-    /// Which, sorted; of one table but for [`Kind::CteBoth`].
-    pub rows: Vec<Row>,
-}
-
-fn key(row: Row) -> &'static str {
-    if table(row) == "resources" { "id" } else { "code" }
-}
-
-fn cast(row: Row) -> &'static str {
-    if table(row) == "resources" { "bigint" } else { "text" }
-}
-
-impl Write {
-    /// Its statement, with the token it is to leave and the version it names.
-    pub fn text(&self, token: &str, version: i64) -> Text {
-        let mut text = Text::default();
-        let first = self.rows[0];
-        let (t, k) = (table(first), key(first));
-        let returning = if self.kind.returns() { format!(" returning {k}, token, n") } else { String::new() };
-        if self.kind == CteBoth {
-            let parts: Vec<String> = (self.rows.iter().enumerate())
-                .map(|(i, row)| {
-                    let (token, id) = (text.value(token), text.value(ROWS[*row].1));
-                    let (t, k) = (table(*row), key(*row));
-                    format!("w{i} as (update {t} set token = {token} where {k} = {id} returning {k})")
-                })
-                .collect();
-            let sum: Vec<String> = (0..parts.len()).map(|i| format!("(select count(*) from w{i})")).collect();
-            text.sql = format!("with {} select {}", parts.join(", "), sum.join(" + "));
-            return text;
-        }
-        let tok = if self.kind.sets_token() { text.value(token) } else { String::new() };
-        let ids: Vec<String> = match self.kind {
-            Set | SetReturning | SetIncrement | AnyArray | AnyText => Vec::new(),
-            _ => self.rows.iter().map(|row| text.value(ROWS[*row].1)).collect(),
-        };
-        let one = ids.first().cloned().unwrap_or_default();
-        let list = ids.join(", ");
-        let version = version.to_string();
-        text.sql = match self.kind {
-            Point | PointReturning => format!("update {t} set token = {tok} where {k} = {one}{returning}"),
-            RowWise => format!("UPDATE {t} AS r SET (token, n) = ROW({tok}, r.n) WHERE r.{k} = {one}"),
-            Coalesce => format!("update {t} set token = coalesce({tok}, token) where {k} = {one}"),
-            OwnIncrement => format!("update {t} set token = {tok}, version = version + 1 where {k} = {one}"),
-            WrittenBack | SavedAgain => {
-                let version = text.value(&version);
-                format!("update {t} set token = {tok}, version = {version} where {k} = {one}")
-            }
-            Hint => {
-                format!("/* expected_version={version} */ update {t} set token = {tok} where {k} = {one}")
-            }
-            InPredicate => {
-                let version = text.value(&version);
-                format!("update {t} set token = {tok} where {k} = {one} and version = {version}")
-            }
-            Increment => format!("update {t} set n = n + 1 where {k} = {one}"),
-            Explain => format!("explain analyze update {t} set token = {tok} where {k} = {one}"),
-            In | InReturning => format!("update {t} set token = {tok} where {k} in ({list}){returning}"),
-            AnyArray | AnyText => {
-                let keys: Vec<String> = self.rows.iter().map(|row| format!("\"{}\"", ROWS[*row].1)).collect();
-                let keys = format!("{{{}}}", keys.join(","));
-                let any = match self.kind {
-                    AnyArray => text.value(&keys),
-                    _ => format!("'{}'", keys.replace('\'', "''")),
-                };
-                format!("update {t} set token = {tok} where {k} = any({any})")
-            }
-            Or => {
-                let either: Vec<String> = ids.iter().map(|id| format!("{k} = {id}")).collect();
-                format!("update {t} set token = {tok} where {}", either.join(" or "))
-            }
-            Case => {
-                let cases: Vec<String> = ids.iter().map(|id| format!("when {id} then {tok}")).collect();
-                format!(
-                    "update {t} set token = (case {t}.{k} {} end)::text where {t}.{k} in ({list})",
-                    cases.join(" ")
-                )
-            }
-            FromValues => {
-                let rows: Vec<String> =
-                    ids.iter().map(|id| format!("({id}::{}, {tok}::text)", cast(first))).collect();
-                format!(
-                    "update {t} r set token = v.tok from (values {}) v(k, tok) where r.{k} = v.k",
-                    rows.join(", ")
-                )
-            }
-            Set | SetReturning => {
-                let grp = text.value(ROWS[first].2);
-                format!("update {t} set token = {tok} where grp = {grp}{returning}")
-            }
-            SetIncrement => {
-                let grp = text.value(ROWS[first].2);
-                format!("update {t} set n = n + 1 where grp = {grp}")
-            }
-            Upsert | UpsertVersion | Insert => {
-                let rows: Vec<String> = (self.rows.iter().zip(&ids))
-                    .map(|(row, id)| format!("({id}, {tok}, {})", ROWS[*row].2))
-                    .collect();
-                let then = match self.kind {
-                    Insert => "nothing",
-                    Upsert => "update set token = excluded.token",
-                    _ => "update set token = excluded.token, version = excluded.version",
-                };
-                format!(
-                    "insert into {t} ({k}, token, grp) values {} on conflict ({k}) do {then}",
-                    rows.join(", ")
-                )
-            }
-            Merge => {
-                let rows: Vec<String> = ids.iter().map(|id| format!("({id}::{})", cast(first))).collect();
-                format!(
-                    "merge into {t} r using (values {}) v(k) on r.{k} = v.k when matched then update set token = {tok}",
-                    rows.join(", ")
-                )
-            }
-            Cte => format!(
-                "with w as (update {t} set token = {tok} where {k} in ({list}) returning {k}) select count(*) from w"
-            ),
-            // A statement of both tables is made above.
-            Delete | CteBoth => format!("delete from {t} where {k} = {one}"),
-        };
-        text
-    }
-
-    /// How many rows its reply says it has written.
-    pub fn count(&self, tag: &str, rows: &[Vec<String>]) -> usize {
-        match self.kind {
-            Explain => self.rows.len(),
-            Cte | CteBoth => rows[0][0].parse().unwrap(),
-            _ => tag.rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0),
-        }
-    }
-}
-
-/// What a read shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
-    /// `*`.
-    Star,
-    /// Key, token, count.
-    Columns,
-    /// And the version.
-    Version,
-    /// Behind FOR UPDATE.
-    Locked,
-    /// The count alone: no token.
-    Narrow,
-}
-
-/// A read of rows of one table.
-#[derive(Debug, Clone)]
-pub struct Read {
-    /// Which.
-    pub rows: Vec<Row>,
-    /// What it shows.
-    pub shown: Shown,
-}
-
-impl Read {
-    /// Its statement.
-    pub fn text(&self) -> Text {
-        let mut text = Text::default();
-        let (t, k) = (table(self.rows[0]), key(self.rows[0]));
-        let ids: Vec<String> = self.rows.iter().map(|row| text.value(ROWS[*row].1)).collect();
-        let condition = match ids.as_slice() {
-            [one] => format!("{k} = {one}"),
-            several => format!("{k} in ({})", several.join(", ")),
-        };
-        let (list, behind) = match self.shown {
-            Shown::Star => ("*".to_owned(), ""),
-            Shown::Columns => (format!("{k}, token, n"), ""),
-            Shown::Version => (format!("{k}, token, n, version"), ""),
-            Shown::Locked => (format!("{k}, token, n"), " for update"),
-            Shown::Narrow => ("n".to_owned(), ""),
-        };
-        text.sql = format!("select {list} from {t} where {condition}{behind}");
-        text
-    }
-}
+use super::statements::{HOT, Kind, ROWS, Read, Row, Shown, TABLES, Write, key, table};
+use crate::differential::rng::Rng;
 
 /// How the writes of a step travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,6 +45,10 @@ pub enum Shape {
     Pipe,
     /// BEGIN, the writes around a savepoint, COMMIT: a cycle each, in one send.
     PipeBlock,
+    /// BEGIN, DECLARE, FETCH, a write of the row that the cursor is at, COMMIT.
+    Cursor,
+    /// The same, all behind BEGIN in one Query.
+    CursorQuery,
 }
 
 /// What a driver can do.
@@ -350,6 +63,8 @@ const ANY: &[Shape] = &[
     Shape::BlockRollback,
     Shape::Pipe,
     Shape::PipeBlock,
+    Shape::Cursor,
+    Shape::CursorQuery,
 ];
 const RAW: &[Shape] = &[
     Shape::OneQueryTwice,
@@ -375,6 +90,8 @@ pub struct Step {
     pub shape: Shape,
     /// The writes in order.
     pub writes: Vec<Write>,
+    /// What a cursor shows of the row that it is at.
+    pub fetch: Read,
     /// Extended protocol where the shape leaves it open.
     pub extended: bool,
     /// Statements are prepared by name and used again.
@@ -397,13 +114,17 @@ fn step(rng: &mut Rng, raw: bool) -> Step {
         Shape::BlockSavepoint | Shape::PipeBlock => 3,
         Shape::OneQueryTwice | Shape::OneQuerySavepoint | Shape::CycleTwice => 2,
         Shape::Each => 1 + rng.below(2),
+        Shape::Cursor | Shape::CursorQuery => 1,
         _ => 1 + rng.below(3),
     };
     let mut writes: Vec<Write> = Vec::new();
     for _ in 0..count {
         // Often the same rows again: a write must not conflict with one of its own session.
         let again = writes.last().map(|w: &Write| w.rows[0]).filter(|_| rng.chance(40));
-        writes.push(write(rng, again));
+        writes.push(match shape {
+            Shape::Cursor | Shape::CursorQuery => at_cursor(rng),
+            _ => write(rng, again),
+        });
     }
     let mut rows: Vec<Row> = writes.iter().flat_map(|w| w.rows.iter().copied()).collect();
     rows.sort_unstable();
@@ -412,7 +133,7 @@ fn step(rng: &mut Rng, raw: bool) -> Step {
     if rng.chance(80) {
         let shown =
             |rng: &mut Rng| rng.number(&[Shown::Star, Shown::Columns, Shown::Version, Shown::Version]);
-        for t in ["resources", "rates"] {
+        for t in TABLES {
             let rows: Vec<Row> = rows.iter().copied().filter(|row| table(*row) == t).collect();
             if rows.is_empty() {
                 continue;
@@ -433,8 +154,10 @@ fn step(rng: &mut Rng, raw: bool) -> Step {
             read.shown = Shown::Locked;
         }
     }
+    let fetch = Read { rows: vec![rows[0]], shown: Shown::Fetched };
     Step {
         reads,
+        fetch,
         inside,
         shape,
         writes,
@@ -445,11 +168,29 @@ fn step(rng: &mut Rng, raw: bool) -> Step {
     }
 }
 
+fn at_cursor(rng: &mut Rng) -> Write {
+    // PostgreSQL takes no cursor whose scan leaves partitions out.
+    let rows: Vec<Row> = HOT.filter(|row| table(*row) != "rates").collect();
+    Write { kind: Current, rows: vec![rng.number(&rows)] }
+}
+
 fn write(rng: &mut Rng, again: Option<Row>) -> Write {
-    let one = again.unwrap_or_else(|| if rng.chance(12) { 5 + rng.below(2) } else { rng.below(HOT.end) });
+    let one = again.unwrap_or_else(|| {
+        if rng.chance(12) { HOT.end + rng.below(ROWS.len() - HOT.end) } else { rng.below(HOT.end) }
+    });
     if !HOT.contains(&one) {
-        let kind =
-            rng.number(&[Insert, Upsert, Upsert, Delete, Delete, Point, PointReturning, In, Increment]);
+        let kind = rng.number(&[
+            Insert,
+            Upsert,
+            Upsert,
+            Delete,
+            Delete,
+            SetDelete,
+            Point,
+            PointReturning,
+            In,
+            Increment,
+        ]);
         return Write { kind, rows: vec![one] };
     }
     if rng.chance(55) {
@@ -468,6 +209,8 @@ fn write(rng: &mut Rng, again: Option<Row>) -> Write {
             Increment,
             Increment,
             Explain,
+            View,
+            Execute,
             Upsert,
             Merge,
             Cte,
@@ -497,8 +240,11 @@ fn write(rng: &mut Rng, again: Option<Row>) -> Write {
         Set | SetReturning | SetIncrement => {
             HOT.filter(|row| (table(*row), ROWS[*row].2) == (table(one), ROWS[one].2)).collect()
         }
-        CteBoth => vec![rng.below(3), 3 + rng.below(2)],
+        CteBoth => vec![rng.below(3), 3 + rng.below(4)],
         _ => HOT.filter(|row| *row == one || table(*row) == table(one) && rng.chance(60)).collect(),
     };
+    // There are no arrays of keys of several columns.
+    let several = key(table(one)).len() > 1;
+    let kind = if several && matches!(kind, AnyArray | AnyText) { In } else { kind };
     Write { kind, rows }
 }

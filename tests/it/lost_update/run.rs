@@ -2,7 +2,8 @@
 
 use super::drive::{Driver, Failure, Flush, Segment, Send};
 use super::model::{Log, Model, Place};
-use super::program::{Kind, Read, Shape, Step, Text, Write, table};
+use super::program::{Shape, Step};
+use super::statements::{Kind, ROWS, Read, Shown, TABLES, Text, Write, table};
 
 /// How often a step is tried.
 const TRIES: usize = 40;
@@ -11,6 +12,8 @@ const TRIES: usize = 40;
 #[derive(Debug)]
 enum Statement<'a> {
     Control(&'a str),
+    /// Opens the cursor that a write stands on; locks its row.
+    Declare(&'a Write, bool),
     Read(&'a Read),
     Write(&'a Write, String),
 }
@@ -59,7 +62,12 @@ impl<D: Driver> Worker<D> {
         let reads = if again { anew.clone() } else { step.reads.clone() };
         let block = matches!(
             step.shape,
-            Shape::Block | Shape::BlockSavepoint | Shape::BlockRollback | Shape::BlockCycle
+            Shape::Block
+                | Shape::BlockSavepoint
+                | Shape::BlockRollback
+                | Shape::BlockCycle
+                | Shape::Cursor
+                | Shape::CursorQuery
         );
         let in_cycle = step.shape == Shape::CycleRead;
         let begin = if step.strict { self.begin } else { "begin" };
@@ -184,6 +192,18 @@ impl<D: Driver> Worker<D> {
                 out.push(own(control("commit")));
             }
             Shape::Pipe => out.push((first(9), Style::Pipe)),
+            Shape::Cursor => {
+                out.push(own(Statement::Declare(&step.writes[0], step.named)));
+                out.push(own(Statement::Read(&step.fetch)));
+                out.extend(first(1).into_iter().map(&own));
+                out.push(own(control("commit")));
+            }
+            Shape::CursorQuery => {
+                let opens =
+                    vec![Statement::Declare(&step.writes[0], step.named), Statement::Read(&step.fetch)];
+                let all = [opens, first(1), vec![control("commit")]];
+                out.push((all.into_iter().flatten().collect(), Style::Query));
+            }
             Shape::PipeBlock => {
                 let all = [
                     vec![control(begin)],
@@ -226,8 +246,11 @@ impl<D: Driver> Worker<D> {
         let known: Vec<bool> = self.model.rows.iter().map(|known| known.token.is_some()).collect();
         let texts: Vec<Text> =
             (0..statements.len()).map(|i| self.text(&statements[..i], &statements[i])).collect();
-        let whats: Vec<String> =
-            texts.iter().map(|t| format!("{} [{:?}, {style:?}]", t.sql, step.shape)).collect();
+        let what = |i: usize| {
+            let before: Vec<&str> = texts[..i].iter().map(|t| &*t.sql).collect();
+            format!("{} [{:?}, {style:?}, behind {before:?}]", texts[i].sql, step.shape)
+        };
+        let whats: Vec<String> = (0..texts.len()).map(what).collect();
         let (send, groups): (Send, Vec<usize>) = match style {
             Style::Query => {
                 let n = texts.len();
@@ -243,14 +266,16 @@ impl<D: Driver> Worker<D> {
                 (Send::Cycles { cycles, flush: Flush::Not, named: step.named }, groups)
             }
         };
+        self.model.sends();
         let segments = self.driver.send(&send);
+        self.model.log.wire.push(format!("{send:?}\n  => {segments:?}"));
         let mut outcome = Outcome::Done;
         let mut rest = statements.into_iter().zip(whats);
         for (segment, group) in segments.into_iter().zip(groups) {
             let these: Vec<_> = rest.by_ref().take(group).collect();
             *status = segment.status;
             // What a read in the same cycle has shown was awaited.
-            let known = if style == Style::Cycle(Flush::Awaited) { &[true; 7][..] } else { &known };
+            let known = if style == Style::Cycle(Flush::Awaited) { &[true; ROWS.len()][..] } else { &known };
             if self.segment(these, segment, style, known) == Outcome::Again {
                 outcome = Outcome::Again;
             }
@@ -262,6 +287,7 @@ impl<D: Driver> Worker<D> {
     fn text(&self, before: &[Statement<'_>], statement: &Statement<'_>) -> Text {
         match statement {
             Statement::Control(sql) => Text::plain(sql),
+            Statement::Declare(write, locks) => write.declare(*locks),
             Statement::Read(read) => read.text(),
             Statement::Write(write, token) => {
                 let known = &self.model.rows[write.rows[0]];
@@ -270,7 +296,7 @@ impl<D: Driver> Worker<D> {
                     Statement::Write(Write { rows, .. }, _) | Statement::Read(Read { rows, .. }) => {
                         rows.contains(&write.rows[0])
                     }
-                    Statement::Control(_) => false,
+                    Statement::Control(_) | Statement::Declare(..) => false,
                 });
                 let version = known.version.filter(|_| known.token.is_some() && !in_flight);
                 match version.filter(|_| write.kind.names_version()) {
@@ -293,12 +319,10 @@ impl<D: Driver> Worker<D> {
         known: &[bool],
     ) -> Outcome {
         let mut outcome = Outcome::Done;
-        let alone = statements.len() == 1
-            && style != Style::Cycle(Flush::Awaited)
-            && style != Style::Cycle(Flush::Sent);
         let untold = statements.len() > 1 && style == Style::Query;
         let mut done = segment.done.into_iter();
         let mut written: Vec<&str> = Vec::new();
+        let mut rows: Vec<usize> = Vec::new();
         let mut controlled: Vec<&str> = Vec::new();
         let mut failure = segment.error;
         let failed = failure.is_some();
@@ -306,16 +330,20 @@ impl<D: Driver> Worker<D> {
             let Some(done) = done.next() else {
                 let Some(failure) = failure.take() else { break };
                 outcome = Outcome::Again;
-                self.failed(&failure, &what);
+                self.failed(&failure, &what, style == Style::Query);
                 break;
             };
             match &statement {
+                Statement::Declare(..) => {}
                 Statement::Read(read) => self.model.read(read, &done),
                 Statement::Write(write, token) => {
-                    let cut =
-                        style == Style::Query && write.rows.iter().any(|r| controlled.contains(&table(*r)));
+                    // A view does not show whose transaction has written a row.
+                    let again = write.kind == Kind::View && write.rows.iter().any(|r| rows.contains(r));
+                    let cut = style == Style::Query
+                        && (again || write.rows.iter().any(|r| controlled.contains(&table(*r))));
+                    rows.extend(&write.rows);
                     written.extend(write.rows.iter().map(|r| table(*r)));
-                    if !self.model.wrote(write, token, &done, &Place { known, cut, alone, untold }, &what) {
+                    if !self.model.wrote(write, token, &done, &Place { known, cut, untold }, &what) {
                         outcome = Outcome::Again;
                     }
                 }
@@ -342,10 +370,10 @@ impl<D: Driver> Worker<D> {
         outcome
     }
 
-    fn failed(&mut self, failure: &Failure, what: &str) {
+    fn failed(&mut self, failure: &Failure, what: &str, at_once: bool) {
         if failure.constraint.ends_with("_version_conflict") {
             assert_eq!(failure.code, "40001", "{failure:?}");
-            self.model.refused(failure, what);
+            self.model.refused(failure, what, at_once);
             return;
         }
         // Deadlock, serialization failure, and what is said in a failed block, of its savepoint too.
@@ -369,6 +397,6 @@ fn everything(step: &Step) -> Vec<Read> {
     rows.sort_unstable();
     rows.dedup();
     let of = |t: &str| rows.iter().copied().filter(|r| table(*r) == t).collect::<Vec<_>>();
-    let reads = ["resources", "rates"].map(|t| Read { rows: of(t), shown: super::program::Shown::Version });
+    let reads = TABLES.map(|t| Read { rows: of(t), shown: Shown::Version });
     reads.into_iter().filter(|read| !read.rows.is_empty()).collect()
 }
