@@ -357,7 +357,7 @@ impl Session {
         if self.is_mixed() && self.waits_for_name(b"", true, out) {
             return Lane::Later;
         }
-        if self.ensure_view(Some(text), out) == Viewed::Later {
+        if self.ensure_view(text, out) == Viewed::Later {
             return Lane::Later;
         }
         let plan = self.plan(text);

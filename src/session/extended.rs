@@ -29,7 +29,7 @@ const DOES_NOTHING: &[u8] = b"UNLISTEN staleguard_nothing";
 impl Session {
     pub(super) fn on_parse(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(parse) = read_parse(body) else { return Lane::Raw };
-        if self.ensure_view(Some(parse.text), out) == Viewed::Later {
+        if self.ensure_view(parse.text, out) == Viewed::Later {
             return Lane::Later;
         }
         let Some(plan) = self.lasting_plan(parse.text) else {
@@ -170,8 +170,9 @@ impl Session {
         if self.waits_for_name(bind.statement, false, out) {
             return Lane::Later;
         }
-        let text = self.names.statement(bind.statement).map(|p| p.text.clone());
-        if self.ensure_view(text.as_deref(), out) == Viewed::Later {
+        if let Some(text) = self.names.statement(bind.statement).map(|p| p.text.clone())
+            && self.ensure_view(&text, out) == Viewed::Later
+        {
             return Lane::Later;
         }
         let Some(mut prepared) = self.names.statement(bind.statement).cloned() else {
@@ -362,13 +363,14 @@ impl Session {
             if self.waits_for_name(target.name, false, out) {
                 return Lane::Later;
             }
-            if self.ensure_view(None, out) == Viewed::Later {
-                return Lane::Later;
-            }
             let Some(mut prepared) = self.names.statement(target.name).cloned() else {
                 self.expect(Kind::DescribeStatement, Detail::Plain);
                 return Lane::Raw;
             };
+            // A look would take the snapshot before a BEGIN or a LOCK that may follow in its cycle.
+            if self.ensure_view(&prepared.text, out) == Viewed::Later {
+                return Lane::Later;
+            }
             if prepared.generation != self.generation() && !self.has_failed() && !prepared.from_sql {
                 // The server plans a statement with a result anew: a hidden column may be gone.
                 prepared = self.plan_again(&prepared, out);

@@ -23,6 +23,20 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
     let execute = Msg::Execute(String::new(), 0);
     vec![
         (
+            "a look for the Describe of a BEGIN took the snapshot before it",
+            vec![
+                Step::Send([cycle("RESET ROLE"), vec![Msg::Sync]].concat()),
+                Step::Send(vec![
+                    Msg::Parse("s".into(), "BEGIN ISOLATION LEVEL SERIALIZABLE".into(), vec![]),
+                    Msg::Describe('S', "s".into()),
+                    bind(0, vec![]),
+                    execute.clone(),
+                    Msg::Sync,
+                ]),
+                query("COMMIT"),
+            ],
+        ),
+        (
             "what follows a checked write that the server refuses waited for ever",
             vec![
                 query("SELECT name FROM projects WHERE id = 1"),
