@@ -27,6 +27,7 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             vec![
                 Step::Send([cycle("RESET ROLE"), vec![Msg::Sync]].concat()),
                 Step::Send(vec![
+                    Msg::Close('S', "s".into()),
                     Msg::Parse("s".into(), "BEGIN ISOLATION LEVEL SERIALIZABLE".into(), vec![]),
                     Msg::Describe('S', "s".into()),
                     bind(0, vec![]),
