@@ -180,10 +180,17 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        if prepared.generation != self.generation() && !self.has_failed() && !prepared.from_sql {
+        let outdated = prepared.generation != self.generation() && !prepared.from_sql;
+        let by_name = prepared.hidden_result && !bind.portal.is_empty();
+        if (outdated || by_name) && !self.has_failed() && !self.queue.is_empty() {
+            // Whether its block has failed decides whose words the client gets: those of its Bind, or of our own Parse.
+            self.drain(out);
+            return Lane::Later;
+        }
+        if outdated && !self.has_failed() {
             prepared = self.plan_again(&prepared, out);
         }
-        if prepared.hidden_result && !bind.portal.is_empty() && !self.has_failed() {
+        if prepared.hidden_result && by_name && !self.has_failed() {
             // A FETCH in SQL could run it by the portal's name, and would show what the client must not see.
             let plan = Arc::new(prepared.plan.with_own_result());
             let (text, oids) = (prepared.text.clone(), prepared.oids.clone());

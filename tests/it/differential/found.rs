@@ -38,6 +38,28 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "a Bind that is given a portal's name in a block that has failed meanwhile found the error of another message",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse("s".into(), "UPDATE users SET email = $1".into(), vec![25]),
+                    Msg::Sync,
+                ]),
+                query("BEGIN"),
+                Step::Send(vec![
+                    Msg::Execute("nobody".into(), 0),
+                    Msg::Sync,
+                    Msg::Bind {
+                        portal: "p".into(),
+                        statement: "s".into(),
+                        formats: vec![],
+                        values: vec![Some(b"1".to_vec())],
+                        results: vec![],
+                    },
+                    Msg::Sync,
+                ]),
+            ],
+        ),
+        (
             "what follows a checked write that the server refuses waited for ever",
             vec![
                 query("SELECT name FROM projects WHERE id = 1"),
