@@ -41,7 +41,7 @@ test: postgres
 		skips=""; for name in $$names; do skips="$$skips --skip $$name"; done; \
 		$(CARGO) test --locked $(ARGS) -- $$skips || status=$$?; \
 	fi; \
-	printf '%s' "$$missing" | sed 's/\t/: /; s/^/skipped: /'; \
+	[ -z "$$missing" ] || printf '%s\n' "$$missing" | sed 's/\t/: /; s/^/skipped: /'; \
 	exit $$status
 
 lint:
