@@ -8,6 +8,7 @@
 //! | `store` | the bounded map of rows: least recently used, time to live, memory held |
 //! | `undo` | what was known before each own write of the open transaction, by savepoint |
 //! | `scope` | [`Observations`], the three put together for one scope |
+//! | `transaction` | its savepoints, and what the end of a transaction takes back |
 //! | `kinds` | [`Scope`], whatever its kind: the one that sessions know |
 //! | [`context`] | what is shared over connections by a label, and by which unit of work each row was seen |
 //!
@@ -20,6 +21,7 @@ mod kinds;
 mod row;
 mod scope;
 mod store;
+mod transaction;
 mod undo;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::row::{Observation, WrittenBack};
 use super::store::{Entry, Known, Store};
-use super::undo::{Undo, Undone};
+use super::undo::Undo;
 use super::{Cause, Limits, Lookup, RowKey};
 use crate::sql::columns::ColumnSet;
 
@@ -47,7 +47,7 @@ pub(super) enum OwnWrite {
 }
 
 impl OwnWrite {
-    fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry) -> Self {
         match &entry.known {
             Known::Seen(seen) => match seen.own_moves() {
                 Some((from, to, known, at)) => Self::Moved { from, to, known, at },
@@ -81,20 +81,20 @@ impl OwnWrite {
 /// what a rollback takes back.
 #[derive(Debug)]
 pub struct Observations {
-    store: Store,
-    undo: Undo,
+    pub(super) store: Store,
+    pub(super) undo: Undo,
     /// Number of the scope's last own write.
-    own: u64,
+    pub(super) own: u64,
     /// Tables of which the open transaction has written rows that are not known: what it reads of them since may
     /// be its own work.
-    set_written: Vec<u32>,
+    pub(super) set_written: Vec<u32>,
     /// Tables that deferred triggers may change when the open transaction commits.
-    deferred: Vec<u32>,
+    pub(super) deferred: Vec<u32>,
     /// Tables of which the open transaction has written more unknown rows than are remembered singly: a row of them
     /// that it meets for the first time may be its own work.
-    swept: Vec<u32>,
+    pub(super) swept: Vec<u32>,
     /// How many unknown rows of set writes the open transaction has remembered singly.
-    unknown_written: usize,
+    pub(super) unknown_written: usize,
 }
 
 /// Unknown rows of set writes that a transaction remembers singly, for its rollback.
@@ -378,7 +378,7 @@ impl Observations {
         self.drop_table(table, Cause::Trigger);
     }
 
-    fn drop_table(&mut self, table: u32, cause: Cause) {
+    pub(super) fn drop_table(&mut self, table: u32, cause: Cause) {
         self.own += 1;
         self.store.drop_if(Some(cause), |key, _| key.table == table);
         self.store.lose_own(self.own);
@@ -389,92 +389,6 @@ impl Observations {
     pub fn clear(&mut self) {
         self.store.clear(self.own);
         self.undo.forget_if(|_| true);
-    }
-
-    /// SAVEPOINT: `name` as stored.
-    pub fn savepoint(&mut self, name: &str) {
-        self.undo.savepoint(name);
-    }
-
-    /// RELEASE SAVEPOINT: its writes belong to the level around it. An unknown name changes nothing.
-    pub fn release(&mut self, name: &str) {
-        self.undo.release(name);
-    }
-
-    /// ROLLBACK TO SAVEPOINT, which stays. An unknown name changes nothing.
-    pub fn rollback_to(&mut self, name: &str, now: Instant) {
-        if let Some(undone) = self.undo.rollback_to(name) {
-            self.take_back(undone, now);
-        }
-        for table in self.set_written.clone() {
-            self.drop_table(table, Cause::Forgotten);
-        }
-    }
-
-    /// The transaction, explicit or implicit, has committed.
-    pub fn commit(&mut self) {
-        for table in std::mem::take(&mut self.deferred) {
-            self.drop_table(table, Cause::Trigger);
-        }
-        self.end();
-        self.undo.commit(self.own);
-    }
-
-    /// The transaction, explicit or implicit, has rolled back or failed. Rows that it had written are put back
-    /// to what was known just before; all other reads stay.
-    pub fn rollback(&mut self, now: Instant) {
-        let undone = self.undo.rollback(self.own);
-        self.take_back(undone, now);
-        self.deferred.clear();
-        for table in std::mem::take(&mut self.set_written) {
-            self.drop_table(table, Cause::Forgotten);
-        }
-        self.end();
-    }
-
-    /// No transaction is open any more.
-    fn end(&mut self) {
-        self.set_written.clear();
-        self.swept.clear();
-        self.unknown_written = 0;
-    }
-
-    /// Rows that the open transaction has written so far; one may come several times. Empty if the
-    /// transaction is too large to remember.
-    pub fn written_in_transaction(&self) -> impl Iterator<Item = &RowKey> {
-        self.undo.written()
-    }
-
-    /// What the scope's own writes, which are all that it holds, did to the rows.
-    pub(super) fn own_writes(&self) -> impl Iterator<Item = (&RowKey, OwnWrite)> {
-        self.store.iter().map(|(key, entry)| (key, OwnWrite::of(entry)))
-    }
-
-    /// What the scope's own writes, which are all that it holds, did to a row.
-    pub(super) fn own_write_of(&self, key: &RowKey, now: Instant) -> Option<OwnWrite> {
-        self.store.peek(key, now).map(OwnWrite::of)
-    }
-
-    /// The end of the open transaction, or of a savepoint, may change what is known of the row.
-    pub fn may_be_undone(&self, key: &RowKey) -> bool {
-        self.set_written.contains(&key.table) || self.undo.holds(key)
-    }
-
-    /// PREPARE TRANSACTION: what it wrote is forgotten, since another session decides about it.
-    pub fn forget_written(&mut self, now: Instant) {
-        for table in std::mem::take(&mut self.set_written) {
-            self.drop_table(table, Cause::Forgotten);
-        }
-        if let Some(since) = self.undo.overflowed_since() {
-            self.store.drop_if(Some(Cause::Forgotten), |_, entry| entry.own > since);
-        }
-        let written: Vec<RowKey> = self.undo.written().cloned().collect();
-        for key in written {
-            self.store.put(key, Entry { known: Known::Forgotten, own: self.own });
-        }
-        self.undo.commit(self.own);
-        self.end();
-        self.trim(now);
     }
 
     /// Rows held.
@@ -528,26 +442,7 @@ impl Observations {
         self.own
     }
 
-    fn take_back(&mut self, undone: Undone, now: Instant) {
-        match undone {
-            Undone::Rows(rows) => {
-                for (key, before) in rows {
-                    match before {
-                        Some(entry) => self.store.put(key, entry),
-                        None => {
-                            self.store.remove(&key);
-                        }
-                    }
-                }
-            }
-            Undone::Since(own) => {
-                self.store.drop_if(Some(Cause::Evicted), |_, entry| entry.own > own);
-            }
-        }
-        self.trim(now);
-    }
-
-    fn trim(&mut self, now: Instant) {
+    pub(super) fn trim(&mut self, now: Instant) {
         self.store.trim(self.undo.bytes(), now);
     }
 

@@ -93,8 +93,8 @@ impl Session {
 
     /// Makes sure of a view before a statement that it matters to. `mid_cycle`: extended-protocol messages
     /// have been sent since the last Sync.
-    pub fn ensure_view(&mut self, text: Option<&[u8]>, out: &mut Out) -> Viewed {
-        if self.names_in_flight() && text.is_none_or(takes_snapshot) {
+    pub fn ensure_view(&mut self, text: &[u8], out: &mut Out) -> Viewed {
+        if self.names_in_flight() && takes_snapshot(text) {
             self.drain(out);
             return Viewed::Later;
         }
@@ -111,8 +111,7 @@ impl Session {
                 self.drain(out);
                 return Viewed::Later;
             }
-            if self.status == b'I' && !mid_cycle
-                || matches!(self.status, b'I' | b'T') && text.is_none_or(takes_snapshot)
+            if self.status == b'I' && !mid_cycle || matches!(self.status, b'I' | b'T') && takes_snapshot(text)
             {
                 self.ask_server(out, !mid_cycle);
                 return Viewed::Later;
@@ -127,7 +126,7 @@ impl Session {
             b'I' if !mid_cycle => {}
             b'T' if usable => return Viewed::Ready,
             // A cycle is a transaction, too.
-            b'I' | b'T' if text.is_none_or(takes_snapshot) => {}
+            b'I' | b'T' if takes_snapshot(text) => {}
             _ => return Viewed::Ready,
         }
         self.look(out, !mid_cycle);

@@ -170,7 +170,7 @@ impl Session {
         }
         let error = query.refused.clone().unwrap_or_default();
         // Behind requests that are already on their way it would come out of order.
-        if self.status == b'I' && self.queue.is_empty() {
+        if self.status == b'I' && self.queue.is_empty() && self.at_frame_boundary() {
             let sqlstate =
                 read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
             put(edit::query_with_text(server.as_bytes_mut(), &query.text));
@@ -282,14 +282,15 @@ impl Session {
                     // It stands on the last row of the FETCH, not on the last one that was shown.
                     cursor.shows().next_row();
                 }
-                // A write may never be fetched further.
+                // A write has changed all of its rows by now, and may never be fetched further.
                 if let Some(statement) = portal.prepared.statement().filter(|_| portal.writes()) {
                     let write = portal.write.borrow_mut().take();
-                    let certain = statement.point.is_some() || statement.inserts();
-                    let learner = execute.learner.as_ref().filter(|_| certain);
+                    let one = statement.point.is_some();
+                    let learner = execute.learner.as_ref().filter(|_| one);
                     let executed = portal.run_by_name().cloned();
                     let guards = portal.guards.borrow_mut().take();
-                    let (tag, seq) = (b"UPDATE 1", execute.seq);
+                    // How many they are is told at its end.
+                    let (tag, seq): (&[u8], _) = (if one { b"UPDATE 1" } else { b"" }, execute.seq);
                     let done = Done { tag, seq, learner, guards, portal: None, executed };
                     self.complete(statement, write, &done);
                 }

@@ -12,6 +12,7 @@ use super::after::Pooled;
 use super::again::Again;
 use super::cursors::{Cursor, Cursors, Declared};
 use super::guards::Guards;
+use super::held::Held;
 use super::in_flight::InFlight;
 use super::learn::Learner;
 use super::measure::Measured;
@@ -19,6 +20,7 @@ use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
 use super::sql_prepared::runs;
+use super::suspect::Suspected;
 use super::verdict::Verdict;
 use super::whose::Whose;
 use super::writes::Write;
@@ -286,6 +288,8 @@ pub(crate) struct Session {
     pub wait: Option<Wait>,
     pub own: Option<Own>,
     pub verdict: Option<Box<Verdict>>,
+    /// An error of the guard form that waits for the state of its row.
+    pub held: Option<Box<Held>>,
     /// The client's own request has failed since the last ReadyForQuery.
     pub errored: bool,
     /// A PREPARE, DEALLOCATE or DISCARD in SQL has been sent since nothing was in flight.
@@ -305,7 +309,10 @@ pub(crate) struct Session {
     pub started: bool,
     /// BackendKeyData: process id and secret, for cancelling the proxy's own messages.
     pub key_data: Option<Bytes>,
-    /// The proxy's own look failed the client's transaction: what its next statement is answered with.
+    /// What the server makes of the client's next message, where that is to be refused.
+    pub suspected: Option<Suspected>,
+    /// Body of the error that the client's next statement is answered with, the server having said it of it already (or
+    /// of the proxy's own look, which failed the client's transaction).
     pub local_error: Option<Bytes>,
     /// That statement was an extended-protocol message: drop the client's messages up to Sync.
     pub local_skip: bool,
@@ -370,6 +377,7 @@ impl Session {
             wait: None,
             own: None,
             verdict: None,
+            held: None,
             errored: false,
             naming: false,
             client_rest: 0,
@@ -380,6 +388,7 @@ impl Session {
             closing: false,
             started: false,
             key_data: None,
+            suspected: None,
             local_error: None,
             local_skip: false,
             nonce: nonce(),
@@ -429,6 +438,11 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    /// No frame of the client's is on its way in part: a message of our own may go.
+    pub fn at_frame_boundary(&self) -> bool {
+        self.client_rest == 0 && !self.client_raw
     }
 
     /// The view to plan with.
