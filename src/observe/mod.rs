@@ -8,6 +8,7 @@
 //! | `store` | the bounded map of rows: least recently used, time to live, memory held |
 //! | `undo` | what was known before each own write of the open transaction, by savepoint |
 //! | `scope` | [`Observations`], the three put together for one scope |
+//! | `transaction` | its savepoints, and what the end of a transaction takes back |
 //! | `kinds` | [`Scope`], whatever its kind: the one that sessions know |
 //! | [`context`] | what is shared over connections by a label, and by which unit of work each row was seen |
 //!
@@ -20,6 +21,7 @@ mod kinds;
 mod row;
 mod scope;
 mod store;
+mod transaction;
 mod undo;
 
 #[cfg(test)]
@@ -30,6 +32,8 @@ mod model;
 mod tests;
 
 use std::time::{Duration, Instant};
+
+use context::Unit;
 
 pub use kinds::Scope;
 pub use row::WrittenBack;
@@ -106,6 +110,8 @@ pub enum Lookup {
         version: i64,
         /// When the scope saw the row at this version (or wrote it).
         seen_at: Instant,
+        /// In which unit of work, in scope `context`.
+        unit: Option<Unit>,
         /// What that rests on.
         origin: Origin,
     },

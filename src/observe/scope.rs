@@ -4,32 +4,42 @@ use std::time::Instant;
 
 use super::row::{Observation, WrittenBack};
 use super::store::{Entry, Known, Store};
-use super::undo::{Undo, Undone};
+use super::undo::Undo;
 use super::{Cause, Limits, Lookup, RowKey};
 use crate::sql::columns::ColumnSet;
 
-/// A point in the order of a scope's own writes. Taken when a cursor or portal is opened, given back with what
-/// it shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sequence(u64);
+/// A point in the order of own writes. Taken when a statement is sent, or a cursor or portal opened, and given back with
+/// what it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequence {
+    /// Number of the last own write of the session.
+    own: u64,
+    /// And of the last that has entered any context.
+    entered: u64,
+}
 
 impl Sequence {
-    /// A point in the order of own writes of a context.
-    pub(super) fn from_number(number: u64) -> Self {
-        Self(number)
+    /// With that of all contexts.
+    pub(super) fn with_entered(self, entered: u64) -> Self {
+        Self { entered, ..self }
     }
 
-    /// The number of the last own write before it.
-    pub(super) fn number(self) -> u64 {
-        self.0
+    /// The number of the last write that had entered a context.
+    pub(super) fn entered(self) -> u64 {
+        self.entered
+    }
+
+    /// The same point as far as the session's own writes go, and for those of others when its statement was sent.
+    pub fn sent(self, sent: Self) -> Self {
+        Self { entered: sent.entered, ..self }
     }
 }
 
 /// What own writes did to a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum OwnWrite {
-    /// They took it from one version to another; these columns are known at the latter.
-    Moved { from: i64, to: i64, known: ColumnSet },
+    /// They took it from one version to another; these columns are known at the latter. The last of them landed `at`.
+    Moved { from: i64, to: i64, known: ColumnSet, at: Instant },
     /// They deleted it.
     Deleted,
     /// Nobody can tell.
@@ -37,10 +47,10 @@ pub(super) enum OwnWrite {
 }
 
 impl OwnWrite {
-    fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry) -> Self {
         match &entry.known {
             Known::Seen(seen) => match seen.own_moves() {
-                Some((from, to, known)) => Self::Moved { from, to, known },
+                Some((from, to, known, at)) => Self::Moved { from, to, known, at },
                 None => Self::Forgotten,
             },
             Known::Deleted => Self::Deleted,
@@ -71,20 +81,20 @@ impl OwnWrite {
 /// what a rollback takes back.
 #[derive(Debug)]
 pub struct Observations {
-    store: Store,
-    undo: Undo,
+    pub(super) store: Store,
+    pub(super) undo: Undo,
     /// Number of the scope's last own write.
-    own: u64,
+    pub(super) own: u64,
     /// Tables of which the open transaction has written rows that are not known: what it reads of them since may
     /// be its own work.
-    set_written: Vec<u32>,
+    pub(super) set_written: Vec<u32>,
     /// Tables that deferred triggers may change when the open transaction commits.
-    deferred: Vec<u32>,
+    pub(super) deferred: Vec<u32>,
     /// Tables of which the open transaction has written more unknown rows than are remembered singly: a row of them
     /// that it meets for the first time may be its own work.
-    swept: Vec<u32>,
+    pub(super) swept: Vec<u32>,
     /// How many unknown rows of set writes the open transaction has remembered singly.
-    unknown_written: usize,
+    pub(super) unknown_written: usize,
 }
 
 /// Unknown rows of set writes that a transaction remembers singly, for its rollback.
@@ -141,9 +151,9 @@ impl Observations {
         }
         match self.store.peek(&key, now) {
             // Written since by this scope, and what is in the row now is not known.
-            Some(Entry { known: Known::Deleted | Known::Forgotten, own }) if *own > opened.0 => {}
-            None if self.store.lost_own() > opened.0 => {}
-            Some(Entry { own, .. }) if *own > opened.0 => {
+            Some(Entry { known: Known::Deleted | Known::Forgotten, own }) if *own > opened.own => {}
+            None if self.store.lost_own() > opened.own => {}
+            Some(Entry { own, .. }) if *own > opened.own => {
                 self.learn(key, now, |o| o.read_from_stale_cursor(version, shown, now), version, shown);
             }
             _ => self.learn(key, now, |o| o.read_from_cursor(version, shown, now), version, shown),
@@ -158,7 +168,7 @@ impl Observations {
             return;
         }
         let not_newer = match self.store.peek(key, now) {
-            Some(Entry { known: Known::Seen(_), own }) => *own > opened.0 || self.undo.wrote(key, *own),
+            Some(Entry { known: Known::Seen(_), own }) => *own > opened.own || self.undo.wrote(key, *own),
             // What the scope did to the row itself is the better reason for not knowing it.
             Some(_) => return,
             None => return self.store.note_gone(key, Cause::Cursor),
@@ -173,7 +183,12 @@ impl Observations {
 
     /// The present point in the order of own writes, to keep with a cursor or portal when it is opened.
     pub fn sequence(&self) -> Sequence {
-        Sequence(self.own)
+        Sequence { own: self.own, entered: 0 }
+    }
+
+    /// It has written since.
+    pub fn has_written_since(&self, opened: Sequence) -> bool {
+        opened.own != self.own
     }
 
     /// The version that a write of the columns `sets` is based on: the lowest under which one of them was
@@ -181,7 +196,9 @@ impl Observations {
     pub fn expected(&mut self, key: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
         let found = self.store.change(key, now, |entry| match &entry.known {
             Known::Seen(o) => match o.expected(sets) {
-                Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: o.origin() },
+                Some((version, seen_at)) => {
+                    Lookup::Known { version, seen_at, unit: None, origin: o.origin() }
+                }
                 None => Lookup::Unknown(Cause::Cursor),
             },
             Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
@@ -297,11 +314,17 @@ impl Observations {
     }
 
     /// An own INSERT of the row landed: what is known of a row that had this key before is forgotten. Of a row of which
-    /// nothing is known nothing is held.
+    /// nothing is known nothing is held; what is read of it from now on goes with the INSERT if that is undone. Of a bulk
+    /// load not every row is noted.
     pub fn began_anew(&mut self, key: &RowKey, now: Instant) {
-        let known = matches!(self.store.peek(key, now), Some(Entry { known: Known::Seen(_), .. }));
-        if known {
-            self.wrote_unchecked(key, now);
+        match self.store.peek(key, now) {
+            Some(Entry { known: Known::Seen(_), .. }) => self.wrote_unchecked(key, now),
+            Some(_) => self.wrote_unknown(key, now),
+            None if self.unknown_written < MAX_UNKNOWN => {
+                self.own_write(key, now);
+                self.unknown_written += 1;
+            }
+            None => {}
         }
     }
 
@@ -355,7 +378,7 @@ impl Observations {
         self.drop_table(table, Cause::Trigger);
     }
 
-    fn drop_table(&mut self, table: u32, cause: Cause) {
+    pub(super) fn drop_table(&mut self, table: u32, cause: Cause) {
         self.own += 1;
         self.store.drop_if(Some(cause), |key, _| key.table == table);
         self.store.lose_own(self.own);
@@ -366,92 +389,6 @@ impl Observations {
     pub fn clear(&mut self) {
         self.store.clear(self.own);
         self.undo.forget_if(|_| true);
-    }
-
-    /// SAVEPOINT: `name` as stored.
-    pub fn savepoint(&mut self, name: &str) {
-        self.undo.savepoint(name);
-    }
-
-    /// RELEASE SAVEPOINT: its writes belong to the level around it. An unknown name changes nothing.
-    pub fn release(&mut self, name: &str) {
-        self.undo.release(name);
-    }
-
-    /// ROLLBACK TO SAVEPOINT, which stays. An unknown name changes nothing.
-    pub fn rollback_to(&mut self, name: &str, now: Instant) {
-        if let Some(undone) = self.undo.rollback_to(name) {
-            self.take_back(undone, now);
-        }
-        for table in self.set_written.clone() {
-            self.drop_table(table, Cause::Forgotten);
-        }
-    }
-
-    /// The transaction, explicit or implicit, has committed.
-    pub fn commit(&mut self) {
-        for table in std::mem::take(&mut self.deferred) {
-            self.drop_table(table, Cause::Trigger);
-        }
-        self.end();
-        self.undo.commit(self.own);
-    }
-
-    /// The transaction, explicit or implicit, has rolled back or failed. Rows that it had written are put back
-    /// to what was known just before; all other reads stay.
-    pub fn rollback(&mut self, now: Instant) {
-        let undone = self.undo.rollback(self.own);
-        self.take_back(undone, now);
-        self.deferred.clear();
-        for table in std::mem::take(&mut self.set_written) {
-            self.drop_table(table, Cause::Forgotten);
-        }
-        self.end();
-    }
-
-    /// No transaction is open any more.
-    fn end(&mut self) {
-        self.set_written.clear();
-        self.swept.clear();
-        self.unknown_written = 0;
-    }
-
-    /// Rows that the open transaction has written so far; one may come several times. Empty if the
-    /// transaction is too large to remember.
-    pub fn written_in_transaction(&self) -> impl Iterator<Item = &RowKey> {
-        self.undo.written()
-    }
-
-    /// What the scope's own writes, which are all that it holds, did to the rows.
-    pub(super) fn own_writes(&self) -> impl Iterator<Item = (&RowKey, OwnWrite)> {
-        self.store.iter().map(|(key, entry)| (key, OwnWrite::of(entry)))
-    }
-
-    /// What the scope's own writes, which are all that it holds, did to a row.
-    pub(super) fn own_write_of(&self, key: &RowKey, now: Instant) -> Option<OwnWrite> {
-        self.store.peek(key, now).map(OwnWrite::of)
-    }
-
-    /// The end of the open transaction, or of a savepoint, may change what is known of the row.
-    pub fn may_be_undone(&self, key: &RowKey) -> bool {
-        self.set_written.contains(&key.table) || self.undo.holds(key)
-    }
-
-    /// PREPARE TRANSACTION: what it wrote is forgotten, since another session decides about it.
-    pub fn forget_written(&mut self, now: Instant) {
-        for table in std::mem::take(&mut self.set_written) {
-            self.drop_table(table, Cause::Forgotten);
-        }
-        if let Some(since) = self.undo.overflowed_since() {
-            self.store.drop_if(Some(Cause::Forgotten), |_, entry| entry.own > since);
-        }
-        let written: Vec<RowKey> = self.undo.written().cloned().collect();
-        for key in written {
-            self.store.put(key, Entry { known: Known::Forgotten, own: self.own });
-        }
-        self.undo.commit(self.own);
-        self.end();
-        self.trim(now);
     }
 
     /// Rows held.
@@ -505,26 +442,7 @@ impl Observations {
         self.own
     }
 
-    fn take_back(&mut self, undone: Undone, now: Instant) {
-        match undone {
-            Undone::Rows(rows) => {
-                for (key, before) in rows {
-                    match before {
-                        Some(entry) => self.store.put(key, entry),
-                        None => {
-                            self.store.remove(&key);
-                        }
-                    }
-                }
-            }
-            Undone::Since(own) => {
-                self.store.drop_if(Some(Cause::Evicted), |_, entry| entry.own > own);
-            }
-        }
-        self.trim(now);
-    }
-
-    fn trim(&mut self, now: Instant) {
+    pub(super) fn trim(&mut self, now: Instant) {
         self.store.trim(self.undo.bytes(), now);
     }
 

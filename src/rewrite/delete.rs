@@ -14,8 +14,8 @@
 //! ```
 //!
 //! So the condition is evaluated twice, which is certain to say the same only of some. A DELETE of another condition
-//! (a sub-select, functions not known) or with USING, whose join decides about the row too, gets the guard as a column
-//! of its RETURNING, in a Query alone:
+//! (a sub-select, functions not known), of the row under a cursor, or with USING, whose join decides about the row too,
+//! gets the guard as a column of its RETURNING, in a Query alone:
 //!
 //! ```text
 //! DELETE FROM projects USING users u WHERE owner = u.id
@@ -77,10 +77,11 @@ impl Statement<'_> {
         let rows = condition.as_ref().map_or(Rows::Unnamed(Reason::Delete), |c| c.rows.clone());
         let one = matches!(rows, Rows::One(_));
         let alone = one && delete.using.is_none() && !table.statement_triggers;
-        let current_of = delete.condition.as_ref().is_some_and(|c| code.words(c.start, &["current", "of"]));
+        let current_of = delete.condition.as_ref().filter(|c| code.words(c.start, &["current", "of"]));
+        let cursor = current_of.map(|c| code.name(c.start + 2).unwrap_or_default().into());
         // Row security shows a role that names no column rows that it may not read.
         let visible = !table.row_security || !matches!(rows, Rows::Unnamed(_));
-        let fits = comparable_key(table) && visible && !table.delete_rules && !current_of;
+        let fits = comparable_key(table) && visible && !table.delete_rules;
         let slot = if fits { self.guard_of_delete(&delete, &written, i, end, place) } else { None };
         let version = condition.as_ref().and_then(|c| c.version.clone());
         let site = GuardSite {
@@ -96,7 +97,7 @@ impl Statement<'_> {
             verb: Verb::Delete,
             guardable: slot.is_some(),
             slot: slot.unwrap_or(Slot::Nothing),
-            cursor: None,
+            cursor,
         };
         if let (true, Some(condition), Some(range)) =
             (alone && place == Place::Main, &condition, delete.condition)
@@ -260,6 +261,7 @@ mod tests {
             .replace("::int4 IS NULL END", "::int4 END AS __sg_v1");
         for (text, with) in [
             ("DELETE FROM projects USING users u WHERE u.id = portfolio_id", " RETURNING "),
+            ("DELETE FROM projects WHERE CURRENT OF c", " RETURNING "),
             ("DELETE FROM projects WHERE id IN (SELECT 1)", " RETURNING "),
             ("DELETE FROM projects WHERE my_function(name)", " RETURNING "),
             // The server's error names the WHERE.

@@ -13,6 +13,7 @@ pub mod hint;
 pub mod known;
 pub mod plan;
 pub mod prepare;
+pub mod reason;
 pub mod refuse;
 pub mod render;
 pub mod site;

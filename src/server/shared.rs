@@ -18,6 +18,7 @@ use crate::rewrite::cache::PlanCache;
 use crate::store::{self, SharedStore, StoreSettings};
 use crate::telemetry::Metrics;
 use crate::telemetry::notices::Notices;
+use crate::telemetry::units::Units;
 use crate::telemetry::users::Users;
 
 /// How many plans of statement texts are kept.
@@ -70,6 +71,8 @@ pub struct Shared {
     pub(super) store: Option<Store>,
     /// Refused writes, and whether they are tried again.
     pub retries: Retries,
+    /// Units of work as the log names them.
+    pub units: Units,
     /// Whose conflicts have a series of their own.
     pub users: Users,
     /// What the operator should know.
@@ -122,6 +125,7 @@ impl Shared {
             contexts: Arc::new(contexts),
             store,
             retries: Retries::new(settings.conflict.retry_window),
+            units: Units::default(),
             users: Users::new(settings.max_users),
             notices: Notices::default(),
             plans: PlanCache::new(PLANS),

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::guards::Guards;
 use super::look::Viewed;
 use super::prepared::{Prepared, Undo};
-use super::put;
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
 use super::writes::{self, Values, Write};
@@ -305,34 +304,6 @@ impl Session {
         }
     }
 
-    /// The proxy's own look has failed the client's transaction: its error is the reply, and then, as the
-    /// server would, nothing until Sync.
-    fn answer_locally(&mut self, tag: u8, client: &mut Out) -> Lane {
-        if let Some(error) = self.local_error.take() {
-            self.view_awaited = false;
-            super::verdict::forward_error(client, &error);
-            if tag == front::QUERY {
-                put(build::ready(client.as_bytes_mut(), self.status));
-            } else {
-                self.local_skip = true;
-            }
-            self.errored = true;
-            return Lane::Done;
-        }
-        match tag {
-            front::SYNC => {
-                self.local_skip = false;
-                put(build::ready(client.as_bytes_mut(), self.status));
-                Lane::Done
-            }
-            front::TERMINATE => {
-                self.passing(tag);
-                Lane::Raw
-            }
-            _ => Lane::Done,
-        }
-    }
-
     /// The plan of a text under the present view, where there is anything to it.
     pub(super) fn plan(&mut self, text: &[u8]) -> Option<Arc<Plan>> {
         let (plan, _) = self.any_plan(text, false)?;
@@ -387,11 +358,14 @@ impl Session {
         if self.is_mixed() && self.waits_for_name(b"", true, out) {
             return Lane::Later;
         }
-        if self.ensure_view(Some(text), out) == Viewed::Later {
+        if self.ensure_view(text, out) == Viewed::Later {
             return Lane::Later;
         }
         let plan = self.plan(text);
         if plan.as_ref().is_some_and(|plan| self.awaits_names(plan, out) || self.restates(plan, out)) {
+            return Lane::Later;
+        }
+        if plan.as_ref().is_some_and(|plan| self.asks_about(text, None, plan, out)) {
             return Lane::Later;
         }
         let checked = plan.as_ref().is_some_and(|p| p.statements.len() == 1 && p.compares_row());
@@ -462,6 +436,7 @@ impl Session {
         self.notes_names(&plan);
         let detail = QueryDetail {
             seq: self.next_seq(),
+            sent: self.observations.sequence(),
             text: Bytes::copy_from_slice(text),
             plan,
             index: 0,

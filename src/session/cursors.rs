@@ -10,14 +10,12 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::guards::SiteGuard;
 use super::learn::{Learner, Taught};
 use super::prepared::{Names, Portal};
 use super::state::{Detail, Session};
-use crate::catalog::{Mode, View};
-use crate::observe::{Lookup, RowKey, Sequence};
-use crate::rewrite::plan::{Effect, GuardSite, Plan, Reason, StatementPlan, Verb};
-use crate::telemetry::metrics::WriteOutcome;
+use crate::catalog::View;
+use crate::observe::{RowKey, Sequence};
+use crate::rewrite::plan::{Effect, GuardSite, Plan, Reason, StatementPlan};
 use crate::wire::read::Field;
 
 /// More savepoints than this are not told apart.
@@ -27,7 +25,7 @@ const MAX_SAVEPOINTS: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Shows {
     /// The row of each table that it showed last; empty if it may stand on another one.
-    at: RefCell<SmallVec<[RowKey; 1]>>,
+    pub(super) at: RefCell<SmallVec<[RowKey; 1]>>,
     /// Root OIDs of tables of which it shows something, but not which row.
     obscured: RefCell<SmallVec<[u32; 1]>>,
 }
@@ -338,7 +336,7 @@ impl Session {
     pub fn learn_from_cursor(&mut self, cursor: &Cursor, learner: &Learner, body: &[u8]) {
         let now = self.now();
         let opened = cursor.opened().unwrap_or_else(|| self.observations.sequence());
-        let alone = self.observations.label().is_some() && self.teaches_transaction_only(None);
+        let alone = self.observations.context().is_some() && self.teaches_transaction_only(None);
         let observations = &mut self.observations;
         let shows = cursor.shows();
         shows.next_row();
@@ -362,6 +360,7 @@ impl Session {
         // A portal that writes has done so now: what it was bound with is not looked at.
         if let Cursor::Portal(portal) = &cursor
             && let Some(statement) = portal.prepared.statement().filter(|s| s.writes())
+            && !portal.suspended.replace(true)
         {
             *portal.write.borrow_mut() = None;
             *portal.guards.borrow_mut() = None;
@@ -371,69 +370,6 @@ impl Session {
                 self.shared.metrics.unchecked_write(table, Reason::Nested);
                 self.observations.forget_table(root_oid);
             }
-        }
-    }
-
-    /// The row of a table that a cursor stands on, if that is certain.
-    fn position(&self, name: &str, root_oid: u32) -> Option<RowKey> {
-        let cursor = self.cursor(name, self.names.portal(name.as_bytes()))?;
-        let at = cursor.shows().at.borrow();
-        at.iter().find(|row| row.table == root_oid).cloned()
-    }
-
-    /// An UPDATE of the row that a cursor stands on has completed. `rows`: how many it has changed, if its tag tells;
-    /// `shown`: its own result has shown the row.
-    pub fn settle_current_of(
-        &mut self,
-        site: &GuardSite,
-        cursor: &str,
-        guard: &SiteGuard,
-        rows: Option<u64>,
-        shown: bool,
-    ) {
-        let now = self.now();
-        let metrics = self.shared.metrics.clone();
-        let table = &site.table;
-        if rows == Some(0) {
-            return metrics.write(&table.entity, WriteOutcome::PassedZero);
-        }
-        let row = self.position(cursor, table.root_oid);
-        let expected =
-            row.as_ref().and_then(|row| guard.rows.iter().find(|r| r.row == *row)).map(|r| r.expected);
-        let checked = expected.is_some();
-        let known = row.as_ref().map(|row| match expected {
-            Some(expected) => self.observations.landed_on(row, &site.sets, expected, now),
-            None => self.observations.known_here(row, &site.sets, now),
-        });
-        let outcome = match known {
-            _ if site.self_relative => WriteOutcome::SelfRelative,
-            Some(_) if checked && table.settings.mode == Mode::Observe => WriteOutcome::Observed,
-            Some(_) if checked => WriteOutcome::Checked,
-            Some(Lookup::Unknown(cause)) if guard.by_cursor => {
-                metrics.blind_write(&table.root_name, cause.label());
-                WriteOutcome::Blind
-            }
-            _ => {
-                metrics.unchecked_write(&table.root_name, site.reason);
-                WriteOutcome::Unchecked
-            }
-        };
-        metrics.write(&table.entity, outcome);
-        if shown {
-            return;
-        }
-        match (row, known) {
-            (Some(row), Some(Lookup::Known { version, .. }))
-                if checked
-                    && rows == Some(1)
-                    && site.verb == Verb::Update
-                    && !site.moves_key
-                    && !table.moves_versions() =>
-            {
-                self.observations.wrote_checked(&row, version, &site.sets, now);
-            }
-            (Some(row), _) if !site.moves_key => self.observations.wrote_unchecked(&row, now),
-            _ => self.observations.forget_table(table.root_oid),
         }
     }
 }

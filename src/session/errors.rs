@@ -82,6 +82,7 @@ impl Session {
 
     /// Ends the session with a FATAL error of the proxy's own.
     pub(super) fn close_with(&mut self, client: &mut Out, sqlstate: &str, message: &str) {
+        self.release_held(client);
         super::fatal(client, sqlstate, message);
         self.fatal = true;
         self.closing = true;

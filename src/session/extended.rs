@@ -29,7 +29,7 @@ const DOES_NOTHING: &[u8] = b"UNLISTEN staleguard_nothing";
 impl Session {
     pub(super) fn on_parse(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(parse) = read_parse(body) else { return Lane::Raw };
-        if self.ensure_view(Some(parse.text), out) == Viewed::Later {
+        if self.ensure_view(parse.text, out) == Viewed::Later {
             return Lane::Later;
         }
         let Some(plan) = self.lasting_plan(parse.text) else {
@@ -37,11 +37,11 @@ impl Session {
             self.expect(Kind::Parse, undo_detail(undo));
             return Lane::Raw;
         };
-        if self.restates(&plan, out) {
+        let oids: Vec<u32> = parse.oids.iter().collect();
+        if self.restates(&plan, out) || self.asks_about(parse.text, Some(&oids), &plan, out) {
             return Lane::Later;
         }
-        let prepared =
-            self.prepare(parse.name, Bytes::copy_from_slice(parse.text), parse.oids.iter().collect(), plan);
+        let prepared = self.prepare(parse.name, Bytes::copy_from_slice(parse.text), oids, plan);
         if prepared.is_rewritten() {
             self.keep_cycle(None);
         }
@@ -170,8 +170,9 @@ impl Session {
         if self.waits_for_name(bind.statement, false, out) {
             return Lane::Later;
         }
-        let text = self.names.statement(bind.statement).map(|p| p.text.clone());
-        if self.ensure_view(text.as_deref(), out) == Viewed::Later {
+        if let Some(text) = self.names.statement(bind.statement).map(|p| p.text.clone())
+            && self.ensure_view(&text, out) == Viewed::Later
+        {
             return Lane::Later;
         }
         let Some(mut prepared) = self.names.statement(bind.statement).cloned() else {
@@ -179,10 +180,17 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        if prepared.generation != self.generation() && !self.has_failed() && !prepared.from_sql {
+        let outdated = prepared.generation != self.generation() && !prepared.from_sql;
+        let by_name = prepared.hidden_result && !bind.portal.is_empty();
+        if (outdated || by_name) && !self.has_failed() && !self.queue.is_empty() {
+            // Whether its block has failed decides whose words the client gets: those of its Bind, or of our own Parse.
+            self.drain(out);
+            return Lane::Later;
+        }
+        if outdated && !self.has_failed() {
             prepared = self.plan_again(&prepared, out);
         }
-        if prepared.hidden_result && !bind.portal.is_empty() && !self.has_failed() {
+        if prepared.hidden_result && by_name && !self.has_failed() {
             // A FETCH in SQL could run it by the portal's name, and would show what the client must not see.
             let plan = Arc::new(prepared.plan.with_own_result());
             let (text, oids) = (prepared.text.clone(), prepared.oids.clone());
@@ -203,6 +211,7 @@ impl Session {
             cycle: self.cycle.number,
             surplus: prepared.surplus(&bind, hidden),
             opened: Cell::new(None),
+            sent: self.observations.sequence(),
             ran: Cell::new(false),
             suspended: Cell::new(false),
             write: RefCell::new(None),
@@ -365,13 +374,14 @@ impl Session {
             if self.waits_for_name(target.name, false, out) {
                 return Lane::Later;
             }
-            if self.ensure_view(None, out) == Viewed::Later {
-                return Lane::Later;
-            }
             let Some(mut prepared) = self.names.statement(target.name).cloned() else {
                 self.expect(Kind::DescribeStatement, Detail::Plain);
                 return Lane::Raw;
             };
+            // A look would take the snapshot before a BEGIN or a LOCK that may follow in its cycle.
+            if self.ensure_view(&prepared.text, out) == Viewed::Later {
+                return Lane::Later;
+            }
             if prepared.generation != self.generation() && !self.has_failed() && !prepared.from_sql {
                 // The server plans a statement with a result anew: a hidden column may be gone.
                 prepared = self.plan_again(&prepared, out);

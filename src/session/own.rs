@@ -24,6 +24,8 @@ pub(super) const OWN_NAME: &[u8] = b"staleguard_own";
 pub(crate) enum Exchange {
     /// Reads the catalog.
     Look,
+    /// Asks which server the connection goes to.
+    Server,
     /// Asks for the parameter types of the client's statement.
     ParameterTypes,
     /// Parses a client's statement again.
@@ -32,6 +34,10 @@ pub(crate) enum Exchange {
     Probe,
     /// Reads the present state of the row, makes the transaction fail, or both.
     Refuse,
+    /// Asks what the server makes of a text.
+    Syntax,
+    /// Reads the present state of a row whose write the server has refused.
+    State,
 }
 
 impl Exchange {
@@ -39,10 +45,13 @@ impl Exchange {
     pub fn name(self) -> &'static str {
         match self {
             Self::Look => "catalog look",
+            Self::Server => "which server",
             Self::ParameterTypes => "parameter types",
             Self::Restate => "another text of a statement",
             Self::Probe => "probe",
             Self::Refuse => "refusal",
+            Self::Syntax => "syntax of a statement",
+            Self::State => "state of a row",
         }
     }
 }
@@ -62,6 +71,15 @@ pub(crate) struct Own {
     pub deadline: Instant,
     /// It has taken too long once, and the server was asked to cancel it.
     pub cancelled: bool,
+}
+
+impl Own {
+    /// What it has shown of one row's state, as its second column; of two rows neither is certain.
+    pub fn shown_state(&self) -> Option<String> {
+        let [row] = self.rows.as_slice() else { return None };
+        let state = row.get(1)?.as_ref()?;
+        std::str::from_utf8(state).ok().map(str::to_owned)
+    }
 }
 
 /// A value of an own statement's parameter.
@@ -142,7 +160,7 @@ impl Session {
         self.own_started(Exchange::Restate, true);
     }
 
-    fn own_started(&mut self, what: Exchange, synced: bool) {
+    pub(super) fn own_started(&mut self, what: Exchange, synced: bool) {
         let now = self.now();
         self.own = Some(Own {
             what,

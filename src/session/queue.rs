@@ -111,6 +111,18 @@ impl<D> Queue<D> {
         self.entries.iter().map(|e| &e.detail)
     }
 
+    /// The ReadyForQuery that follows if the head fails is the last reply outstanding.
+    pub fn ends_with_head(&self) -> bool {
+        let ends = |kind| matches!(kind, Kind::Sync | Kind::Query | Kind::Function);
+        let last = |n: usize| n + 1 == self.entries.len();
+        match self.entries.front() {
+            Some(head) if ends(head.kind) => last(0),
+            // It skips all that stands before the next Sync.
+            Some(_) => self.entries.iter().position(|e| e.kind == Kind::Sync).is_some_and(last),
+            None => false,
+        }
+    }
+
     /// True while the server discards what is sent up to the next Sync.
     pub fn skipping(&self) -> bool {
         self.skipping
@@ -331,6 +343,25 @@ mod tests {
         assert!(!q.skipping());
         assert_eq!(feed(&mut q, "Z"), "e");
         assert!(q.is_empty());
+    }
+
+    #[test]
+    fn what_ends_with_its_head() {
+        let table = [
+            ("", false),
+            ("Q", true),
+            ("QQ", false),
+            ("ES", true),
+            ("E", false),
+            ("EBES", true),
+            ("ESQ", false),
+            ("ESBES", false),
+            ("ESB", false),
+            ("EQS", true),
+        ];
+        for (requests, want) in table {
+            assert_eq!(queue(requests).ends_with_head(), want, "{requests}");
+        }
     }
 
     #[test]

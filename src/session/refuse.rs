@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::state::Session;
 use super::writes::{Stance, Write};
 use crate::catalog::{Blind, Mode, TableSettings, View};
@@ -14,6 +16,7 @@ use crate::telemetry::metrics::WriteOutcome;
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
 use crate::wire::read::read_error_fields;
+use crate::wire::tag::back;
 
 /// SQLSTATE of a statement that is refused because nothing could check it: feature_not_supported.
 const CANNOT_CHECK: &str = "0A000";
@@ -117,7 +120,14 @@ impl Session {
         let message = String::from_utf8_lossy(fields.get(b'M').unwrap_or_default());
         let Some(refusal) = Refusal::read(&message, &self.nonce) else { return false };
         self.errored = true;
-        let Refusal { rule, reason, table } = &refusal;
+        let error = self.refusal_error(&refusal);
+        super::frame_out(client, back::ERROR, &error);
+        true
+    }
+
+    /// Body of the error that tells of a refused statement, which is counted and logged.
+    pub(super) fn refusal_error(&self, refusal: &Refusal) -> Bytes {
+        let Refusal { rule, reason, table } = refusal;
         let (message, hint) = match rule {
             Rule::Unparsed => (
                 format!(
@@ -135,16 +145,22 @@ impl Session {
         let texts = [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', CANNOT_CHECK), (b'M', &*message), (b'H', hint)];
         let mut fields: Vec<(u8, String)> = texts.map(|(code, text)| (code, text.to_owned())).to_vec();
         fields.push((b't', table.to_string()));
-        self.put_error(fields, client);
+        let mut out = Out::default();
+        self.put_error(fields, &mut out);
         self.shared.metrics.refused_statement(table, reason);
         tracing::warn!(target: targets::REWRITE, session = self.facts.id, database = %self.facts.database,
             table = %table, reason = %reason, "refused a write that could not be checked");
-        true
+        Bytes::copy_from_slice(out.as_bytes_mut().get(5..).unwrap_or_default())
     }
 
     /// Tells the client that its blind write is refused, counts and logs it.
     pub(super) fn tell_blind(&mut self, report: BlindReport, client: &mut Out) {
         self.put_error(report.fields(), client);
+        self.note_blind(&report);
+    }
+
+    /// Counts and logs a blind write that is refused.
+    pub(super) fn note_blind(&self, report: &BlindReport) {
         self.shared.metrics.write(&report.row.entity, WriteOutcome::Refused);
         let address = self.facts.peer.to_string();
         report.emit(self.connection(&address), self.user().as_deref());

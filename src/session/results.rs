@@ -74,7 +74,7 @@ impl Session {
                     self.learn_from_cursor(cursor, learner, body);
                     strip_row(body, learner.hidden, client)
                 }
-                (Some(learner), None) => self.row(learner, None, None, body, client),
+                (Some(learner), None) => self.row(learner, (None, query.sent), None, body, client),
                 (None, _) => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
@@ -170,7 +170,7 @@ impl Session {
         }
         let error = query.refused.clone().unwrap_or_default();
         // Behind requests that are already on their way it would come out of order.
-        if self.status == b'I' && self.queue.is_empty() {
+        if self.status == b'I' && self.queue.is_empty() && self.at_frame_boundary() {
             let sqlstate =
                 read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
             put(edit::query_with_text(server.as_bytes_mut(), &query.text));
@@ -220,12 +220,12 @@ impl Session {
                 }
                 // What it shows is of the time when it was opened.
                 let behind = |opened: &Sequence| {
-                    portal.suspended.get() || !portal.writes() && *opened != self.observations.sequence()
+                    portal.suspended.get() || !portal.writes() && self.observations.has_written_since(*opened)
                 };
                 let opened = portal.opened.get().filter(behind);
                 let Some(learner) = &execute.learner else { return Fate::Forward };
                 let shows = Some(&portal.shows).filter(|_| portal.named);
-                self.row(learner, opened, shows, body, client)
+                self.row(learner, (opened, portal.sent), shows, body, client)
             }
             // A write has run in full before its first row: it was taken note of then.
             back::COMMAND_COMPLETE | back::PORTAL_SUSPENDED if portal.suspended.get() && portal.writes() => {
@@ -282,14 +282,15 @@ impl Session {
                     // It stands on the last row of the FETCH, not on the last one that was shown.
                     cursor.shows().next_row();
                 }
-                // A write may never be fetched further.
+                // A write has changed all of its rows by now, and may never be fetched further.
                 if let Some(statement) = portal.prepared.statement().filter(|_| portal.writes()) {
                     let write = portal.write.borrow_mut().take();
-                    let certain = statement.point.is_some() || statement.inserts();
-                    let learner = execute.learner.as_ref().filter(|_| certain);
+                    let one = statement.point.is_some();
+                    let learner = execute.learner.as_ref().filter(|_| one);
                     let executed = portal.run_by_name().cloned();
                     let guards = portal.guards.borrow_mut().take();
-                    let (tag, seq) = (b"UPDATE 1", execute.seq);
+                    // How many they are is told at its end.
+                    let (tag, seq): (&[u8], _) = (if one { b"UPDATE 1" } else { b"" }, execute.seq);
                     let done = Done { tag, seq, learner, guards, portal: None, executed };
                     self.complete(statement, write, &done);
                 }
@@ -333,18 +334,20 @@ impl Session {
         self.verdict = Some(Box::new(Verdict::new(write, &frame)));
     }
 
-    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since. `shows`:
+    /// A row of a result of a statement that was `sent` then. `opened`: of a portal that was opened then, if the session
+    /// may have written since. `shows`:
     /// of one whose place counts.
     fn row(
         &mut self,
         learner: &Learner,
-        opened: Option<Sequence>,
+        (opened, sent): (Option<Sequence>, Sequence),
         shows: Option<&Shows>,
         body: &[u8],
         client: &mut Out,
     ) -> Fate {
         let now = self.now();
         let observations = &mut self.observations;
+        let in_context = observations.context().is_some();
         if let Some(shows) = shows {
             shows.next_row();
         }
@@ -355,6 +358,10 @@ impl Session {
             let Taught { row, version, shown, refreshes } = taught;
             let basis = learner.basis.as_ref();
             match (learner.kind, opened, version) {
+                // Also of a portal that is fetched from in parts.
+                (ResultKind::Read, Some(_), Some(version)) if learner.transaction_only && in_context => {
+                    observations.read_for_transaction(row, version, shown, now);
+                }
                 (ResultKind::Deleted, _, version) => {
                     if let (Some(basis), Some(version)) = (basis, version) {
                         basis.deleted(&row, version);
@@ -368,7 +375,7 @@ impl Session {
                     observations.read_for_transaction(row, version, shown, now);
                 }
                 (ResultKind::Read, None, Some(version)) => {
-                    observations.read(row, version, shown, refreshes, now);
+                    observations.read(row, version, shown, (refreshes, sent), now);
                 }
                 (ResultKind::Written, None, Some(version)) => match basis {
                     Some(basis) => basis.written(row, version, shown, observations, now),

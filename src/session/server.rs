@@ -98,6 +98,10 @@ impl Session {
         let body = frame.get(5..).unwrap_or_default();
         match tag {
             back::PARAMETER_STATUS => {
+                if self.own.is_none() {
+                    // The server has said so behind the error.
+                    self.release_held(client);
+                }
                 if let Some((name, value)) = read_parameter_status(body) {
                     self.parameter_status(name, value);
                 }
@@ -106,6 +110,7 @@ impl Session {
             back::NOTIFICATION => return Fate::Forward,
             back::NOTICE => return self.notice(frame, body, client),
             back::ERROR if is_fatal(body) => {
+                self.release_held(client);
                 self.fatal = true;
                 return Fate::Forward;
             }
@@ -185,6 +190,9 @@ impl Session {
             }
             _ => {}
         }
+        if self.reads_state(client, server) {
+            return Fate::Gone;
+        }
         if guarded {
             if self.verdict.is_some() && !self.errored {
                 self.begin_probe(server);
@@ -201,6 +209,7 @@ impl Session {
             && self.look_after
             && self.queue.is_empty()
             && self.hold.is_none()
+            && self.at_frame_boundary()
         {
             self.look(server, true);
         }
@@ -264,11 +273,12 @@ impl Session {
             self.wait = None;
         }
         match own.what {
-            Exchange::Look => {
+            what @ (Exchange::Look | Exchange::Server) => {
                 let synced = own.synced;
-                if let Some(error) = self.looked(own) {
+                let error = if what == Exchange::Look { self.looked(own) } else { self.server_told(own) };
+                if let Some(error) = error {
                     if synced {
-                        self.local_error = Some(error);
+                        self.local_error = Some(super::verdict::without_position(&error));
                     } else {
                         // The server skips to the client's Sync: so does the client, once it has seen why.
                         self.errored = true;
@@ -282,6 +292,8 @@ impl Session {
             Exchange::ParameterTypes => self.types_known(own, client, server),
             Exchange::Probe => self.probed(own, client, server),
             Exchange::Refuse => self.refused(own, client),
+            Exchange::State => self.state_read(own, client),
+            Exchange::Syntax => self.text_judged(own, client),
         }
     }
 
@@ -365,7 +377,7 @@ impl Session {
                     if let Some(statement) = portal.acting().statement() {
                         self.enter(statement);
                     }
-                    portal.opened.set(Some(self.observations.sequence()));
+                    portal.opened.set(Some(self.observations.sequence().sent(portal.sent)));
                     if let Some(cursor) = portal.fetches().and_then(|name| self.cursors.get(name)) {
                         *portal.fetched.borrow_mut() = Some(Cursor::Declared(cursor.clone()));
                     }

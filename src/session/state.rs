@@ -12,6 +12,7 @@ use super::after::Pooled;
 use super::again::Again;
 use super::cursors::{Cursor, Cursors, Declared};
 use super::guards::Guards;
+use super::held::Held;
 use super::in_flight::InFlight;
 use super::learn::Learner;
 use super::measure::Measured;
@@ -19,6 +20,7 @@ use super::own::Own;
 use super::prepared::{Names, Portal, Prepared, Undo};
 use super::queue::{Kind, Queue};
 use super::sql_prepared::runs;
+use super::suspect::Suspected;
 use super::verdict::Verdict;
 use super::whose::Whose;
 use super::writes::Write;
@@ -27,7 +29,7 @@ use crate::catalog::views::{Seen, ViewKey};
 use crate::config::scopes::ScopeKind;
 use crate::observe::context::store::Ask;
 use crate::observe::context::{ContextScope, Unit};
-use crate::observe::{Limits, Observations, Scope};
+use crate::observe::{Limits, Observations, Scope, Sequence};
 use crate::rewrite::plan::{Effect, Plan, Slot};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
@@ -144,6 +146,8 @@ impl Detail {
 #[derive(Debug)]
 pub(crate) struct QueryDetail {
     pub seq: u64,
+    /// When it was sent, in the order of own writes.
+    pub sent: Sequence,
     pub text: Bytes,
     pub plan: Arc<Plan>,
     pub rendered: Option<Rendered>,
@@ -274,6 +278,8 @@ pub(crate) struct Session {
     pub names: Names,
     pub cursors: Cursors,
     pub observations: Scope,
+    /// When the connection's server was asked last which one it is.
+    pub server_asked: Option<Instant>,
     /// Who is at work.
     pub whose: Whose,
     /// Signs that the connection serves a pool.
@@ -285,6 +291,8 @@ pub(crate) struct Session {
     pub wait: Option<Wait>,
     pub own: Option<Own>,
     pub verdict: Option<Box<Verdict>>,
+    /// An error of the guard form that waits for the state of its row.
+    pub held: Option<Box<Held>>,
     /// The client's own request has failed since the last ReadyForQuery.
     pub errored: bool,
     /// A PREPARE, DEALLOCATE or DISCARD in SQL has been sent since nothing was in flight.
@@ -304,7 +312,10 @@ pub(crate) struct Session {
     pub started: bool,
     /// BackendKeyData: process id and secret, for cancelling the proxy's own messages.
     pub key_data: Option<Bytes>,
-    /// The proxy's own look failed the client's transaction: what its next statement is answered with.
+    /// What the server makes of the client's next message, where that is to be refused.
+    pub suspected: Option<Suspected>,
+    /// Body of the error that the client's next statement is answered with, the server having said it of it already (or
+    /// of the proxy's own look, which failed the client's transaction).
     pub local_error: Option<Bytes>,
     /// That statement was an extended-protocol message: drop the client's messages up to Sync.
     pub local_skip: bool,
@@ -342,7 +353,7 @@ impl Session {
             }
         };
         let started = facts.settings.iter().map(|(name, value)| (&**name, Some(&**value)));
-        let whose = Whose::new(&facts.user, &shared.labels.settings, started);
+        let whose = Whose::new(facts.id, &facts.user, &shared.labels.settings, started);
         let measured = Measured::new(shared.metrics.clone());
         Self {
             shared,
@@ -361,6 +372,7 @@ impl Session {
             names: Names::default(),
             cursors: Cursors::default(),
             observations,
+            server_asked: None,
             whose,
             pooled: Pooled::default(),
             measured,
@@ -370,6 +382,7 @@ impl Session {
             wait: None,
             own: None,
             verdict: None,
+            held: None,
             errored: false,
             naming: false,
             client_rest: 0,
@@ -380,6 +393,7 @@ impl Session {
             closing: false,
             started: false,
             key_data: None,
+            suspected: None,
             local_error: None,
             local_skip: false,
             nonce: nonce(),
@@ -432,6 +446,11 @@ impl Session {
         }
     }
 
+    /// No frame of the client's is on its way in part: a message of our own may go.
+    pub fn at_frame_boundary(&self) -> bool {
+        self.client_rest == 0 && !self.client_raw
+    }
+
     /// The view to plan with.
     pub fn view_arc(&self) -> Option<Arc<View>> {
         self.view.as_ref().map(|s| s.view.clone())
@@ -458,11 +477,16 @@ impl Session {
                 }
                 self.facts.application_name = String::from_utf8_lossy(value).into_owned();
                 if !self.started {
-                    self.whose.begins_as(&self.facts.application_name);
+                    self.whose.begins_as("application_name", &self.facts.application_name);
                 }
             }
-            b"session_authorization" if self.started => {
-                self.whose.authorized(&String::from_utf8_lossy(value));
+            b"session_authorization" => {
+                let user = String::from_utf8_lossy(value);
+                if self.started {
+                    self.whose.authorized(&user);
+                } else {
+                    self.whose.begins_as("session_authorization", &user);
+                }
             }
             b"search_path" if self.started => {
                 self.view_outdated = true;

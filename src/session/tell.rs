@@ -1,6 +1,7 @@
 //! Telling the client and the log of a conflict.
 
 use super::guards::{GuardedRow, Guards};
+use super::held::Refused;
 use super::observed::Expectation;
 use super::put;
 use super::refuse::unseen;
@@ -9,7 +10,7 @@ use super::state::Session;
 use crate::conflict::{BlindReport, ConflictEvent, ConflictReport, Connection, Source, Unseen, ascii_fields};
 use crate::observe::{Lookup, RowKey};
 use crate::rewrite::guard::parse_raise;
-use crate::rewrite::plan::{Plan, Reason};
+use crate::rewrite::plan::Plan;
 use crate::sql::encoding::Encoding;
 use crate::sql::keys::join_key;
 use crate::telemetry::metrics::WriteOutcome;
@@ -43,34 +44,43 @@ impl Session {
                 key: raised.key.iter().map(|part| part.as_str().into()).collect(),
                 expected: 0,
                 source: Source::Nobody,
-                seen_ago: None,
+                seen: None,
             },
             GuardedRow::expectation,
         );
         let report = self.report(table, &expectation, Some(raised.actual));
         let now = self.now();
-        match row.map(|r| r.row.clone()) {
+        let refused = match row.map(|r| r.row.clone()) {
             Some(row) => {
-                self.tell(&report, client);
+                self.note_conflict(&report);
                 self.conflicted(&table.entity, &row, expectation.expected, Some(raised.actual));
+                Refused::Conflict(report)
             }
             None => {
                 let row = RowKey::new(table.root_oid, key);
                 let unseen = match self.observations.known_here(&row, &site.sets, now) {
-                    _ if site.reason == Reason::CurrentOf => Unseen::Cursor,
+                    _ if site.cursor.is_some() => Unseen::Cursor,
                     Lookup::Known { .. } => Unseen::Overflow,
                     Lookup::Unknown(cause) => unseen(cause),
                 };
-                self.tell_blind(BlindReport { row: report, unseen }, client);
+                let report = BlindReport { row: report, unseen };
+                self.note_blind(&report);
+                Refused::Blind(report)
             }
-        }
+        };
         self.errored = true;
+        self.tell_with_state(refused, table, &site.sets, expectation.key, client);
         Some(Fate::Gone)
     }
 
     /// Sends the conflict error, counts and logs it.
     pub fn tell(&mut self, report: &ConflictReport, client: &mut Out) {
         self.put_error(report.fields(), client);
+        self.note_conflict(report);
+    }
+
+    /// Counts and logs a conflict of which the client is told.
+    fn note_conflict(&self, report: &ConflictReport) {
         self.shared.metrics.conflict(&report.entity);
         self.shared.metrics.write(&report.entity, WriteOutcome::Conflict);
         self.event(report, |event| event.emit());

@@ -187,13 +187,7 @@ impl Session {
 
     /// The state has been read and the transaction, if there is one, has failed.
     pub fn refused(&mut self, own: Own, client: &mut Out) {
-        let state = own
-            .rows
-            .first()
-            .filter(|_| own.rows.len() == 1)
-            .and_then(|row| row.get(1))
-            .and_then(|v| v.as_ref())
-            .and_then(|v| std::str::from_utf8(v).ok().map(str::to_owned));
+        let state = own.shown_state();
         if self.status == b'T' {
             // The server would not fail: an error now would be a lie about its transaction.
             tracing::error!(target: targets::SESSION, session = self.facts.id,
@@ -211,12 +205,12 @@ impl Session {
     fn told(&mut self, state: Option<String>, client: &mut Out) {
         let Some(verdict) = self.verdict.take() else { return };
         let Some(point) = verdict.write.point() else { return };
-        let (expected, source, seen_ago) = match verdict.write.stance {
-            Stance::Checked { expected, source, seen_ago } => (expected, source, seen_ago),
+        let (expected, source, seen) = match verdict.write.stance {
+            Stance::Checked { expected, source, seen } => (expected, source, seen),
             Stance::Refused(_) => (0, Source::Nobody, None),
             _ => return,
         };
-        let row = Expectation { key: verdict.write.key.clone(), expected, source, seen_ago };
+        let row = Expectation { key: verdict.write.key.clone(), expected, source, seen };
         let mut report = self.report(&point.table, &row, verdict.actual);
         report.current_state = state;
         match verdict.write.stance {
@@ -271,6 +265,13 @@ pub(crate) fn forward_error(out: &mut Out, body: &[u8]) {
             ));
         }
     }
+}
+
+/// The body of such an error.
+pub(crate) fn without_position(body: &[u8]) -> Bytes {
+    let mut out = Out::default();
+    forward_error(&mut out, body);
+    Bytes::copy_from_slice(out.as_bytes_mut().get(5..).unwrap_or_default())
 }
 
 fn needs_types(write: &Write) -> bool {

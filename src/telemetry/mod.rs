@@ -8,6 +8,7 @@ pub mod names;
 pub mod notices;
 pub mod store;
 pub mod targets;
+pub mod units;
 pub mod users;
 
 pub use metrics::{CatalogLook, ErrorSource, Metrics, Observed, WriteOutcome};

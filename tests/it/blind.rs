@@ -2,7 +2,7 @@
 
 use crate::common::conflict::on_project;
 use crate::common::frames::{Frame, bind, execute, parse, query, sync};
-use crate::common::raw::{BOTH, Raw, commands, error, rows, sqlstate, status};
+use crate::common::raw::{BOTH, Protocol, Raw, commands, error, rows, sqlstate, status};
 use crate::common::twin::Stage;
 use crate::settings::configured;
 
@@ -222,10 +222,15 @@ fn what_cannot_be_checked_is_refused_as_a_statement() {
             ("delete from projects where current of c", "delete"),
             ("with d as (delete from projects where id = (select 1) returning id) select * from d", "cte"),
             ("prepare p as delete from projects where id in (select 1)", "nested"),
+            ("prepare p as delete from projects where current of c", "nested"),
             ("prepare p as update names set name = 'x' where id = 1", "view"),
             ("copy (update projects set name = 'x' where id = 1 returning id) to stdout", "nested"),
             ("update projects set name = 'x', name = (select 'y'", "unparsed"),
         ] {
+            // Of a Query the row under a cursor is checked.
+            if protocol == Protocol::Simple && sql.contains("current of") {
+                continue;
+            }
             let mut mine = stage.session();
             mine.ok("select * from projects");
             mine.ok("begin");

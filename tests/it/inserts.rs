@@ -218,3 +218,26 @@ fn inserts_are_no_blind_writes() {
     mine.ok("insert into projects (id) select 32 returning id");
     on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'x' where id = 1"), 'I');
 }
+
+#[test]
+fn what_is_read_of_a_row_of_ones_own_goes_with_its_rollback() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        stage.behind().ok(&format!("delete from projects where id = {id}"));
+        let mut twin = stage.twin();
+        twin.direct.ok(&format!("delete from projects where id = {id}"));
+        let insert = "insert into projects (id, name) values ($1, 'mine')";
+        let read = "select name from projects where id = $1";
+        for (undo, end) in [("rollback", ""), ("rollback to a", "commit")] {
+            twin.query("begin");
+            twin.query("savepoint a");
+            twin.say(protocol, insert, &[id]);
+            twin.say(protocol, read, &[id]);
+            twin.query(undo);
+            // There is no such row, and there never was.
+            twin.say(protocol, "update projects set name = 'x' where id = $1", &[id]);
+            twin.query(end);
+        }
+    }
+    assert_eq!(stage.conflicts(), 0.0);
+}

@@ -1,8 +1,8 @@
 //! Rows are the same row whatever their key's type, spelling and wire format.
 
 use crate::common::conflict::Conflict;
-use crate::common::frames::{bind_raw, describe, execute, parse, sync};
-use crate::common::raw::{BOTH, commands, error, rows, sqlstate};
+use crate::common::frames::{bind, bind_raw, describe, execute, parse, sync};
+use crate::common::raw::{BOTH, Protocol, Raw, commands, error, rows, sqlstate};
 use crate::common::twin::{Stage, stage};
 
 /// One row: its table, how a condition names it when it is read, and the other spellings of the same key.
@@ -173,6 +173,45 @@ fn a_composite_key_needs_all_its_columns() {
         let sql = "update user_roles set granted_by = 'z' where user_id = $1";
         assert_eq!(sqlstate(&mine.say(protocol, sql, &[id])), "40001");
         assert_eq!(stage.version("user_roles", &row), "2");
+    }
+}
+
+#[test]
+fn writes_by_a_key_of_several_columns_in_batches() {
+    let stage = stage();
+    let row = "user_id = 1 and role_id = 'admin'";
+    let write = format!("update user_roles set granted_by = 'mine' where {row}");
+    let other =
+        "update user_roles set granted_by = 'mine' where (user_id, role_id) in ((1, 'reader'), (2, 'admin'))";
+    let within = format!("with w as ({write} returning user_id) select * from w");
+    let upsert = "insert into user_roles (user_id, role_id) values (1, 'admin') \
+                  on conflict (user_id, role_id) do update set granted_by = 'mine'";
+    for (protocol, _) in BOTH {
+        for (first, second) in
+            [(other, &*write), (&*write, other), (other, &*within), (other, upsert), (&*write, &*write)]
+        {
+            let mut mine = stage.session();
+            let batch = |mine: &mut Raw| match protocol {
+                Protocol::Simple => mine.query(&format!("{first}; {second}")),
+                Protocol::Extended => {
+                    let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)].concat();
+                    mine.exchange(&[[one(first), one(second)].concat(), sync()])
+                }
+            };
+            // Nothing known; then all of it, by what it has itself written; then read again.
+            for _ in 0..2 {
+                assert!(error(&batch(&mut mine)).is_none(), "{first}; {second}");
+            }
+            mine.ok("select * from user_roles");
+            stage.other_writes(&format!("update user_roles set granted_by = 'theirs' where {row}"));
+            let versions = "select user_id, role_id, version from user_roles order by 1, 2";
+            let before = stage.behind().rows(versions);
+            let reply = batch(&mut mine);
+            assert_eq!(sqlstate(&reply), "40001", "{first}; {second}: {reply:?}");
+            let message = error(&reply).unwrap().field('M').unwrap();
+            assert!(message.starts_with("version conflict on user_role 1,admin: "), "{message}");
+            assert_eq!(stage.behind().rows(versions), before, "{first}; {second}");
+        }
     }
 }
 

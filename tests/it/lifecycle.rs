@@ -10,7 +10,7 @@ use crate::common::raw::{Raw, commands, error, sqlstate, status};
 use crate::common::twin::{Stage, stage};
 
 /// Waits until a query about `pg_stat_activity` or `pg_locks` says true.
-fn until_true(judge: &mut Raw, sql: &str) {
+pub fn until_true(judge: &mut Raw, sql: &str) {
     let end = Instant::now() + LIMIT;
     while judge.value(sql) != "t" {
         assert!(Instant::now() < end, "never true: {sql}");
@@ -25,7 +25,7 @@ fn gone(pid: i32) -> String {
     format!("select not exists (select from pg_stat_activity where pid = {pid})")
 }
 
-fn cancel(stage: &Stage, key: &[u8]) {
+pub fn cancel(stage: &Stage, key: &[u8]) {
     let mut raw = Raw::open(stage.proxy.address());
     raw.send(&cancel_request(key));
     assert!(raw.until_closed().is_empty());

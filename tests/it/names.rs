@@ -1,5 +1,6 @@
 //! A name means what the server takes it for, however it was set and spelled.
 
+mod lifetime;
 mod settings;
 
 use crate::common::conflict::on_project;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::common::conflict::on_project;
-use crate::common::frames::{bind, execute, parse, sync};
+use crate::common::frames::{bind, close, describe, execute, parse, sync};
 use crate::common::proxy::Proxy;
 use crate::common::raw::{BOTH, commands, error, rows, shape, sqlstate, status};
 use crate::common::twin::{Stage, stage, stage_with};
@@ -339,6 +339,60 @@ fn what_is_not_certain_passes_and_is_logged_once() {
     }
 }
 
+/// What PostgreSQL itself refuses it refuses in its own words, a strict setting or not.
+#[test]
+fn what_the_server_refuses_is_refused_in_its_words() {
+    let stage = stage_with(&["--on-unparsed", "reject"]);
+    let refused = || stage.proxy.metric("staleguard_refused_statements_total", &[]);
+    let mut twin = stage.twin();
+    for sql in [
+        "update projects set name",
+        "update projects set (name) = (select 1",
+        "update projects set name = 'x' whre id = 1",
+        "update projects set name = 'x' where id = 1 and 'open",
+        "update projects set (nme) = (select 'x') where id = 1",
+        "update projects set (name, nme) = (select 'x') where id = 1",
+        "prepare p as update projects set name",
+        "select 1; update projects set name; select 2",
+        "update projects set name = 'kept' where id = 1; update projects set name",
+    ] {
+        twin.query(sql);
+        twin.query("begin");
+        twin.query("savepoint a");
+        let one = !sql.contains(';');
+        if one {
+            twin.query(sql);
+            // In a block that has failed, too.
+            twin.query(sql);
+        }
+        twin.query("rollback to a");
+        twin.query("commit");
+        let cycle = [parse("", sql, &[]), describe('S', ""), bind("", &[]), execute("", 0), sync()];
+        twin.exchange(&cycle);
+        // Behind others of its cycle, and between cycles.
+        let other = [parse("o", "select 1", &[]), bind("o", &[]), execute("", 0), close('S', "o")];
+        twin.exchange(&[&other[..], &cycle[..]].concat());
+        let end = [sync()];
+        twin.exchange(&[&other[..], &end[..], &cycle[..], &other[..], &end[..]].concat());
+        twin.query("begin");
+        twin.exchange(&cycle);
+        twin.query("rollback");
+    }
+    assert_eq!(refused(), 0.0);
+    // What went before it in its session is as it was: the refusal has undone nothing that was not refused.
+    twin.query("select * from projects where id = 3");
+    twin.query("update projects set name = 'one' where id = 3");
+    twin.query("update projects set name");
+    twin.extended("update projects set name", &[]);
+    twin.query("update projects set name = 'two' where id = 3");
+    twin.query("update projects set name = 'three' where id = 3");
+    assert_eq!((stage.conflicts(), refused()), (0.0, 0.0));
+    // Parameters of other types than the text lets guess.
+    let typed = "update projects set (name) = (select $1) from (select 2) x where id = $2 and nme = 1";
+    twin.exchange(&[parse("", typed, &[25, 23]), sync()]);
+    assert_eq!(stage.proxy.metric("staleguard_sessions_desynced_total", &[]), 0.0);
+}
+
 #[test]
 fn what_is_not_certain_is_refused_where_a_setting_says_so() {
     let stage = stage_with(&["--on-unparsed", "reject"]);
@@ -389,12 +443,24 @@ fn what_is_not_certain_is_refused_where_a_setting_says_so() {
     // The name stands for nothing.
     let reply = mine.exchange(&[bind("bad", &[]), execute("", 0), sync()]);
     assert_eq!(sqlstate(&reply), "26000", "{reply:?}");
-    // Other tables and reads are nobody's concern; what PostgreSQL itself would refuse is refused as well.
+    // Other tables and reads are nobody's concern.
     assert_eq!(mine.ok("create temp table t as select 1 as a"), "SELECT 1");
     assert_eq!(mine.ok("update t set (a) = (select 2)"), "UPDATE 1");
-    assert_eq!(sqlstate(&mine.query("update projects set name")), "0A000");
+    let behind_another = format!("update projects set name = 'x' where id = 9; {unparsed}");
+    assert_eq!(sqlstate(&mine.query(&behind_another)), "0A000");
+    assert_eq!(stage.version("projects", "id = 9"), "1");
     let refused = [("table", "projects"), ("reason", "unparsed")];
     assert_eq!(stage.proxy.metric("staleguard_refused_statements_total", &refused), 8.0);
     assert_eq!(stage.proxy.metric("staleguard_unchecked_writes_total", &refused), 0.0);
     assert_eq!(stage.proxy.metric("staleguard_sessions_desynced_total", &[]), 0.0);
+}
+
+#[test]
+fn of_several_statements_in_a_block_only_the_uncertain_one_is_refused() {
+    let stage = stage_with(&["--on-unparsed", "reject"]);
+    let mut mine = stage.session();
+    mine.ok("begin");
+    let reply = mine.query("update projects set name = 'x' where id = 1; commit; update projects set name");
+    assert_eq!((shape(&reply).as_str(), sqlstate(&reply).as_str()), ("CCEZ", "0A000"), "{reply:?}");
+    assert_eq!(stage.version("projects", "id = 1"), "2");
 }

@@ -432,3 +432,30 @@ fn the_catalog_shows_the_rewritten_text() {
         mine.rows("select statement, parameter_types from pg_prepared_statements where name = 'w'").concat();
     assert!(shown[0].contains("pg_catalog.jsonb") && shown[1] == "{text,integer,jsonb}", "{shown:?}");
 }
+
+/// A known difference: a statement with hidden columns is parsed again where names mean other tables, and the server
+/// has nothing left to compare its new result with.
+#[test]
+fn a_result_whose_type_changes_with_the_search_path() {
+    let stage = stage();
+    for database in ["direct", "proxied"] {
+        stage.cluster.direct(database).ok("create schema other; \
+             create table other.projects (id integer primary key, name char(5)); \
+             insert into other.projects values (1, 'other')");
+    }
+    let run = || [bind("q", &[]), execute("", 0), sync()];
+    for by_name in [true, false] {
+        let mut twin = stage.twin();
+        twin.exchange(&[parse("q", "select name from projects where id = 1", &[]), sync()]);
+        twin.query("set search_path = other, public");
+        let reply = |session: &mut Raw| match by_name {
+            true => session.query("execute q"),
+            false => session.exchange(&run()),
+        };
+        assert_eq!(sqlstate(&reply(&mut twin.direct)), "0A000", "{by_name}");
+        assert_eq!(rows(&reply(&mut twin.proxied)), [["other"]], "{by_name}");
+        // Back where it was made it is as it was.
+        twin.query("set search_path = public");
+        twin.exchange(&run());
+    }
+}

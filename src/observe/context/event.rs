@@ -1,5 +1,6 @@
 //! What happens to a row of a context, as it goes to a shared store and comes back ([`super::store`]).
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ impl Runs {
     }
 }
 
-/// One event. Times are milliseconds since 1970.
+/// One event. Times are microseconds since 1970.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Event {
     /// A result has shown columns.
@@ -66,13 +67,16 @@ pub(super) enum Event {
         /// Through a cursor, which may be older than own writes before this.
         #[serde(default, skip_serializing_if = "is_false")]
         cursor: bool,
+        /// Of the unit's own work, before its commit.
+        #[serde(default, skip_serializing_if = "is_false")]
+        own_work: bool,
     },
     /// A cursor has shown columns and not their version.
     #[serde(rename = "u")]
     Undated { u: UnitHalves, c: Runs },
     /// An own write has committed.
     #[serde(rename = "w")]
-    Wrote { u: UnitHalves, from: i64, to: i64, c: Runs, t: u64 },
+    Wrote { u: UnitHalves, from: i64, to: i64, c: Runs, t: u64, landed: u64 },
     /// The context has deleted the row.
     #[serde(rename = "d")]
     Deleted,
@@ -130,11 +134,16 @@ fn is_false(b: &bool) -> bool {
 }
 
 impl Event {
-    pub(super) fn wrote(write: &OwnWrite, unit: Unit, t: u64) -> Self {
+    pub(super) fn wrote(write: &OwnWrite, unit: Unit, now: Instant, clock: &Clock) -> Self {
         match write {
-            OwnWrite::Moved { from, to, known } => {
-                Self::Wrote { u: halves(unit), from: *from, to: *to, c: Runs::of(known), t }
-            }
+            OwnWrite::Moved { from, to, known, at } => Self::Wrote {
+                u: halves(unit),
+                from: *from,
+                to: *to,
+                c: Runs::of(known),
+                t: clock.micros(now),
+                landed: clock.micros(*at),
+            },
             OwnWrite::Deleted => Self::Deleted,
             OwnWrite::Forgotten => Self::Forgotten,
         }
@@ -151,31 +160,45 @@ impl Event {
     }
 }
 
-/// One moment by both clocks: a process's own, and the one that processes share.
+/// The two clocks: a process's own, and the one that processes share.
+///
+/// One moment of both is taken for all of the process's life, so that the order of what happens in it is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     pub now: Instant,
-    wall: u64,
+    begun: (Instant, u64),
 }
 
 impl Clock {
     pub(super) fn read() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { now: Instant::now(), wall: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) }
+        static BEGUN: OnceLock<(Instant, u64)> = OnceLock::new();
+        let begun = *BEGUN.get_or_init(|| {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            (Instant::now(), micros(since))
+        });
+        Self { now: Instant::now(), begun }
     }
 
     /// What the other clock showed at this instant.
-    pub(super) fn millis(&self, at: Instant) -> u64 {
-        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        match self.now.checked_duration_since(at) {
-            Some(ago) => self.wall.saturating_sub(ms(ago)),
-            None => self.wall.saturating_add(ms(at.saturating_duration_since(self.now))),
+    pub(super) fn micros(&self, at: Instant) -> u64 {
+        let (instant, begun) = self.begun;
+        match at.checked_duration_since(instant) {
+            Some(after) => begun.saturating_add(micros(after)),
+            None => begun.saturating_sub(micros(instant.saturating_duration_since(at))),
         }
     }
 
     /// The instant of a time by the other clock. What another machine has in its future happens now.
-    pub(super) fn instant(&self, millis: u64) -> Instant {
-        let ago = Duration::from_millis(self.wall.saturating_sub(millis));
-        self.now.checked_sub(ago).unwrap_or(self.now)
+    pub(super) fn instant(&self, time: u64) -> Instant {
+        let (instant, begun) = self.begun;
+        let at = match time.checked_sub(begun) {
+            Some(after) => instant.checked_add(Duration::from_micros(after)),
+            None => instant.checked_sub(Duration::from_micros(begun.saturating_sub(time))),
+        };
+        at.map_or(self.now, |at| at.min(self.now))
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::ContextLimits;
 use super::event::{Clock, Event, SavedKnown, joined};
-use super::row::{Row, Shown};
+use super::row::{Row, Shown, Wrote};
 use crate::observe::store::{Held, Known};
 
 /// A history folded.
@@ -37,7 +37,7 @@ impl Folded {
     pub(super) fn event(&self, clock: &Clock) -> Event {
         let known = self.known.as_ref().map(|known| SavedKnown::of(known, clock.now));
         let n = RandomState::new().hash_one(clock.now);
-        Event::Saved { known, own_to: self.own_to, t: clock.millis(clock.now), n }
+        Event::Saved { known, own_to: self.own_to, t: clock.micros(clock.now), n }
     }
 
     fn expire(&mut self, limits: &ContextLimits, now: std::time::Instant) {
@@ -46,13 +46,24 @@ impl Folded {
 
     fn add(&mut self, event: &Event, limits: &ContextLimits, clock: &Clock) {
         match event {
-            Event::Read { u, v, c, t, own, cursor } => {
+            Event::Read { u, v, c, t, own, cursor, own_work } => {
+                if *own_work && matches!(&self.known, Some(Known::Seen(row)) if row.present() > *v) {
+                    return;
+                }
                 if *cursor && self.predates_own_write(*v) {
                     return;
                 }
                 let columns = c.columns();
                 let now = clock.instant(*t);
-                let shown = Shown { unit: joined(*u), version: *v, columns: &columns, now, own: *own };
+                let shown = Shown {
+                    unit: joined(*u),
+                    version: *v,
+                    columns: &columns,
+                    now,
+                    own: *own,
+                    cursor: *cursor,
+                    own_work: false,
+                };
                 self.expire(limits, now);
                 match &mut self.known {
                     Some(Known::Seen(row)) => row.read(&shown),
@@ -68,16 +79,27 @@ impl Folded {
                     row.saw_undated(&c.columns(), joined(*u));
                 }
             }
-            Event::Wrote { u, from, to, c, t } => {
+            Event::Wrote { u, from, to, c, t, landed } => {
                 let known = c.columns();
                 let (unit, now) = (joined(*u), clock.instant(*t));
                 self.expire(limits, now);
                 self.own_to = Some(*to);
                 match &mut self.known {
-                    Some(Known::Seen(row)) => row.wrote(*from, *to, &known, unit, now),
+                    Some(Known::Seen(row)) => {
+                        let landed = clock.instant(*landed);
+                        row.wrote(&Wrote { from: *from, to: *to, known: &known, unit, landed }, now);
+                    }
                     _ if known.is_empty() => {}
                     other => {
-                        let written = Shown { unit, version: *to, columns: &known, now, own: true };
+                        let written = Shown {
+                            unit,
+                            version: *to,
+                            columns: &known,
+                            now,
+                            own: true,
+                            cursor: false,
+                            own_work: false,
+                        };
                         *other = Some(Known::Seen(Row::written_first(&written)));
                     }
                 }

@@ -7,6 +7,7 @@
 //! | file | what it knows |
 //! | --- | --- |
 //! | `row` | one row: by column, the newest read and the newest read of another unit |
+//! | `servers` | [`ServerId`]: which server a connection goes to |
 //! | `shared` | [`Contexts`]: all labels, bounded each and in total |
 //! | `session` | [`ContextScope`]: one session's part in it, its own writes until they are committed |
 //! | `snapshot` | what they know across a planned restart |
@@ -21,6 +22,7 @@ mod event;
 mod fold;
 mod journal;
 mod row;
+mod servers;
 mod session;
 pub mod setting;
 mod shared;
@@ -35,9 +37,11 @@ mod tests;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod shared_tests;
 
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+pub use servers::{Found, ServerId, ServerName};
 pub use session::ContextScope;
 pub use shared::Contexts;
 pub use snapshot::SnapshotError;
@@ -46,10 +50,70 @@ pub use snapshot::SnapshotError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Unit(pub u128);
 
-/// Names one context: the database that its rows live in, and the label.
+/// What a unit's number says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitKind {
+    /// A request with a name, of which the number is a hash.
+    Request,
+    /// A transaction of a session, which counts them.
+    Transaction {
+        /// The proxy's number of the session.
+        session: u64,
+        /// Its number in the session.
+        number: u64,
+    },
+    /// Likewise, of another process.
+    Elsewhere,
+    /// Of the process before this one.
+    Earlier,
+}
+
+impl Unit {
+    const NAMED: u128 = 1 << 127;
+    /// Set in every unit of an earlier process: none of them goes on.
+    const EARLIER: u128 = 1 << 126;
+
+    /// Bits of a session's number, and of the number in it.
+    const NUMBER: u32 = 48;
+
+    /// A transaction of a session, or what lies between two lookups there: no other process has a unit of this number.
+    pub fn of_session(session: u64, number: u64) -> Self {
+        let cut = |number: u64| u128::from(number & ((1 << Self::NUMBER) - 1));
+        Self(Self::process() << (2 * Self::NUMBER) | cut(session) << Self::NUMBER | cut(number))
+    }
+
+    /// What tells this process from others, in 30 bits.
+    fn process() -> u128 {
+        static PROCESS: OnceLock<u64> = OnceLock::new();
+        u128::from(*PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()) >> 34))
+    }
+
+    /// A request whose name has this hash.
+    pub fn of_request(hash: u128) -> Self {
+        Self((hash | Self::NAMED) & !Self::EARLIER)
+    }
+
+    /// What its number says.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn kind(self) -> UnitKind {
+        match () {
+            () if self.0 & Self::EARLIER != 0 => UnitKind::Earlier,
+            () if self.0 & Self::NAMED != 0 => UnitKind::Request,
+            () if self.0 >> (2 * Self::NUMBER) != Self::process() => UnitKind::Elsewhere,
+            () => {
+                let cut = |number: u128| number as u64 & ((1 << Self::NUMBER) - 1);
+                UnitKind::Transaction { session: cut(self.0 >> Self::NUMBER), number: cut(self.0) }
+            }
+        }
+    }
+}
+
+/// Names one context: the server and the database that its rows live in, and the label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContextKey {
-    /// Which upstream and database.
+    /// Which server.
+    pub server: ServerId,
+    /// Which database.
     pub database: Arc<str>,
     /// Whose.
     pub label: Arc<str>,

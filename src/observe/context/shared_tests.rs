@@ -59,6 +59,7 @@ fn columns(slots: &[usize]) -> ColumnSet {
 
 fn session(contexts: &Arc<Contexts>) -> ContextScope {
     let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), Unit(0));
+    scope.on_server(ServerId(0));
     scope.set_label(Some("ada"));
     scope
 }

@@ -23,6 +23,43 @@ pub fn found() -> Vec<(&'static str, Vec<Step>)> {
     let execute = Msg::Execute(String::new(), 0);
     vec![
         (
+            "a look for the Describe of a BEGIN took the snapshot before it",
+            vec![
+                Step::Send([cycle("RESET ROLE"), vec![Msg::Sync]].concat()),
+                Step::Send(vec![
+                    Msg::Close('S', "s".into()),
+                    Msg::Parse("s".into(), "BEGIN ISOLATION LEVEL SERIALIZABLE".into(), vec![]),
+                    Msg::Describe('S', "s".into()),
+                    bind(0, vec![]),
+                    execute.clone(),
+                    Msg::Sync,
+                ]),
+                query("COMMIT"),
+            ],
+        ),
+        (
+            "a Bind that is given a portal's name in a block that has failed meanwhile found the error of another message",
+            vec![
+                Step::Send(vec![
+                    Msg::Parse("s".into(), "UPDATE users SET email = $1".into(), vec![25]),
+                    Msg::Sync,
+                ]),
+                query("BEGIN"),
+                Step::Send(vec![
+                    Msg::Execute("nobody".into(), 0),
+                    Msg::Sync,
+                    Msg::Bind {
+                        portal: "p".into(),
+                        statement: "s".into(),
+                        formats: vec![],
+                        values: vec![Some(b"1".to_vec())],
+                        results: vec![],
+                    },
+                    Msg::Sync,
+                ]),
+            ],
+        ),
+        (
             "what follows a checked write that the server refuses waited for ever",
             vec![
                 query("SELECT name FROM projects WHERE id = 1"),

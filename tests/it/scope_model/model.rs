@@ -68,6 +68,8 @@ impl History {
 pub struct Row {
     whole: History,
     columns: BTreeMap<usize, History>,
+    /// The version of the last read or own write.
+    latest: i64,
     /// The scope deleted it itself, and that is the last it knows.
     pub deleted: bool,
     /// Context: the version of the last refusal, until other units have read the row.
@@ -104,6 +106,7 @@ impl Row {
             }
         }
         self.deleted = false;
+        self.latest = version;
         self.whole.read(unit, version);
         for column in shown {
             self.columns.entry(*column).or_default().read(unit, version);
@@ -122,6 +125,16 @@ impl Row {
         if sets.is_empty() { self.whole.expected(unit, rules) } else { sets.iter().filter_map(of).min() }
     }
 
+    /// Likewise outside of contexts: a higher version than the latest is of a row that is gone, whose key this one has got.
+    /// What was seen of that is not seen of this one, so it counts before all others.
+    pub fn expected_by_one(&self, sets: &Columns, rules: Rules) -> Option<i64> {
+        let of = |column: &usize| self.columns.get(column).unwrap_or(&self.whole).expected(None, rules);
+        match sets.is_empty() {
+            true => self.whole.expected(None, rules),
+            false => sets.iter().filter_map(of).min_by_key(|version| (*version <= self.latest, *version)),
+        }
+    }
+
     /// An own write; `committed`: not the open transaction's.
     pub fn wrote(&mut self, own: &Own, committed: bool) {
         match own {
@@ -129,6 +142,7 @@ impl Row {
                 if self.deleted {
                     return;
                 }
+                self.latest = *to;
                 let resets = committed && !known.is_empty();
                 self.whole.moved(*from, *to, resets);
                 self.columns.values_mut().for_each(|history| history.moved(*from, *to, resets));

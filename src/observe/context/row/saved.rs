@@ -9,9 +9,6 @@ use crate::observe::context::Unit;
 use crate::observe::context::event::{UnitHalves, halves, joined};
 use crate::sql::columns::ColumnSet;
 
-/// Set in every unit of an earlier process: none of them goes on.
-const EARLIER: u128 = 1 << 126;
-
 /// What the units of a saved row are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::observe::context) enum Units {
@@ -51,6 +48,8 @@ pub struct SavedRow {
     own_since: Option<i64>,
     /// With when it was seen.
     refused_at: Option<(i64, u64)>,
+    #[serde(default)]
+    refused_in: Option<SavedUnit>,
     reread_by: Option<SavedUnit>,
     conflicted: Vec<SavedUnit>,
     refusals: u32,
@@ -58,8 +57,9 @@ pub struct SavedRow {
     ago: u64,
 }
 
+/// Rounded up: what comes back is no newer than it was.
 fn ago(at: Instant, now: Instant) -> u64 {
-    u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(now.saturating_duration_since(at).as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 /// Times before this machine's clock began count as its beginning.
@@ -71,7 +71,7 @@ impl Units {
     fn unit(self, saved: SavedUnit) -> Unit {
         match self {
             Self::Same => joined(saved),
-            Self::Earlier => Unit(joined(saved).0 | EARLIER),
+            Self::Earlier => Unit(joined(saved).0 | Unit::EARLIER),
         }
     }
 }
@@ -127,7 +127,8 @@ impl Row {
             seen: self.seen.iter().map(|s| (s.columns.iter().collect(), save_sight(&s.sight, now))).collect(),
             present: self.present,
             own_since: self.own_since,
-            refused_at: self.refused_at.map(|(version, seen)| (version, ago(seen, now))),
+            refused_at: self.refused_at.map(|(version, seen, _)| (version, ago(seen, now))),
+            refused_in: self.refused_at.map(|(_, _, seen)| halves(seen)),
             reread_by: self.reread_by.map(halves),
             conflicted: self.conflicted.iter().copied().map(halves).collect(),
             refusals: self.refusals,
@@ -147,7 +148,9 @@ impl Row {
             seen: seen.collect(),
             present: saved.present,
             own_since: saved.own_since,
-            refused_at: saved.refused_at.map(|(version, seen)| (version, at(seen, now))),
+            refused_at: saved.refused_at.map(|(version, seen)| {
+                (version, at(seen, now), units.unit(saved.refused_in.unwrap_or_default()))
+            }),
             reread_by: saved.reread_by.map(|by| units.unit(by)),
             conflicted: saved.conflicted.iter().map(|by| units.unit(*by)).collect(),
             refusals: saved.refusals,
