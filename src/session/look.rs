@@ -232,7 +232,7 @@ impl Session {
     }
 }
 
-fn takes_snapshot(text: &[u8]) -> bool {
+pub(super) fn takes_snapshot(text: &[u8]) -> bool {
     // A text that begins with something else than a word (a parenthesis) is a query.
     first_word(text).is_none_or(|word| SNAPSHOT_WORDS.iter().any(|w| word.eq_ignore_ascii_case(w)))
 }
