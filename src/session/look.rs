@@ -59,9 +59,14 @@ impl Session {
         if before.view.generation == now.view.generation {
             return;
         }
-        let version = |view: &View, oid: u32| Some(view.table_by_oid(oid)?.version_column()?.attnum);
+        // By another key another row has the name that a row was known by.
+        let columns = |view: &View, oid: u32| {
+            let table = view.table_by_oid(oid)?;
+            let key: Vec<i16> = table.key_columns().map(|c| c.attnum).collect();
+            Some((table.version_column()?.attnum, key))
+        };
         for table in before.view.tables.iter().filter(|t| !t.is_view) {
-            if version(&before.view, table.oid) != version(&now.view, table.oid) {
+            if columns(&before.view, table.oid) != columns(&now.view, table.oid) {
                 self.observations.made_anew(table.root_oid);
             }
         }
