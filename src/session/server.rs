@@ -350,6 +350,11 @@ impl Session {
             Detail::Bind(portal, _) | Detail::DescribePortal(portal, _) => &portal.prepared,
             _ => {
                 self.errored |= tag == back::ERROR;
+                if let (Detail::Guarded, Some(verdict), true) = (detail, &self.verdict, self.errored) {
+                    // The commit has failed: what the write was answered with comes before that.
+                    client.extend(verdict.complete());
+                    self.verdict = None;
+                }
                 return Fate::Forward;
             }
         };

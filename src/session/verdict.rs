@@ -43,6 +43,11 @@ impl Verdict {
     pub fn new(write: Write, complete: &[u8]) -> Self {
         Self { write, complete: Bytes::copy_from_slice(complete), actual: None, types: Vec::new() }
     }
+
+    /// The reply that is kept back.
+    pub fn complete(&self) -> &[u8] {
+        &self.complete
+    }
 }
 
 /// Parameters of the probe in their order.
