@@ -76,6 +76,7 @@ impl Plan {
                     | Effect::Savepoint(_)
                     | Effect::Release(_)
                     | Effect::Names
+                    | Effect::Text
                     | Effect::Catalog
                     | Effect::Declare { .. }
                     | Effect::Fetch { .. }
@@ -495,6 +496,8 @@ pub enum Effect {
     Role,
     /// Names may resolve otherwise in this session (SET search_path, set_config, RESET of it): look again.
     Names,
+    /// Texts are read otherwise from here on: SET standard_conforming_strings, SET client_encoding.
+    Text,
     /// DDL: the catalog holds something else, for everybody.
     Catalog,
     /// TRUNCATE: root OIDs of protected tables emptied.

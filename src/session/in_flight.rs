@@ -24,7 +24,8 @@ pub(crate) struct InFlight {
     forget: bool,
     /// What may make later writes another's: a label, the name of a request.
     anothers: bool,
-    /// What decides which tables names mean: settings, roles, DDL, or the end of a transaction that had such.
+    /// What decides which tables names mean, or how a text is read: settings, roles, DDL, or the end of a transaction
+    /// that had such.
     names: bool,
     /// Tables that triggers and foreign keys of own writes may change.
     touched: Vec<u32>,
@@ -121,8 +122,8 @@ impl InFlight {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.tables.clear();
-        self.proposed.clear();
         self.demanded.clear();
+        self.proposed.clear();
         self.undo = false;
         self.anothers = false;
         self.forget = false;
@@ -192,13 +193,13 @@ impl InFlight {
         }
     }
 
-    /// Rows that are not named, or not certain, may be inserted: what has been deleted may be among them.
     /// A write that has been added has a guard that demands this version of the row.
     fn demands(&mut self, row: &RowKey, expected: i64) {
         let (count, demanded) = self.demanded.entry(row.clone()).or_insert((0, expected));
         *count += i64::from(*demanded == expected);
     }
 
+    /// Rows that are not named, or not certain, may be inserted: what has been deleted may be among them.
     fn inserts_into(&mut self, table: u32) {
         let rows = self.rows.iter_mut().filter(|(row, _)| row.table == table).map(|(_, sent)| sent);
         rows.chain(self.tables.get_mut(&table)).for_each(|sent| sent.anew |= sent.deletes);
@@ -250,10 +251,10 @@ impl Session {
                 continue;
             }
             self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, site.verb.into());
-        }
             if guard.known.is_some() && site.verb != Verb::Delete {
                 guard.rows.iter().for_each(|row| self.in_flight.demands(&row.row, row.expected));
             }
+        }
         for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
             self.in_flight.add(write.root_oid, None, place, Sort::Anew);
         }
@@ -276,7 +277,7 @@ impl Session {
             | Effect::PrepareTransaction => {
                 self.cycle.part += 1;
                 self.in_flight.undo = true;
-                self.in_flight.names |= self.view_private || self.view_outdated;
+                self.in_flight.names |= self.view_private || self.view_outdated || self.text_moved;
             }
             Effect::Savepoint(_) => {
                 self.cycle.part += 1;
@@ -288,6 +289,10 @@ impl Session {
             }
             Effect::Truncate(_) => self.in_flight.forget = true,
             Effect::Names | Effect::Catalog => self.in_flight.names = true,
+            Effect::Text => {
+                self.in_flight.names = true;
+                self.text_moved = true;
+            }
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ use super::verdict::Verdict;
 use super::writes::Write;
 use super::written::Basis;
 use crate::observe::Sequence;
-use crate::rewrite::plan::ResultKind;
+use crate::rewrite::plan::{Effect, ResultKind};
 use crate::wire::buffer::Out;
 use crate::wire::edit;
 use crate::wire::read::{
@@ -255,6 +255,9 @@ impl Session {
                     let seq = execute.seq;
                     let done = Done { tag, seq, learner, guards, portal: portal_fetched, executed };
                     self.complete(statement, write.take(), &done);
+                    if matches!(statement.effect, Effect::Text | Effect::ResetAll) {
+                        self.text_unsettled();
+                    }
                     if let Some(prepare) = &statement.prepares {
                         let prepared = &portal.prepared;
                         self.prepared_in_sql(

@@ -356,6 +356,7 @@ impl Session {
         let failed = failed || self.errored;
         self.errored = false;
         self.cycle.answered = if self.queue.is_empty() { self.cycle.number } else { self.cycle.answered + 1 };
+        self.text_settled();
         if status == b'I' {
             if failed {
                 self.rolled_back();
@@ -365,6 +366,7 @@ impl Session {
             self.names.transaction_over(self.cycle.answered);
             self.cursors.transaction_over(!failed);
             self.subtransaction &= !self.queue.is_empty();
+            self.text_moved &= !self.queue.is_empty();
             if self.view_private {
                 self.view_private = false;
                 self.view_outdated = true;
