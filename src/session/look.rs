@@ -172,8 +172,9 @@ impl Session {
                 %sqlstate, "the catalog look failed: statements pass unprotected until one succeeds");
             // Until the next try statements pass with what is known, or nothing.
             let at = own.sent_at;
-            let view = self.view.take().map(|v| v.view).unwrap_or_default();
-            self.view = Some(Seen { view, at });
+            // Without any view the next statement asks again.
+            let known = self.view.take().or_else(|| self.shared.views.get(&self.facts.view_key));
+            self.view = known.map(|seen| Seen { view: seen.view, at });
             self.view_outdated = false;
             return in_transaction.then_some(error);
         }
