@@ -51,6 +51,7 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
             Effect::Catalog
         }
         b"do" => Effect::Names,
+        b"call" => Effect::Call,
         _ => Effect::None,
     }
 }
@@ -260,6 +261,7 @@ mod tests {
             ("SELECT * INTO x FROM projects", Effect::Catalog),
             ("WITH a AS (SELECT 1) SELECT * INTO x FROM a", Effect::Catalog),
             ("DO $$ BEGIN END $$", Effect::Names),
+            ("CALL f()", Effect::Call),
             ("TRUNCATE projects", Effect::Truncate(vec![PROJECTS])),
             ("TRUNCATE TABLE ONLY public.users, other RESTART IDENTITY", Effect::Truncate(vec![1002])),
             ("TRUNCATE events_2024, events", Effect::Truncate(vec![1006])),

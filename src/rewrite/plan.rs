@@ -496,6 +496,8 @@ pub enum Effect {
     Role,
     /// Names may resolve otherwise in this session (SET search_path, set_config, RESET of it): look again.
     Names,
+    /// CALL: outside a block the procedure may commit.
+    Call,
     /// Texts are read otherwise from here on: SET standard_conforming_strings, SET client_encoding.
     Text,
     /// DDL: the catalog holds something else, for everybody.

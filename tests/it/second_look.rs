@@ -1,5 +1,6 @@
 //! Orders of messages, and what is sent behind something that changes its meaning, that a second look has tried.
 
+use crate::common::conflict::on_project;
 use crate::common::frames::{Frame, bind, bind_raw, describe, execute, flush, parse, query, sync};
 use crate::common::raw::{Raw, commands, shape, sqlstate};
 use crate::common::twin::{Stage, stage};
@@ -265,5 +266,81 @@ fn odd_keys_and_formats_are_answered_as_by_the_server() {
                 ]);
             }
         }
+    }
+}
+
+#[test]
+fn a_procedure_that_commits_in_the_midst_of_a_cycle_makes_no_conflict() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query("create procedure commits() language plpgsql as 'begin commit; end'");
+    for call in ["call commits()", "do 'begin commit; end'"] {
+        twin.query("select * from projects where id = 1");
+        let write = "update projects set name = 'x' where id = 1";
+        let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)];
+        let messages = [&one(write)[..], &one(call), &one(write), &[sync()]].concat();
+        assert_eq!(shape(&twin.exchange(&messages)), "12C12C12CZ", "{call}");
+    }
+}
+
+#[test]
+fn an_own_increment_of_what_others_have_changed_is_no_second_save() {
+    let stage = stage();
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id = 1");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    mine.ok("update projects set budget = budget + 1 where id = 1");
+    let reply = mine.query("update projects set name = 'mine', version = 2 where id = 1");
+    on_project("1", 1, Some(3)).check(&reply, 'I');
+}
+
+#[test]
+fn temporary_tables_shadow_as_long_as_they_live() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    let make = "create temp table projects (id int primary key, name text)";
+    for (make, end) in [
+        (format!("begin; {make} on commit drop"), "commit"),
+        (make.to_owned(), "discard temp"),
+        (make.to_owned(), "drop table projects"),
+    ] {
+        twin.query("select id, name from projects where id = 1");
+        twin.query(&make);
+        twin.query("insert into projects values (1, 'temp')");
+        twin.query("update projects set name = 'x' where id = 1");
+        twin.extended("select name from projects where id = 1", &[]);
+        let write = query("update projects set name = 'y' where id = 1");
+        twin.exchange(&[query(end), write, query("select name from projects where id = 1")]);
+        stage.other_writes("update projects set name = 'theirs' where id = 1");
+        let reply = twin.proxied.query("update projects set name = 'z' where id = 1");
+        assert_eq!(sqlstate(&reply), "40001", "{make}");
+        stage.behind().ok("update projects set name = 'y' where id = 1");
+    }
+}
+
+#[test]
+fn a_look_that_fails_is_made_up_for_at_the_next_statement() {
+    let stage = stage();
+    stage.behind().ok("alter role app set statement_timeout = '1ms'");
+    let mut mine = stage.proxy.session_of("app", "proxied");
+    mine.query("select * from projects where id = 1");
+    mine.ok("set statement_timeout = 0");
+    mine.ok("select * from projects where id = 1");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 1"), 'I');
+}
+
+#[test]
+fn what_a_prepared_transaction_has_written_makes_no_conflict() {
+    let stage = stage();
+    let mut mine = stage.session();
+    for end in ["commit prepared 'p'", "rollback prepared 'p'"] {
+        mine.ok("select * from projects where id = 1");
+        mine.ok("begin");
+        mine.ok("update projects set name = 'x' where id = 1");
+        mine.ok("prepare transaction 'p'");
+        let write = query("update projects set name = 'y' where id = 1");
+        assert_eq!(shape(&mine.exchange(&[query(end), write])), "CZCZ");
+        mine.ok("update projects set name = 'z' where id = 1");
     }
 }
