@@ -30,6 +30,7 @@ fn main() {
     let sets: ColumnSet = [2].into_iter().collect();
     let before = rss_mib();
     let mut scope = ContextScope::new(shared.clone(), "db".into(), Limits::default(), Unit(0));
+    scope.on_server(shared.found(&(None, Some("1".into()))).unwrap().server);
     let now = Instant::now();
     for context in 0..contexts {
         scope.set_label(Some(&format!("user-{context}")));

@@ -26,6 +26,13 @@ use crate::sql::prefilter::Prefilter;
 /// server would compile the statement for seconds.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
+/// Asks which server a connection goes to, as the look does too: system identifier and timeline.
+pub const SERVER_SQL: &str = "SELECT \
+    CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
+    THEN (SELECT s.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() s) END, \
+    CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
+    THEN pg_catalog.\"left\"(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END";
+
 /// Why a look could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {

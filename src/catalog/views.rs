@@ -27,6 +27,8 @@ pub struct Seen {
     pub view: Arc<View>,
     /// When the look that confirmed it was sent.
     pub at: Instant,
+    /// Number of the server that it was read from, where it told which one it is.
+    pub server: Option<u64>,
 }
 
 impl Seen {
@@ -63,7 +65,7 @@ impl Views {
 
     /// Shares what a look sent at `at` has found and gives it back: the view held already where nothing has
     /// changed, so that plans made for it stay good.
-    pub fn publish(&self, key: &ViewKey, view: View, at: Instant) -> Seen {
+    pub fn publish(&self, key: &ViewKey, view: View, at: Instant, server: Option<u64>) -> Seen {
         match self.seen.entry(key.clone()) {
             dashmap::Entry::Occupied(mut held) => {
                 let held = held.get_mut();
@@ -71,16 +73,16 @@ impl Views {
                     if !held.view.same_as(&view) {
                         held.view = self.number(view);
                     }
-                    held.at = at;
+                    (held.at, held.server) = (at, server);
                     held.clone()
-                } else if held.view.same_as(&view) {
+                } else if held.view.same_as(&view) && held.server == server {
                     held.clone()
                 } else {
-                    Seen { view: self.number(view), at }
+                    Seen { view: self.number(view), at, server }
                 }
             }
             dashmap::Entry::Vacant(place) => {
-                let seen = Seen { view: self.number(view), at };
+                let seen = Seen { view: self.number(view), at, server };
                 place.insert(seen.clone());
                 seen
             }
@@ -163,7 +165,7 @@ mod tests {
         let start = Instant::now();
         let at = |s: u64| start + Duration::from_secs(s);
         views.begin_with(&key, "", at(1), at(1));
-        views.publish(&key, View::default(), at(1));
+        views.publish(&key, View::default(), at(1), None);
         views.begin_with(&key, "", at(2), at(2));
         assert!(views.get(&key).is_some() && !views.is_of_old_defaults(&key, at(0)));
         // Found by the look sent at 10 and answered at 11.
@@ -172,7 +174,7 @@ mod tests {
         assert!(views.is_of_old_defaults(&key, at(0)) && views.is_of_old_defaults(&key, at(11)));
         assert!(!views.is_of_old_defaults(&key, at(12)));
         // A look sent before says nothing of what is now.
-        views.publish(&key, View::default(), at(12));
+        views.publish(&key, View::default(), at(12), None);
         views.begin_with(&key, "", at(9), at(13));
         assert!(views.get(&key).is_some() && !views.is_of_old_defaults(&key, at(12)));
     }

@@ -9,6 +9,7 @@ use crate::catalog::labels::IdentityRule;
 use crate::catalog::look::{self, LOOK_SQL, Look};
 use crate::catalog::{ExplicitPredicate, Mode, TableSettings};
 use crate::config::load::Given;
+use crate::config::scopes::{ScopeKind, ScopeSettings, UnitSource};
 use crate::config::{Settings, load};
 use crate::migrate::{self, ServerError};
 use crate::rewrite::known::Known;
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     match runtime.block_on(look_at(&args.dsn, &settings)) {
         Ok(look) => {
-            print!("{}", explain(&args.sql, &look, args.seen));
+            print!("{}", explain(&args.sql, &look, args.seen, &settings.scopes));
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error, FAILURE),
@@ -86,7 +87,7 @@ async fn look_at(dsn: &str, settings: &Settings) -> Result<Look, ExplainError> {
 }
 
 /// The whole text that `explain` prints.
-fn explain(sql: &str, look: &Look, seen: i64) -> String {
+fn explain(sql: &str, look: &Look, seen: i64, scopes: &ScopeSettings) -> String {
     let lex = LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 };
     let plan = plan(sql.as_bytes(), &Context { view: &look.view, lex: &lex, names_may_return: false });
     let mut out = String::new();
@@ -101,6 +102,9 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
         for sentence in sentences(statement, text, look) {
             say(&format!("{prefix}{sentence}"));
         }
+    }
+    if plan.statements.iter().any(is_observed) {
+        say(&whose(scopes));
     }
     if plan.statements.is_empty() {
         say("No statement: forwarded as it is.");
@@ -147,6 +151,42 @@ fn explain(sql: &str, look: &Look, seen: i64) -> String {
         }
     }
     out
+}
+
+/// It is compared with what was seen of its rows.
+fn is_observed(statement: &StatementPlan) -> bool {
+    let observed = |source: &VersionSource| matches!(source, VersionSource::Observed);
+    let point = statement.point.as_ref().is_some_and(|p| !p.self_relative && observed(&p.source));
+    point || statement.sites.iter().any(|s| !s.self_relative && s.is_compared() && observed(&s.source))
+}
+
+/// Whose reads count for that, and in which unit of work.
+fn whose(scopes: &ScopeSettings) -> String {
+    let told = "The log names it for each conflict (seen_in).";
+    match scopes.scope {
+        ScopeKind::Connection => {
+            format!("Scope connection: what the same connection has seen counts. {told}")
+        }
+        ScopeKind::Transaction => {
+            format!("Scope transaction: what the same transaction has seen counts. {told}")
+        }
+        ScopeKind::Context => {
+            let names = scopes.unit.iter().map(|source| match source {
+                UnitSource::Comment(key) => format!("comment:{key}"),
+                UnitSource::Setting(name) => format!("setting:{name}"),
+            });
+            let names = names.collect::<Vec<_>>().join(", ");
+            let request = if names.is_empty() {
+                String::new()
+            } else {
+                format!("the request that {names} names, else ")
+            };
+            let sticky = if scopes.sticky { "what lies between two lookups, else " } else { "" };
+            format!(
+                "Scope context: what another unit of work of the same label has seen last counts. A unit is {request}{sticky}the transaction. {told}"
+            )
+        }
+    }
 }
 
 /// Marks what a guard raises; the proxy's own is not to be guessed.

@@ -183,7 +183,9 @@ impl ScopeSettings {
             match source {
                 LabelSource::Comment(key) => rules.tags.push(key.clone()),
                 LabelSource::Setting(name) => rules.settings.push(name.clone()),
-                LabelSource::Role => rules.settings.push("role".to_owned()),
+                LabelSource::Role => {
+                    rules.settings.extend(["role", "session_authorization"].map(str::to_owned));
+                }
                 LabelSource::Lookup(rule) => rules.identities.push(rule.clone()),
                 LabelSource::ApplicationName => rules.settings.push("application_name".to_owned()),
             }

@@ -126,6 +126,7 @@ mod tests {
             current_state: Some("{\"name\": \"x\"}".to_owned()),
             scope: "connection",
             seen_ago: None,
+            seen_in: None,
             source: Source::Nobody,
             sqlstate: "40001".to_owned(),
         };

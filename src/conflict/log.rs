@@ -52,6 +52,8 @@ impl ConflictEvent<'_> {
             actual_version = report.actual,
             user_id = *user_id,
             source = report.source.label(),
+            seen_seconds_ago = report.seen_ago.map(|ago| ago.as_secs()),
+            seen_in = report.seen_in.as_deref(),
             scope = report.scope,
             sqlstate = report.sqlstate.as_str(),
             session = connection.session,
@@ -106,7 +108,8 @@ mod tests {
             actual: Some(6),
             current_state: Some(r#"{"name": "Ada Lovelace"}"#.into()),
             scope: "connection",
-            seen_ago: None,
+            seen_ago: Some(std::time::Duration::from_millis(12_300)),
+            seen_in: Some("transaction 3 of session 7".into()),
             source: Source::Observed,
             sqlstate: "40001".into(),
         };
@@ -130,6 +133,8 @@ mod tests {
             r#""actual_version":6"#,
             r#""user_id":null"#,
             r#""session":7"#,
+            r#""seen_seconds_ago":12"#,
+            r#""seen_in":"transaction 3 of session 7""#,
             r#""target":"staleguard::conflict""#,
         ] {
             assert!(line.contains(part), "{part} in {line}");

@@ -59,6 +59,8 @@ pub struct ConflictReport {
     pub scope: &'static str,
     /// How long ago that scope had seen the row at `expected`.
     pub seen_ago: Option<Duration>,
+    /// In which unit of work that was, for the log.
+    pub seen_in: Option<String>,
     /// Where `expected` came from.
     pub source: Source,
     /// SQLSTATE to report, as configured: `40001` (serialization_failure), which drivers and frameworks know to retry.
@@ -213,6 +215,7 @@ mod tests {
             current_state: Some(r#"{"name": "Europe", "budget": 1.10}"#.into()),
             scope: "connection",
             seen_ago: Some(Duration::from_millis(12_300)),
+            seen_in: None,
             source: Source::Observed,
             sqlstate: "40001".into(),
         }

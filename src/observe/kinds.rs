@@ -58,11 +58,19 @@ impl Scope {
         !matches!(self, Self::Connection(_))
     }
 
-    /// See [`Observations::read`]. `locking`: a locking read, which counts for its own unit where that is wanted.
-    pub fn read(&mut self, row: RowKey, version: i64, shown: &ColumnSet, locking: bool, now: Instant) {
+    /// See [`Observations::read`]. `locking`: a locking read, which counts for its own unit where that is wanted. `sent`:
+    /// when its statement was sent.
+    pub fn read(
+        &mut self,
+        row: RowKey,
+        version: i64,
+        shown: &ColumnSet,
+        (locking, sent): (bool, Sequence),
+        now: Instant,
+    ) {
         match self {
             Self::Connection(scope) | Self::Transaction(scope) => scope.read(row, version, shown, now),
-            Self::Context(scope) => scope.read(row, version, shown, locking, now),
+            Self::Context(scope) => scope.read_since(row, version, shown, (locking, sent), now),
         }
     }
 
@@ -94,6 +102,11 @@ impl Scope {
     /// See [`Observations::sequence`].
     pub fn sequence(&self) -> Sequence {
         each!(self, scope => scope.sequence())
+    }
+
+    /// The session itself has written since.
+    pub fn has_written_since(&self, opened: Sequence) -> bool {
+        each!(self, scope => scope.has_written_since(opened))
     }
 
     /// See [`Observations::expected`].

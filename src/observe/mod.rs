@@ -31,6 +31,8 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
+use context::Unit;
+
 pub use kinds::Scope;
 pub use row::WrittenBack;
 pub use scope::{Moved, Observations, Sequence};
@@ -103,6 +105,8 @@ pub enum Lookup {
         version: i64,
         /// When the scope saw the row at this version (or wrote it).
         seen_at: Instant,
+        /// In which unit of work, in scope `context`.
+        unit: Option<Unit>,
         /// What that rests on.
         origin: Origin,
     },

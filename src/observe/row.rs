@@ -266,14 +266,15 @@ impl Observation {
         }
     }
 
-    /// The own writes alone: from which version to which they took the row, and the columns known at the latter.
-    pub(super) fn own_moves(&self) -> Option<(i64, i64, ColumnSet)> {
+    /// The own writes alone: from which version to which they took the row, the columns known at the latter, and when
+    /// that was.
+    pub(super) fn own_moves(&self) -> Option<(i64, i64, ColumnSet, Instant)> {
         let since = self.own_since?;
         let mut known = ColumnSet::new();
         for seen in self.seen.iter().filter(|s| s.version == self.present) {
             known.union_with(&seen.columns);
         }
-        Some((since, self.present, known))
+        Some((since, self.present, known, self.touched))
     }
 
     /// What it rests on.

@@ -8,28 +8,38 @@ use super::undo::{Undo, Undone};
 use super::{Cause, Limits, Lookup, RowKey};
 use crate::sql::columns::ColumnSet;
 
-/// A point in the order of a scope's own writes. Taken when a cursor or portal is opened, given back with what
-/// it shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sequence(u64);
+/// A point in the order of own writes. Taken when a statement is sent, or a cursor or portal opened, and given back with
+/// what it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequence {
+    /// Number of the last own write of the session.
+    own: u64,
+    /// And of the last that has entered any context.
+    entered: u64,
+}
 
 impl Sequence {
-    /// A point in the order of own writes of a context.
-    pub(super) fn from_number(number: u64) -> Self {
-        Self(number)
+    /// With that of all contexts.
+    pub(super) fn with_entered(self, entered: u64) -> Self {
+        Self { entered, ..self }
     }
 
-    /// The number of the last own write before it.
-    pub(super) fn number(self) -> u64 {
-        self.0
+    /// The number of the last write that had entered a context.
+    pub(super) fn entered(self) -> u64 {
+        self.entered
+    }
+
+    /// The same point as far as the session's own writes go, and for those of others when its statement was sent.
+    pub fn sent(self, sent: Self) -> Self {
+        Self { entered: sent.entered, ..self }
     }
 }
 
 /// What own writes did to a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum OwnWrite {
-    /// They took it from one version to another; these columns are known at the latter.
-    Moved { from: i64, to: i64, known: ColumnSet },
+    /// They took it from one version to another; these columns are known at the latter. The last of them landed `at`.
+    Moved { from: i64, to: i64, known: ColumnSet, at: Instant },
     /// They deleted it.
     Deleted,
     /// Nobody can tell.
@@ -40,7 +50,7 @@ impl OwnWrite {
     fn of(entry: &Entry) -> Self {
         match &entry.known {
             Known::Seen(seen) => match seen.own_moves() {
-                Some((from, to, known)) => Self::Moved { from, to, known },
+                Some((from, to, known, at)) => Self::Moved { from, to, known, at },
                 None => Self::Forgotten,
             },
             Known::Deleted => Self::Deleted,
@@ -141,9 +151,9 @@ impl Observations {
         }
         match self.store.peek(&key, now) {
             // Written since by this scope, and what is in the row now is not known.
-            Some(Entry { known: Known::Deleted | Known::Forgotten, own }) if *own > opened.0 => {}
-            None if self.store.lost_own() > opened.0 => {}
-            Some(Entry { own, .. }) if *own > opened.0 => {
+            Some(Entry { known: Known::Deleted | Known::Forgotten, own }) if *own > opened.own => {}
+            None if self.store.lost_own() > opened.own => {}
+            Some(Entry { own, .. }) if *own > opened.own => {
                 self.learn(key, now, |o| o.read_from_stale_cursor(version, shown, now), version, shown);
             }
             _ => self.learn(key, now, |o| o.read_from_cursor(version, shown, now), version, shown),
@@ -158,7 +168,7 @@ impl Observations {
             return;
         }
         let not_newer = match self.store.peek(key, now) {
-            Some(Entry { known: Known::Seen(_), own }) => *own > opened.0 || self.undo.wrote(key, *own),
+            Some(Entry { known: Known::Seen(_), own }) => *own > opened.own || self.undo.wrote(key, *own),
             // What the scope did to the row itself is the better reason for not knowing it.
             Some(_) => return,
             None => return self.store.note_gone(key, Cause::Cursor),
@@ -173,7 +183,12 @@ impl Observations {
 
     /// The present point in the order of own writes, to keep with a cursor or portal when it is opened.
     pub fn sequence(&self) -> Sequence {
-        Sequence(self.own)
+        Sequence { own: self.own, entered: 0 }
+    }
+
+    /// It has written since.
+    pub fn has_written_since(&self, opened: Sequence) -> bool {
+        opened.own != self.own
     }
 
     /// The version that a write of the columns `sets` is based on: the lowest under which one of them was
@@ -181,7 +196,9 @@ impl Observations {
     pub fn expected(&mut self, key: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
         let found = self.store.change(key, now, |entry| match &entry.known {
             Known::Seen(o) => match o.expected(sets) {
-                Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: o.origin() },
+                Some((version, seen_at)) => {
+                    Lookup::Known { version, seen_at, unit: None, origin: o.origin() }
+                }
                 None => Lookup::Unknown(Cause::Cursor),
             },
             Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),

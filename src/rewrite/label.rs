@@ -25,6 +25,9 @@ use crate::sql::select_list::dotted;
 use crate::sql::tags;
 use crate::sql::token::TokenKind;
 
+/// The setting behind SET SESSION AUTHORIZATION.
+const AUTHORIZATION: &str = "session_authorization";
+
 /// Puts the tags of the text's comments into its plan. In a text of several statements a comment belongs to the
 /// statement that it stands in, before or behind, up to the semicolon.
 pub fn tag(plan: &mut Plan, text: &[u8], comments: &[Range<u32>], ctx: &Context<'_>) {
@@ -57,6 +60,7 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Option<Box<
     let mut says = Says::default();
     if !rules.settings.is_empty() {
         settings(code, ctx, range.clone(), &mut says.settings);
+        without_role(&mut says.settings);
     }
     if !rules.identities.is_empty() {
         says.lookup = lookup(code, ctx, range);
@@ -72,7 +76,8 @@ fn settings(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>, out: &mut Ve
         let scoped = local || code.word(first + 1, "session") && !code.word(first + 2, "authorization");
         let i = first + 1 + usize::from(scoped);
         if is_authorization(code, i) {
-            return out.extend(without_role(names, Some(local)));
+            let value = value(code, ctx, i + 2..range.end);
+            return out.extend(authorization(names, value, local));
         }
         let Some((name, next)) = setting_name(code, i, range.end) else { return };
         let known = names.contains(&name);
@@ -84,7 +89,7 @@ fn settings(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>, out: &mut Ve
         }
     } else if code.word(first, "reset") {
         if is_authorization(code, first + 1) {
-            return out.extend(without_role(names, Some(false)));
+            return out.extend(authorization(names, NewValue::Default, false));
         }
         if let Some((name, _)) = setting_name(code, first + 1, range.end)
             && names.contains(&name)
@@ -130,10 +135,25 @@ fn is_authorization(code: Code<'_>, i: usize) -> bool {
     code.word(i, "session") && code.word(i + 1, "authorization")
 }
 
+/// SET SESSION AUTHORIZATION, where it is listened for.
+fn authorization(names: &[String], value: NewValue, local: bool) -> Option<SettingChange> {
+    let change = SettingChange { name: AUTHORIZATION.into(), value, local: Some(local) };
+    names.iter().any(|n| n == AUTHORIZATION).then_some(change)
+}
+
 /// Another session user ends SET ROLE.
-fn without_role(names: &[String], local: Option<bool>) -> Option<SettingChange> {
-    let value = NewValue::Value(Operand::Literal("none".into()));
-    names.iter().any(|n| n == "role").then(|| SettingChange { name: "role".into(), value, local })
+fn without_role(changes: &mut Vec<SettingChange>) {
+    for n in (0..changes.len()).rev() {
+        if let Some(change) = changes.get(n).filter(|change| *change.name == *AUTHORIZATION) {
+            let value = match change.value {
+                // Whether it is changed at all is not told.
+                NewValue::Unknown => NewValue::Unknown,
+                _ => NewValue::Value(Operand::Literal("none".into())),
+            };
+            let role = SettingChange { name: "role".into(), value, local: change.local };
+            changes.insert(n + 1, role);
+        }
+    }
 }
 
 /// `app.user_id`, `"app"."user_id"`, `role`; its name in lower case, and the token behind it.
@@ -311,7 +331,7 @@ mod tests {
         };
         view.labels = Arc::new(LabelRules {
             tags: vec!["user".into(), "traceparent".into()],
-            settings: vec!["app.user_id".into(), "role".into()],
+            settings: vec!["app.user_id".into(), "role".into(), "session_authorization".into()],
             identities: vec![rule("users", "id"), rule("user_roles", "role")],
         });
         let table = |name: &str| view.tables.iter().find(|t| &*t.name == name).cloned();
@@ -351,6 +371,9 @@ mod tests {
     fn changes_of_settings() {
         let value = |v: &str| NewValue::Value(Operand::Literal(v.into()));
         let param = |n| NewValue::Value(Operand::Param(n));
+        let user = |new: NewValue, local| {
+            vec![("session_authorization", new, Some(local)), ("role", value("none"), Some(local))]
+        };
         for (text, want) in [
             ("SET app.user_id = '42'", vec![("app.user_id", value("42"), Some(false))]),
             ("SET LOCAL app.user_id TO 42", vec![("app.user_id", value("42"), Some(true))]),
@@ -361,9 +384,13 @@ mod tests {
             ("SET ROLE anna", vec![("role", value("anna"), Some(false))]),
             ("SET ROLE NONE", vec![("role", value("none"), Some(false))]),
             ("SET SESSION ROLE anna", vec![("role", value("anna"), Some(false))]),
-            ("SET SESSION AUTHORIZATION anna", vec![("role", value("none"), Some(false))]),
-            ("SET LOCAL SESSION AUTHORIZATION anna", vec![("role", value("none"), Some(true))]),
-            ("RESET SESSION AUTHORIZATION", vec![("role", value("none"), Some(false))]),
+            ("SET SESSION AUTHORIZATION anna", user(value("anna"), false)),
+            ("SET LOCAL SESSION AUTHORIZATION 'anna'", user(value("anna"), true)),
+            ("SET session_authorization = anna", user(value("anna"), false)),
+            ("SET SESSION AUTHORIZATION DEFAULT", user(NewValue::Default, false)),
+            ("RESET SESSION AUTHORIZATION", user(NewValue::Default, false)),
+            ("RESET session_authorization", user(NewValue::Default, false)),
+            ("SELECT set_config('session_authorization', 'anna', true)", user(value("anna"), true)),
             ("SET app.other = '42'", vec![]),
             (
                 "SELECT set_config('app.user_id', '42', false)",
@@ -401,7 +428,12 @@ mod tests {
             ),
             (
                 "SELECT set_config($1, $2, true)",
-                vec![("app.user_id", NewValue::Unknown, Some(true)), ("role", NewValue::Unknown, Some(true))],
+                vec![
+                    ("app.user_id", NewValue::Unknown, Some(true)),
+                    ("role", NewValue::Unknown, Some(true)),
+                    ("session_authorization", NewValue::Unknown, Some(true)),
+                    ("role", NewValue::Unknown, Some(true)),
+                ],
             ),
         ] {
             let got = says(text).remove(0).settings;

@@ -17,6 +17,7 @@ use crate::observe::context::Contexts;
 use crate::rewrite::cache::PlanCache;
 use crate::telemetry::Metrics;
 use crate::telemetry::notices::Notices;
+use crate::telemetry::units::Units;
 use crate::telemetry::users::Users;
 
 /// How many plans of statement texts are kept.
@@ -67,6 +68,8 @@ pub struct Shared {
     pub contexts: Arc<Contexts>,
     /// Refused writes, and whether they are tried again.
     pub retries: Retries,
+    /// Units of work as the log names them.
+    pub units: Units,
     /// Whose conflicts have a series of their own.
     pub users: Users,
     /// What the operator should know.
@@ -95,6 +98,7 @@ impl Shared {
             labels: Arc::new(settings.scopes.rules()),
             contexts: Arc::new(Contexts::new(settings.scopes.limits())),
             retries: Retries::new(settings.conflict.retry_window),
+            units: Units::default(),
             users: Users::new(settings.max_users),
             notices: Notices::default(),
             plans: PlanCache::new(PLANS),

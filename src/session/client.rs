@@ -457,6 +457,7 @@ impl Session {
         self.notes_names(&plan);
         let detail = QueryDetail {
             seq: self.next_seq(),
+            sent: self.observations.sequence(),
             text: Bytes::copy_from_slice(text),
             plan,
             index: 0,

@@ -212,6 +212,7 @@ impl Session {
             cycle: self.cycle.number,
             surplus: prepared.surplus(&bind, hidden),
             opened: Cell::new(None),
+            sent: self.observations.sequence(),
             ran: Cell::new(false),
             suspended: Cell::new(false),
             write: RefCell::new(None),

@@ -6,13 +6,14 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
 use super::cursors::{OpenCursors, Standing};
 use super::in_flight::{Earlier, InFlight, Place};
 use super::observed::Expectation;
+use super::observed::Sighting;
 use super::prepared::Prepared;
 use super::state::Session;
 use super::writes::{Values, Write};
@@ -31,7 +32,7 @@ pub(crate) struct GuardedRow {
     pub key: Vec<Box<str>>,
     pub expected: i64,
     pub source: Source,
-    pub seen_ago: Option<Duration>,
+    pub seen: Option<Sighting>,
 }
 
 /// What one site of a statement was sent with.
@@ -136,7 +137,7 @@ pub(crate) fn decide(
             }
         };
         for row in rows.iter() {
-            let (expected, source, seen_ago) = match lookup(site, row, scene, observations) {
+            let (expected, source, seen) = match lookup(site, row, scene, observations) {
                 Ok(found) => found,
                 Err(cause) => {
                     guard.blind = Some(cause);
@@ -171,7 +172,7 @@ pub(crate) fn decide(
             if site.takes_guard() {
                 known.expect(&key, expected);
             }
-            guard.rows.push(GuardedRow { row: row.clone(), key, expected, source, seen_ago });
+            guard.rows.push(GuardedRow { row: row.clone(), key, expected, source, seen });
         }
         unsettled |= guard.same_row;
         if guard.same_row && named.is_some() && guard.blind.is_none() {
@@ -187,7 +188,7 @@ pub(crate) fn decide(
     (guards, unsettled)
 }
 
-type Expected = (i64, Source, Option<Duration>);
+type Expected = (i64, Source, Option<Sighting>);
 
 fn lookup(
     site: &GuardSite,
@@ -213,8 +214,8 @@ fn lookup(
         return Err(Cause::NeverRead);
     }
     match observations.expected(row, &site.sets, scene.now) {
-        Lookup::Known { version, seen_at, .. } => {
-            Ok((version, Source::Observed, Some(scene.now.saturating_duration_since(seen_at))))
+        Lookup::Known { version, seen_at, unit, .. } => {
+            Ok((version, Source::Observed, Some(Sighting::new(seen_at, unit, scene.now))))
         }
         Lookup::Unknown(cause) => Err(cause),
     }
@@ -272,8 +273,8 @@ fn split_key(row: &RowKey, site: &GuardSite) -> Option<Vec<Box<str>>> {
 impl GuardedRow {
     /// For a report.
     pub fn expectation(&self) -> Expectation {
-        let Self { key, expected, source, seen_ago, .. } = self;
-        Expectation { key: key.clone(), expected: *expected, source: *source, seen_ago: *seen_ago }
+        let Self { key, expected, source, seen, .. } = self;
+        Expectation { key: key.clone(), expected: *expected, source: *source, seen: *seen }
     }
 }
 

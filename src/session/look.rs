@@ -1,15 +1,21 @@
 //! When the session looks at the catalog, and what it does with the answer.
 
+use std::time::Duration;
+
 use super::own::{Exchange, Own, OwnStatement};
 use super::state::{Detail, Session, Wait};
 use crate::catalog::View;
 use crate::catalog::look::{self, Look, Unprotected};
 use crate::catalog::views::Seen;
+use crate::observe::context::{ContextScope, ServerId, ServerName};
 use crate::sql::prefilter::first_word;
 use crate::telemetry::metrics::CatalogLook;
 use crate::telemetry::targets;
 use crate::wire::buffer::Out;
 use crate::wire::build;
+
+/// How soon a server that did not tell which one it is may be asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// First words of statements that take a snapshot anyway, so that a look before them changes nothing.
 /// LOCK and SET TRANSACTION must come before any snapshot of their transaction.
@@ -35,6 +41,7 @@ impl Session {
         }
         if let Some(shared) = self.shared.views.get(&self.facts.view_key)
             && self.view.as_ref().is_none_or(|mine| mine.at < shared.at)
+            && self.is_of_its_server(&shared)
         {
             self.take_view(shared);
         }
@@ -50,9 +57,7 @@ impl Session {
         if self.view.as_ref().is_none_or(|before| before.view.generation != seen.view.generation)
             && let Some(scope) = self.observations.context()
         {
-            for table in seen.view.tables.iter().filter(|t| t.oid == t.root_oid && !t.is_view) {
-                table.version_column().into_iter().for_each(|c| scope.stamp(table.oid, c.attnum));
-            }
+            stamp(scope, &seen.view);
         }
         let before = self.view.replace(seen);
         let (Some(before), Some(now)) = (before, &self.view) else { return };
@@ -100,12 +105,23 @@ impl Session {
         }
         // A statement that has waited for a look goes with what it found, however long that took.
         let awaited = std::mem::take(&mut self.view_awaited) && !self.view_outdated;
-        if awaited || self.view_is_fresh() {
-            return Viewed::Ready;
-        }
+        let fresh = awaited || self.view_is_fresh();
         let usable = self.view.is_some() && !self.view_outdated;
         let mid_cycle = self.cycle.messages > 0;
-        if mid_cycle && usable {
+        if fresh || mid_cycle && usable {
+            if awaited || !self.wants_server() {
+                return Viewed::Ready;
+            }
+            if !self.queue.is_empty() {
+                self.drain(out);
+                return Viewed::Later;
+            }
+            if self.status == b'I' && !mid_cycle
+                || matches!(self.status, b'I' | b'T') && text.is_none_or(takes_snapshot)
+            {
+                self.ask_server(out, !mid_cycle);
+                return Viewed::Later;
+            }
             return Viewed::Ready;
         }
         if !self.queue.is_empty() {
@@ -158,6 +174,64 @@ impl Session {
         );
     }
 
+    /// A session in scope `context` does not know yet which server it is connected to: whose contexts count.
+    fn wants_server(&mut self) -> bool {
+        let (now, age) = (self.now(), self.shared.settings.catalog.max_age.max(ASK_AGAIN));
+        let unknown = self.observations.context().is_some_and(|scope| scope.server().is_none());
+        unknown && self.server_asked.is_none_or(|at| now.saturating_duration_since(at) >= age)
+    }
+
+    /// Asks for it, where the view that is there came from another session.
+    fn ask_server(&mut self, out: &mut Out, sync: bool) {
+        self.server_asked = Some(self.now());
+        let statement =
+            OwnStatement { text: look::SERVER_SQL.as_bytes(), oids: &[], formats: &[], values: &[] };
+        self.own_send(out, Exchange::Server, Some(statement), None, sync);
+    }
+
+    /// The server has told which one it is. Returns the error that the client must see, as [`Self::looked`].
+    pub fn server_told(&mut self, own: Own) -> Option<bytes::Bytes> {
+        let in_transaction = self.status != b'I' || !own.synced;
+        if own.error.is_some() {
+            return own.error.filter(|_| in_transaction);
+        }
+        let text =
+            |value: &Option<bytes::Bytes>| value.as_deref().map(|v| String::from_utf8_lossy(v).into_owned());
+        let mut values = own.rows.first().into_iter().flatten().map(text);
+        self.on_server(&(values.next().flatten(), values.next().flatten()));
+        None
+    }
+
+    /// The connection's server calls itself that. Gives back its number.
+    fn on_server(&mut self, name: &ServerName) -> Option<u64> {
+        self.server_asked = Some(self.now());
+        let found = self.shared.contexts.found(name)?;
+        if found.another {
+            tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %self.facts.database,
+                "the server is another than before, or was restored: contexts begin anew");
+            self.shared.views.outdate_all();
+        }
+        let ServerId(number) = found.server;
+        let Some(scope) = self.observations.context() else { return Some(number) };
+        if scope.server() == Some(found.server) {
+            return Some(number);
+        }
+        scope.on_server(found.server);
+        match &self.view {
+            Some(seen) if seen.server == Some(number) => stamp(scope, &seen.view),
+            Some(_) => self.view_outdated = true,
+            None => {}
+        }
+        self.relabel();
+        Some(number)
+    }
+
+    /// A view was read from the server that this session is connected to, as far as that is known.
+    fn is_of_its_server(&mut self, seen: &Seen) -> bool {
+        let mine = self.observations.context().and_then(|scope| scope.server());
+        mine.is_none_or(|ServerId(mine)| seen.server.is_none_or(|server| server == mine))
+    }
+
     /// A look's answer is in. Returns the error that the client must see in place of its statement's reply,
     /// if the look has failed the client's transaction.
     pub fn looked(&mut self, own: Own) -> Option<bytes::Bytes> {
@@ -174,7 +248,7 @@ impl Session {
             let at = own.sent_at;
             // Without any view the next statement asks again.
             let known = self.view.take().or_else(|| self.shared.views.get(&self.facts.view_key));
-            self.view = known.map(|seen| Seen { view: seen.view, at });
+            self.view = known.map(|seen| Seen { view: seen.view, at, server: None });
             self.view_outdated = false;
             return in_transaction.then_some(error);
         }
@@ -191,7 +265,7 @@ impl Session {
             Err(error) => {
                 metrics.catalog_look(CatalogLook::Failed);
                 tracing::error!(target: targets::CATALOG, session = self.facts.id, %error, "the catalog look failed");
-                self.view = Some(Seen { view: Default::default(), at: own.sent_at });
+                self.view = Some(Seen { view: Default::default(), at: own.sent_at, server: None });
                 self.view_outdated = false;
             }
         }
@@ -207,14 +281,11 @@ impl Session {
         if !self.diverged && !in_transaction {
             shared.views.begin_with(&self.facts.view_key, &look.defaults, at, self.now());
         }
-        if shared.contexts.is_of_another_server(&look.server) {
-            tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %look.database,
-                "the server is another than before, or was restored: what contexts knew is forgotten");
-        }
+        let server = self.on_server(&look.server);
         let seen = if self.diverged || in_transaction || self.is_of_old_defaults() {
-            Seen { view: shared.views.private(self.view.as_ref().map(|v| &v.view), look.view), at }
+            Seen { view: shared.views.private(self.view.as_ref().map(|v| &v.view), look.view), at, server }
         } else {
-            shared.views.publish(&self.facts.view_key, look.view, at)
+            shared.views.publish(&self.facts.view_key, look.view, at, server)
         };
         let changed = before != Some(seen.view.generation);
         shared.metrics.catalog_look(if changed { CatalogLook::Changed } else { CatalogLook::Unchanged });
@@ -235,6 +306,13 @@ impl Session {
                 }
             }
         }
+    }
+}
+
+/// What contexts know of a table is void if its version column is another than before.
+fn stamp(scope: &ContextScope, view: &View) {
+    for table in view.tables.iter().filter(|t| t.oid == t.root_oid && !t.is_view) {
+        table.version_column().into_iter().for_each(|c| scope.stamp(table.oid, c.attnum));
     }
 }
 

@@ -1,19 +1,34 @@
 //! Mode `observe`: what `enforce` would have done, told and counted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::state::Session;
 use super::written::Basis;
 use crate::catalog::{Mode, Table};
 use crate::conflict::{ConflictReport, Source};
+use crate::observe::context::Unit;
 use crate::telemetry::metrics::Observed;
+
+/// When and where the row was seen at the version that a write is based on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sighting {
+    pub ago: Duration,
+    /// `None`: outside of contexts.
+    pub unit: Option<Unit>,
+}
+
+impl Sighting {
+    pub fn new(at: Instant, unit: Option<Unit>, now: Instant) -> Self {
+        Self { ago: now.saturating_duration_since(at), unit }
+    }
+}
 
 /// What is known of the row that a write in mode `observe` would have been refused for.
 pub(crate) struct Expectation {
     pub key: Vec<Box<str>>,
     pub expected: i64,
     pub source: Source,
-    pub seen_ago: Option<Duration>,
+    pub seen: Option<Sighting>,
 }
 
 impl Session {
@@ -30,7 +45,8 @@ impl Session {
             actual,
             current_state: None,
             scope: self.observations.name(),
-            seen_ago: row.seen_ago,
+            seen_ago: row.seen.map(|seen| seen.ago),
+            seen_in: row.seen.map(|seen| self.shared.units.tell(seen.unit, self.facts.id)),
             source: row.source,
             sqlstate: self.sqlstate_of(row.source),
         }

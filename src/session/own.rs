@@ -24,6 +24,8 @@ pub(super) const OWN_NAME: &[u8] = b"staleguard_own";
 pub(crate) enum Exchange {
     /// Reads the catalog.
     Look,
+    /// Asks which server the connection goes to.
+    Server,
     /// Asks for the parameter types of the client's statement.
     ParameterTypes,
     /// Parses a client's statement again.
@@ -39,6 +41,7 @@ impl Exchange {
     pub fn name(self) -> &'static str {
         match self {
             Self::Look => "catalog look",
+            Self::Server => "which server",
             Self::ParameterTypes => "parameter types",
             Self::Restate => "another text of a statement",
             Self::Probe => "probe",

@@ -131,6 +131,8 @@ pub(crate) struct Portal {
     pub surplus: (usize, usize),
     /// When the server opened it, in the order of own writes.
     pub opened: Cell<Option<Sequence>>,
+    /// When its Bind was sent, likewise.
+    pub sent: Sequence,
     /// It has been run to its end, or has failed. Of one with a hidden result only.
     pub ran: Cell<bool>,
     /// It has shown some of its rows and waits to be fetched further.

@@ -76,7 +76,7 @@ impl Session {
                     self.learn_from_cursor(cursor, learner, body);
                     strip_row(body, learner.hidden, client)
                 }
-                (Some(learner), None) => self.row(learner, None, None, body, client),
+                (Some(learner), None) => self.row(learner, (None, query.sent), None, body, client),
                 (None, _) => Fate::Forward,
             },
             back::COMMAND_COMPLETE => {
@@ -221,12 +221,12 @@ impl Session {
                 }
                 // What it shows is of the time when it was opened.
                 let behind = |opened: &Sequence| {
-                    portal.suspended.get() || !portal.writes() && *opened != self.observations.sequence()
+                    portal.suspended.get() || !portal.writes() && self.observations.has_written_since(*opened)
                 };
                 let opened = portal.opened.get().filter(behind);
                 let Some(learner) = &execute.learner else { return Fate::Forward };
                 let shows = Some(&portal.shows).filter(|_| portal.named);
-                self.row(learner, opened, shows, body, client)
+                self.row(learner, (opened, portal.sent), shows, body, client)
             }
             // A write has run in full before its first row: it was taken note of then.
             back::COMMAND_COMPLETE | back::PORTAL_SUSPENDED if portal.suspended.get() && portal.writes() => {
@@ -337,12 +337,13 @@ impl Session {
         self.verdict = Some(Box::new(Verdict::new(write, &frame)));
     }
 
-    /// A row of a result. `opened`: of a portal that was opened then, if something may have happened since. `shows`:
+    /// A row of a result of a statement that was `sent` then. `opened`: of a portal that was opened then, if the session
+    /// may have written since. `shows`:
     /// of one whose place counts.
     fn row(
         &mut self,
         learner: &Learner,
-        opened: Option<Sequence>,
+        (opened, sent): (Option<Sequence>, Sequence),
         shows: Option<&Shows>,
         body: &[u8],
         client: &mut Out,
@@ -372,7 +373,7 @@ impl Session {
                     observations.read_for_transaction(row, version, shown, now);
                 }
                 (ResultKind::Read, None, Some(version)) => {
-                    observations.read(row, version, shown, refreshes, now);
+                    observations.read(row, version, shown, (refreshes, sent), now);
                 }
                 (ResultKind::Written, None, Some(version)) => match basis {
                     Some(basis) => basis.written(row, version, shown, observations, now),

@@ -264,9 +264,10 @@ impl Session {
             self.wait = None;
         }
         match own.what {
-            Exchange::Look => {
+            what @ (Exchange::Look | Exchange::Server) => {
                 let synced = own.synced;
-                if let Some(error) = self.looked(own) {
+                let error = if what == Exchange::Look { self.looked(own) } else { self.server_told(own) };
+                if let Some(error) = error {
                     if synced {
                         self.local_error = Some(error);
                     } else {
@@ -370,7 +371,7 @@ impl Session {
                     if let Some(statement) = portal.acting().statement() {
                         self.enter(statement);
                     }
-                    portal.opened.set(Some(self.observations.sequence()));
+                    portal.opened.set(Some(self.observations.sequence().sent(portal.sent)));
                     if let Some(cursor) = portal.fetches().and_then(|name| self.cursors.get(name)) {
                         *portal.fetched.borrow_mut() = Some(Cursor::Declared(cursor.clone()));
                     }

@@ -26,7 +26,7 @@ use crate::catalog::View;
 use crate::catalog::views::{Seen, ViewKey};
 use crate::config::scopes::ScopeKind;
 use crate::observe::context::{ContextScope, Unit};
-use crate::observe::{Limits, Observations, Scope};
+use crate::observe::{Limits, Observations, Scope, Sequence};
 use crate::rewrite::plan::{Effect, Plan, Slot};
 use crate::rewrite::render::Rendered;
 use crate::server::Shared;
@@ -143,6 +143,8 @@ impl Detail {
 #[derive(Debug)]
 pub(crate) struct QueryDetail {
     pub seq: u64,
+    /// When it was sent, in the order of own writes.
+    pub sent: Sequence,
     pub text: Bytes,
     pub plan: Arc<Plan>,
     pub rendered: Option<Rendered>,
@@ -271,6 +273,8 @@ pub(crate) struct Session {
     pub names: Names,
     pub cursors: Cursors,
     pub observations: Scope,
+    /// When the connection's server was asked last which one it is.
+    pub server_asked: Option<Instant>,
     /// Who is at work.
     pub whose: Whose,
     /// Signs that the connection serves a pool.
@@ -339,7 +343,7 @@ impl Session {
             }
         };
         let started = facts.settings.iter().map(|(name, value)| (&**name, Some(&**value)));
-        let whose = Whose::new(&facts.user, &shared.labels.settings, started);
+        let whose = Whose::new(facts.id, &facts.user, &shared.labels.settings, started);
         let measured = Measured::new(shared.metrics.clone());
         Self {
             shared,
@@ -358,6 +362,7 @@ impl Session {
             names: Names::default(),
             cursors: Cursors::default(),
             observations,
+            server_asked: None,
             whose,
             pooled: Pooled::default(),
             measured,
@@ -467,11 +472,16 @@ impl Session {
                 }
                 self.facts.application_name = String::from_utf8_lossy(value).into_owned();
                 if !self.started {
-                    self.whose.begins_as(&self.facts.application_name);
+                    self.whose.begins_as("application_name", &self.facts.application_name);
                 }
             }
-            b"session_authorization" if self.started => {
-                self.whose.authorized(&String::from_utf8_lossy(value));
+            b"session_authorization" => {
+                let user = String::from_utf8_lossy(value);
+                if self.started {
+                    self.whose.authorized(&user);
+                } else {
+                    self.whose.begins_as("session_authorization", &user);
+                }
             }
             b"search_path" if self.started => {
                 self.view_outdated = true;

@@ -43,7 +43,7 @@ impl Session {
                 key: raised.key.iter().map(|part| part.as_str().into()).collect(),
                 expected: 0,
                 source: Source::Nobody,
-                seen_ago: None,
+                seen: None,
             },
             GuardedRow::expectation,
         );

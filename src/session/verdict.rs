@@ -216,12 +216,12 @@ impl Session {
     fn told(&mut self, state: Option<String>, client: &mut Out) {
         let Some(verdict) = self.verdict.take() else { return };
         let Some(point) = verdict.write.point() else { return };
-        let (expected, source, seen_ago) = match verdict.write.stance {
-            Stance::Checked { expected, source, seen_ago } => (expected, source, seen_ago),
+        let (expected, source, seen) = match verdict.write.stance {
+            Stance::Checked { expected, source, seen } => (expected, source, seen),
             Stance::Refused(_) => (0, Source::Nobody, None),
             _ => return,
         };
-        let row = Expectation { key: verdict.write.key.clone(), expected, source, seen_ago };
+        let row = Expectation { key: verdict.write.key.clone(), expected, source, seen };
         let mut report = self.report(&point.table, &row, verdict.actual);
         report.current_state = state;
         match verdict.write.stance {

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::catalog::{Blind, Mode};
 use crate::conflict::Source;
@@ -16,7 +15,7 @@ use crate::sql::lexer::{self, LexOptions};
 use crate::sql::operand::{self, List, Value};
 use crate::wire::read::Bind;
 
-use super::observed::Expectation;
+use super::observed::{Expectation, Sighting};
 use super::prepared::Prepared;
 
 /// Parameter values of a Bind that the probe needs again.
@@ -30,9 +29,9 @@ pub(crate) struct BoundValues {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stance {
     /// With the predicate; zero rows ask for a verdict.
-    Checked { expected: i64, source: Source, seen_ago: Option<Duration> },
+    Checked { expected: i64, source: Source, seen: Option<Sighting> },
     /// Mode `observe`: without the predicate; zero rows, and the version that the row had, are only reported on.
-    Observed { expected: i64, source: Source, seen_ago: Option<Duration> },
+    Observed { expected: i64, source: Source, seen: Option<Sighting> },
     /// Nobody knows what it is based on.
     Blind(Cause),
     /// Likewise, and the table refuses that: it is sent with a version that no row has, and refused if the row is
@@ -199,8 +198,8 @@ pub(crate) fn decide(
         None => (None, Vec::new()),
     };
     let stance = match stance(point, row.as_ref(), values, allowed, observations, now) {
-        Stance::Checked { expected, source, seen_ago } if point.table.settings.mode == Mode::Observe => {
-            Stance::Observed { expected, source, seen_ago }
+        Stance::Checked { expected, source, seen } if point.table.settings.mode == Mode::Observe => {
+            Stance::Observed { expected, source, seen }
         }
         stance => stance,
     };
@@ -219,7 +218,7 @@ fn stance(
         use crate::catalog::ExplicitPredicate;
         return match (point.table.settings.explicit_predicate, values.int(operand)) {
             (ExplicitPredicate::Error, Some(expected)) if allowed.is_ok() && row.is_some() => {
-                Stance::Checked { expected, source: Source::Predicate, seen_ago: None }
+                Stance::Checked { expected, source: Source::Predicate, seen: None }
             }
             (_, expected) => {
                 Stance::Explicit { expected: expected.filter(|_| allowed.is_ok() && row.is_some()) }
@@ -248,15 +247,15 @@ fn stance(
         && let Some(n) = values.int(operand)
     {
         let expected = observations.written_back(row, n, &point.sets, now).expected();
-        return Stance::Checked { expected, source: Source::WrittenBack, seen_ago: None };
+        return Stance::Checked { expected, source: Source::WrittenBack, seen: None };
     }
     if let VersionSource::Hint(expected) = point.source {
-        return Stance::Checked { expected, source: Source::Hint, seen_ago: None };
+        return Stance::Checked { expected, source: Source::Hint, seen: None };
     }
     match observations.expected(row, &point.sets, now) {
-        Lookup::Known { version, seen_at, .. } => {
-            let seen_ago = Some(now.saturating_duration_since(seen_at));
-            Stance::Checked { expected: version, source: Source::Observed, seen_ago }
+        Lookup::Known { version, seen_at, unit, .. } => {
+            let seen = Some(Sighting::new(seen_at, unit, now));
+            Stance::Checked { expected: version, source: Source::Observed, seen }
         }
         Lookup::Unknown(cause) if strict => Stance::Refused(cause),
         Lookup::Unknown(cause) => Stance::Blind(cause),
@@ -295,8 +294,8 @@ impl Write {
     /// What it would have been checked against, in mode `observe`.
     pub fn observed(&self) -> Option<Expectation> {
         match self.stance {
-            Stance::Observed { expected, source, seen_ago } => {
-                Some(Expectation { key: self.key.clone(), expected, source, seen_ago })
+            Stance::Observed { expected, source, seen } => {
+                Some(Expectation { key: self.key.clone(), expected, source, seen })
             }
             _ => None,
         }

@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod names;
 pub mod notices;
 pub mod targets;
+pub mod units;
 pub mod users;
 
 pub use metrics::{CatalogLook, ErrorSource, Metrics, Observed, WriteOutcome};

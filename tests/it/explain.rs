@@ -4,8 +4,13 @@ use crate::common::proxy::{staleguard, to_end};
 use crate::common::twin::{Stage, stage};
 
 fn explain(stage: &Stage, sql: &str) -> String {
+    explain_with(stage, sql, &[])
+}
+
+fn explain_with(stage: &Stage, sql: &str, environment: &[(&str, &str)]) -> String {
     let dsn = format!("postgres://postgres@{}/proxied", stage.cluster.address());
-    let (status, text) = to_end(staleguard().args(["explain", sql, "--dsn", &dsn]));
+    let variables = environment.iter().copied();
+    let (status, text) = to_end(staleguard().args(["explain", sql, "--dsn", &dsn]).envs(variables));
     assert!(status.success(), "{text}");
     text
 }
@@ -65,6 +70,34 @@ fn explain_shows_the_statement_as_it_is_sent_and_says_why() {
         let text = explain(&stage, sql);
         for part in wanted {
             assert!(text.contains(part), "{sql}: {part:?} is not in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn explain_says_whose_reads_count() {
+    let stage = stage();
+    let sql = "update projects set name = 'x' where id = 7";
+    let context = [("STALEGUARD_SCOPE", "context"), ("STALEGUARD_CONTEXT_LABEL", "comment:user")];
+    let sticky = [
+        ("STALEGUARD_SCOPE", "context"),
+        ("STALEGUARD_CONTEXT_LABEL", "lookup:users.id"),
+        ("STALEGUARD_CONTEXT_UNIT", ""),
+        ("STALEGUARD_CONTEXT_STICKY", "true"),
+    ];
+    for (environment, want) in [
+        (&[][..], "Scope connection: what the same connection has seen"),
+        (&[("STALEGUARD_SCOPE", "transaction")], "Scope transaction: what the same transaction has seen"),
+        (&context, "A unit is the request that comment:traceparent names, else the transaction."),
+        (&sticky, "A unit is what lies between two lookups, else the transaction."),
+    ] {
+        let text = explain_with(&stage, sql, environment);
+        assert!(text.contains(want), "{environment:?}: {text}");
+        // Where the statement names its version itself nobody's reads count.
+        for other in
+            ["update projects set name = 'x' where id = 7 and version = 2", "select name from projects"]
+        {
+            assert!(!explain_with(&stage, other, environment).contains("Scope "), "{other}");
         }
     }
 }

@@ -1,10 +1,5 @@
 //! Whose version counts: scopes, labels and units of work.
 
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
-
-use crate::common::cluster::{Cluster, cluster};
 use crate::common::conflict::on_project;
 use crate::common::frames::Frame;
 use crate::common::proxy::Proxy;
@@ -293,65 +288,6 @@ fn contexts_survive_a_planned_restart() {
     let told = |line: &str| line.contains("snapshot of contexts was not read");
     assert!(proxy.log().wait(told).is_some());
     assert_eq!(commands(&proxy.session().query(&write("1", "ada"))), ["UPDATE 1"]);
-}
-
-/// Connections to it go to the server whose port it holds at that time.
-struct Switch {
-    address: String,
-    target: Arc<AtomicU16>,
-}
-
-impl Switch {
-    fn new(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let target = Arc::new(AtomicU16::new(port));
-        let to = target.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let server = TcpStream::connect(("127.0.0.1", to.load(Ordering::SeqCst))).unwrap();
-                for (mut from, mut to) in [
-                    (client.try_clone().unwrap(), server.try_clone().unwrap()),
-                    (server.try_clone().unwrap(), client.try_clone().unwrap()),
-                ] {
-                    std::thread::spawn(move || {
-                        let _ = std::io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Self { address, target }
-    }
-}
-
-#[test]
-fn contexts_know_nothing_of_another_server() {
-    let (first, second) = (cluster(), Cluster::promoted());
-    let switch = Switch::new(first.port());
-    let proxy =
-        Proxy::start_before(&switch.address, &["--scope", "context", "--context-label", "comment:user"]);
-    let read = "select id, name from projects where id = 1 /*user='ada'*/";
-    let write = "update projects set name = 'mine' where id = 1 /*user='ada'*/";
-    let mut mine = proxy.session();
-    mine.ok(read);
-    // A connection that ends by itself is no sign of another server.
-    first.direct("proxied").ok(&format!("select pg_terminate_backend({})", mine.pid()));
-    mine.until_closed();
-    first.direct("proxied").ok("update projects set name = 'theirs', version = version + 1 where id = 1");
-    let mut mine = proxy.session();
-    on_project("1", 1, Some(2)).check(&mine.query(write), 'I');
-    // A standby that lacks the last changes has been promoted: what was seen is of another history.
-    switch.target.store(second.port(), Ordering::SeqCst);
-    second.direct("proxied").ok("update projects set name = 'theirs', version = 7 where id = 1");
-    first.stop();
-    mine.until_closed();
-    let mut mine = proxy.session();
-    assert_eq!(commands(&mine.query(write)), ["UPDATE 1"]);
-    assert!(proxy.log().wait(|line| line.contains("the server is another than before")).is_some());
-    mine.ok(read);
-    second.direct("proxied").ok("update projects set name = 'theirs', version = version + 1 where id = 1");
-    on_project("1", 8, Some(9)).check(&mine.query(write), 'I');
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! | file | what it knows |
 //! | --- | --- |
 //! | `row` | one row: by column, the newest read and the newest read of another unit |
+//! | `servers` | [`ServerId`]: which server a connection goes to |
 //! | `shared` | [`Contexts`]: all labels, bounded each and in total |
 //! | `session` | [`ContextScope`]: one session's part in it, its own writes until they are committed |
 //! | `snapshot` | what they know across a planned restart |
@@ -15,6 +16,7 @@
 //! Whose label and which unit it is, a session finds out: `session::whose` (docs/decisions/0010).
 
 mod row;
+mod servers;
 mod session;
 pub mod setting;
 mod shared;
@@ -27,6 +29,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use servers::{Found, ServerId, ServerName};
 pub use session::ContextScope;
 pub use shared::Contexts;
 pub use snapshot::SnapshotError;
@@ -35,10 +38,54 @@ pub use snapshot::SnapshotError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Unit(pub u128);
 
-/// Names one context: the database that its rows live in, and the label.
+/// What a unit's number says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitKind {
+    /// A request with a name, of which the number is a hash.
+    Request,
+    /// A transaction of a session, which counts them.
+    Transaction {
+        /// The proxy's number of the session.
+        session: u64,
+        /// Its number in the session.
+        number: u64,
+    },
+    /// Of the process before this one.
+    Earlier,
+}
+
+impl Unit {
+    const NAMED: u128 = 1 << 127;
+    /// Set in every unit of an earlier process: none of them goes on.
+    const EARLIER: u128 = 1 << 126;
+
+    /// A transaction of a session, or what lies between two lookups there.
+    pub fn of_session(session: u64, number: u64) -> Self {
+        Self((u128::from(session) << 64 | u128::from(number)) & !(Self::NAMED | Self::EARLIER))
+    }
+
+    /// A request whose name has this hash.
+    pub fn of_request(hash: u128) -> Self {
+        Self((hash | Self::NAMED) & !Self::EARLIER)
+    }
+
+    /// What its number says.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn kind(self) -> UnitKind {
+        match () {
+            () if self.0 & Self::EARLIER != 0 => UnitKind::Earlier,
+            () if self.0 & Self::NAMED != 0 => UnitKind::Request,
+            () => UnitKind::Transaction { session: (self.0 >> 64) as u64, number: self.0 as u64 },
+        }
+    }
+}
+
+/// Names one context: the server and the database that its rows live in, and the label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContextKey {
-    /// Which upstream and database.
+    /// Which server.
+    pub server: ServerId,
+    /// Which database.
     pub database: Arc<str>,
     /// Whose.
     pub label: Arc<str>,

@@ -22,6 +22,9 @@ use crate::sql::columns::ColumnSet;
 /// Units that met a conflict on a row and are remembered for it: what they read of it since does not count.
 const CONFLICTED: usize = 4;
 
+/// The version that a write is based on, when it was seen, and in which unit.
+pub(super) type Basis = (i64, Instant, Unit);
+
 /// One read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Read {
@@ -62,16 +65,18 @@ impl Sight {
         self.earliest = Some(self.earliest.map_or(read.version, |e| e.min(read.version)));
     }
 
-    /// The version that a write in `unit` is based on, and when it was seen.
-    fn expected(&self, unit: Unit, reads: Reads) -> (i64, Instant) {
-        let (latest, at) = match self.other {
-            _ if self.newest.own || self.newest.unit != unit => (self.newest.version, self.newest.at),
-            Some(other) => (other.version, other.at),
-            None => (self.first, self.newest.at),
+    /// What a write in `unit` is based on.
+    fn expected(&self, unit: Unit, reads: Reads) -> Basis {
+        let (latest, read) = match &self.other {
+            _ if self.newest.own || self.newest.unit != unit => (self.newest.version, &self.newest),
+            Some(other) => (other.version, other),
+            None => (self.first, &self.newest),
         };
         match (reads, self.earliest) {
-            (Reads::Earliest, Some(earliest)) if !self.newest.own => (earliest.min(latest), at),
-            _ => (latest, at),
+            (Reads::Earliest, Some(earliest)) if !self.newest.own => {
+                (earliest.min(latest), read.at, read.unit)
+            }
+            _ => (latest, read.at, read.unit),
         }
     }
 
@@ -102,17 +107,13 @@ impl Sight {
         }
     }
 
-    /// A write in `unit` was refused: what that unit has read does not count.
-    /// When this version was seen, as far as that is still known.
-    fn seen_at(&self, version: i64) -> Option<Instant> {
-        [Some(self.newest), self.other]
-            .into_iter()
-            .flatten()
-            .filter(|r| r.version == version)
-            .map(|r| r.at)
-            .max()
+    /// When and where this version was seen, as far as that is still known.
+    fn seen_at(&self, version: i64) -> Option<(Instant, Unit)> {
+        let reads = [Some(self.newest), self.other].into_iter().flatten();
+        reads.filter(|r| r.version == version).map(|r| (r.at, r.unit)).max_by_key(|(at, _)| *at)
     }
 
+    /// A write in `unit` was refused: what that unit has read does not count.
     fn refused(&mut self, unit: Unit) {
         self.earliest = None;
         if self.newest.unit == unit {
@@ -163,8 +164,8 @@ pub(super) struct Row {
     /// This context alone moved the row from here to `present`.
     own_since: Option<i64>,
     /// A write based on this version was refused, and no later unit that met no conflict has read the row since. And
-    /// when the version had been seen.
-    refused_at: Option<(i64, Instant)>,
+    /// when and where the version had been seen.
+    refused_at: Option<Basis>,
     /// The one unit that has read it since, without a conflict: that counts for every other unit.
     reread_by: Option<Unit>,
     /// Units that met a conflict on it.
@@ -184,6 +185,20 @@ pub(super) struct Shown<'a> {
     pub now: Instant,
     /// It was a locking read that counts for its own unit.
     pub own: bool,
+}
+
+/// A committed write of the context, as it enters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wrote<'a> {
+    /// It took the row from here ..
+    pub from: i64,
+    /// .. to here.
+    pub to: i64,
+    /// The columns that its unit knows at `to`: those that it set or was shown.
+    pub known: &'a ColumnSet,
+    pub unit: Unit,
+    /// When the write itself, not its commit, was told of.
+    pub landed: Instant,
 }
 
 impl Shown<'_> {
@@ -266,9 +281,9 @@ impl Row {
         });
     }
 
-    /// The version that a write of `sets` in `unit` is based on, and when it was seen: the lowest among the
+    /// What a write of `sets` in `unit` is based on: the lowest among the
     /// columns, a column never shown counting as the row. `None`: another unit has seen one of them undated.
-    pub(super) fn expected(&self, sets: &ColumnSet, unit: Unit, reads: Reads) -> Option<(i64, Instant)> {
+    pub(super) fn expected(&self, sets: &ColumnSet, unit: Unit, reads: Reads) -> Option<Basis> {
         if let Some(refused) = self.refused_at
             && self.reread_by.is_none_or(|u| u == unit)
         {
@@ -278,7 +293,7 @@ impl Row {
             return None;
         }
         let mut never_shown = sets.clone();
-        let mut lowest: Option<(i64, Instant)> = None;
+        let mut lowest: Option<Basis> = None;
         for seen in self.seen.iter().filter(|s| s.columns.intersects(sets)) {
             never_shown.subtract(&seen.columns);
             let this = seen.sight.expected(unit, reads);
@@ -298,7 +313,7 @@ impl Row {
         match self.own_since {
             Some(since) if since <= n && n < self.present => WrittenBack::SavedAgain(self.present),
             _ => match self.expected(sets, unit, reads) {
-                Some((expected, _)) if n == self.present.saturating_add(1) => {
+                Some((expected, ..)) if n == self.present.saturating_add(1) => {
                     WrittenBack::OwnIncrement(expected)
                 }
                 _ => WrittenBack::BasedOn(n),
@@ -306,10 +321,13 @@ impl Row {
         }
     }
 
-    /// A committed write of the context took the row from `from` to `to`, and `known` are the columns that its unit
-    /// knows at `to`: those that it set or was shown.
-    pub(super) fn wrote(&mut self, from: i64, to: i64, known: &ColumnSet, unit: Unit, now: Instant) {
-        let mut to = to;
+    /// A committed write of the context has moved the row.
+    pub(super) fn wrote(&mut self, write: &Wrote<'_>, now: Instant) {
+        let Wrote { from, mut to, known, unit, landed } = *write;
+        // The row was locked from when the write landed until its commit, which another connection can have seen before
+        // this one was told of it. What that has read since, at a higher version, is somebody else's later write.
+        let is_newer = |read: &Read| read.at > landed && read.version > write.to;
+        let mut overtaken = false;
         if self.own_since == Some(to) && to < self.present {
             // Another connection has written it since, and its commit has entered first.
             self.own_since = Some(from);
@@ -319,6 +337,8 @@ impl Row {
                 self.own_since = Some(from);
             }
             self.present = to;
+        } else if is_newer(&self.whole.newest) {
+            overtaken = true;
         } else {
             // The row has begun anew (deleted and inserted).
             self.present = to;
@@ -326,26 +346,36 @@ impl Row {
         }
         self.dated(known);
         let checked = !known.is_empty();
-        self.whole.moved(from, to, checked, now);
-        for seen in &mut self.seen {
-            seen.sight.moved(from, to, checked, now);
+        for sight in std::iter::once(&mut self.whole).chain(self.seen.iter_mut().map(|seen| &mut seen.sight))
+        {
+            sight.moved(from, to, checked, now);
+            if overtaken && checked {
+                let newer = [Some(sight.newest), sight.other].into_iter().flatten().filter(is_newer);
+                sight.earliest = newer.map(|read| read.version).min();
+            }
         }
         let mut own = Sight::new(Read { unit, version: to, at: now, own: false, base: None });
         // Whoever writes next in this context, this unit too, knows these columns as they are.
         own.other = Some(own.newest);
         // The earliest is one of the reads to come.
         own.earliest = None;
-        self.change(known, own, |sight| *sight = own);
+        self.change(known, own, |sight| {
+            if !(overtaken && is_newer(&sight.newest)) {
+                *sight = own;
+            }
+        });
         self.join_equal();
-        // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before.
-        if checked {
+        // A write that was not checked (`n = n + 1`) settles nothing: what was refused is as stale as before. So does one
+        // that was overtaken: what was refused since may be based on less than what overtook it.
+        let own_work = self.refused_at.is_some_and(|(expected, ..)| self.moved_alone(expected, self.present));
+        if checked && !overtaken || own_work {
             self.settled();
         }
         self.touched = now;
     }
 
     /// A write of the context in `unit`, based on `expected`, was refused, the row being at `actual` (`None`: gone).
-    /// Returns how many times in a row that has happened.
+    /// Returns how many times in a row that has happened; 0 if it was the context's own other write that came first.
     pub(super) fn refused(
         &mut self,
         unit: Unit,
@@ -355,6 +385,10 @@ impl Row {
         now: Instant,
     ) -> u32 {
         self.touched = now;
+        if actual.is_some_and(|actual| self.moved_alone(expected, actual)) {
+            // Two saves at once, by one user: nobody else's change was unseen, so nothing has to be read again.
+            return 0;
+        }
         self.refusals = self.refusals.saturating_add(1);
         if let (AfterConflict::Told, Some(actual)) = (rule, actual) {
             self.whole.set_version(actual, now);
@@ -364,14 +398,15 @@ impl Row {
             self.join_equal();
             return self.refusals;
         }
-        let seen_at = match self.refused_at {
-            Some((version, at)) if version == expected => at,
+        let (seen_at, seen_in) = match self.refused_at {
+            Some((version, at, seen_in)) if version == expected => (at, seen_in),
             _ => {
                 let sights = std::iter::once(&self.whole).chain(self.seen.iter().map(|seen| &seen.sight));
-                sights.filter_map(|sight| sight.seen_at(expected)).max().unwrap_or(now)
+                let last = sights.filter_map(|sight| sight.seen_at(expected)).max_by_key(|(at, _)| *at);
+                last.unwrap_or((now, unit))
             }
         };
-        self.refused_at = Some((expected, seen_at));
+        self.refused_at = Some((expected, seen_at, seen_in));
         self.reread_by = None;
         if !self.conflicted.contains(&unit) {
             if self.conflicted.len() >= CONFLICTED {
@@ -385,6 +420,11 @@ impl Row {
         }
         self.join_equal();
         self.refusals
+    }
+
+    /// As far as is known, the context alone moved the row from one version to another.
+    fn moved_alone(&self, from: i64, to: i64) -> bool {
+        from < to && to <= self.present && self.own_since.is_some_and(|since| since <= from)
     }
 
     /// The conflicts that it met no longer count.

@@ -1,32 +1,24 @@
 //! One session's part in the contexts: whose label it works under, in which unit, and its own writes until they are
 //! committed.
 
+mod reads;
 mod writes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use reads::Pending;
+
 use super::row::Shown;
 use super::shared::Contexts;
-use super::{ContextKey, Unit};
+use super::{ContextKey, ServerId, Unit};
 use crate::observe::scope::OwnWrite;
-use crate::observe::{Cause, Limits, Lookup, Observations, Origin, RowKey, Sequence, WrittenBack};
+use crate::observe::{Cause, Limits, Lookup, Observations, Origin, RowKey, WrittenBack};
 use crate::sql::columns::ColumnSet;
 
 /// Unknown rows of set writes that a transaction remembers.
 const MAX_UNKNOWN: usize = 1_000;
-
-/// A read made before the transaction's label was known.
-#[derive(Debug)]
-struct Pending {
-    row: RowKey,
-    /// `None`: a cursor did not show it.
-    version: Option<i64>,
-    shown: ColumnSet,
-    now: Instant,
-    own: bool,
-}
 
 /// One session in scope `context`.
 ///
@@ -35,7 +27,9 @@ struct Pending {
 #[derive(Debug)]
 pub struct ContextScope {
     contexts: Arc<Contexts>,
-    /// Which upstream and database, as in [`ContextKey`].
+    /// Which server its connection goes to, once it is known: until then there is no label.
+    server: Option<ServerId>,
+    /// Which database, as in [`ContextKey`].
     database: Arc<str>,
     key: Option<ContextKey>,
     unit: Unit,
@@ -45,6 +39,8 @@ pub struct ContextScope {
     local: Observations,
     /// The open transaction's own writes, and nothing else.
     writes: Observations,
+    /// When its own writes have entered last, in the order of all.
+    entered: u64,
     /// Rows dropped from `writes` before the transaction began.
     lost: u64,
     /// Labels under which the open transaction wrote before the present one, and which rows.
@@ -71,12 +67,14 @@ impl ContextScope {
     pub fn new(contexts: Arc<Contexts>, database: Arc<str>, limits: Limits, unit: Unit) -> Self {
         Self {
             contexts,
+            server: None,
             database,
             key: None,
             unit,
             supposed: None,
             local: Observations::new(limits),
             writes: Observations::new(limits),
+            entered: 0,
             lost: 0,
             earlier: Vec::new(),
             unknown: 0,
@@ -102,10 +100,10 @@ impl ContextScope {
 
     /// Whose reads count from here on. What the transaction has read before, without a label, is theirs as well.
     pub fn set_label(&mut self, label: Option<&str>) {
-        if self.key.as_ref().map(|key| &*key.label) == label {
+        if self.key.as_ref().map(|key| &*key.label) == label.filter(|_| self.server.is_some()) {
             return;
         }
-        let key = label.map(|label| ContextKey { database: self.database.clone(), label: label.into() });
+        let key = self.key_of(label);
         if let Some(before) = self.key.take() {
             // What has been written so far is that one's.
             let taken = |row: &&RowKey| !self.earlier.iter().any(|(_, rows)| rows.contains(*row));
@@ -118,16 +116,15 @@ impl ContextScope {
             }
         }
         if let Some(key) = &key {
-            let always = self.contexts.sequence(key);
             for read in std::mem::take(&mut self.pending) {
                 let Some(version) = read.version else {
                     let shown = (&read.shown, self.unit);
-                    self.contexts.saw_undated(key, &read.row, shown, always, read.now);
+                    self.contexts.saw_undated(key, &read.row, shown, read.since, read.now);
                     continue;
                 };
                 let shown =
                     Shown { unit: self.unit, version, columns: &read.shown, now: read.now, own: read.own };
-                self.contexts.read(key, read.row, &shown, None);
+                self.contexts.read(key, read.row, &shown, read.since);
             }
         }
         self.key = key;
@@ -136,9 +133,26 @@ impl ContextScope {
     /// A statement is decided that stands behind the end of the open transaction, which has yet to come, and will go
     /// under this label. What this transaction alone knows does not count for it, and stays with its own label.
     pub fn suppose(&mut self, label: Option<&str>, unit: Unit) {
-        let key = label.map(|label| ContextKey { database: self.database.clone(), label: label.into() });
+        let key = self.key_of(label);
         let present = (std::mem::replace(&mut self.key, key), std::mem::replace(&mut self.unit, unit));
         self.supposed.get_or_insert(present);
+    }
+
+    /// The connection goes to this server, whose contexts are its own. A label that was set before has to be set again.
+    pub fn on_server(&mut self, server: ServerId) {
+        if self.server.replace(server) != Some(server) {
+            self.set_label(None);
+        }
+    }
+
+    /// The server that the connection goes to, once it is known.
+    pub fn server(&self) -> Option<ServerId> {
+        self.server
+    }
+
+    fn key_of(&self, label: Option<&str>) -> Option<ContextKey> {
+        let (label, server) = label.zip(self.server)?;
+        Some(ContextKey { server, database: self.database.clone(), label: label.into() })
     }
 
     /// Goes back from what was supposed.
@@ -153,102 +167,8 @@ impl ContextScope {
         self.key.as_ref().map(|key| &*key.label)
     }
 
-    /// As [`Observations::read`]. `own`: a locking read that counts for its own unit.
-    pub fn read(&mut self, row: RowKey, version: i64, shown: &ColumnSet, own: bool, now: Instant) {
-        self.learn(row, version, shown, None, own, now);
-    }
-
-    /// As [`Observations::read_from_cursor`].
-    pub fn read_from_cursor(
-        &mut self,
-        row: RowKey,
-        version: i64,
-        shown: &ColumnSet,
-        opened: Sequence,
-        now: Instant,
-    ) {
-        self.learn(row, version, shown, Some(opened), false, now);
-    }
-
-    /// A read that the transaction alone may count: the identity lookup tells who, not what.
-    pub fn read_for_transaction(&mut self, row: RowKey, version: i64, shown: &ColumnSet, now: Instant) {
-        self.local.read(row, version, shown, now);
-    }
-
-    fn learn(
-        &mut self,
-        row: RowKey,
-        version: i64,
-        shown: &ColumnSet,
-        opened: Option<Sequence>,
-        own: bool,
-        now: Instant,
-    ) {
-        if shown.is_empty() {
-            return;
-        }
-        // Of rows that this transaction has written it sees its own work, which may yet be undone.
-        let own_work = self.has_written(&row, now);
-        if own_work && opened.is_none() && self.own_reads.len() < self.max_pending {
-            let read = Pending { row: row.clone(), version: Some(version), shown: shown.clone(), now, own };
-            self.own_reads.push((self.key.clone(), read));
-        }
-        match &self.key {
-            Some(_) if own_work => {}
-            Some(key) => {
-                let shown = Shown { unit: self.unit, version, columns: shown, now, own };
-                self.contexts.read(key, row, &shown, opened.map(Sequence::number));
-            }
-            None => {
-                match opened {
-                    Some(opened) => {
-                        self.local.read_from_cursor(row.clone(), version, shown, opened, now);
-                    }
-                    None => self.local.read(row.clone(), version, shown, now),
-                }
-                if !own_work {
-                    self.pend(row, Some(version), shown, now, own);
-                }
-            }
-        }
-    }
-
-    fn pend(&mut self, row: RowKey, version: Option<i64>, shown: &ColumnSet, now: Instant, own: bool) {
-        if self.pending.len() < self.max_pending {
-            self.pending.push(Pending { row, version, shown: shown.clone(), now, own });
-        }
-    }
-
-    /// As [`Observations::saw_undated`].
-    pub fn saw_undated(&mut self, row: &RowKey, shown: &ColumnSet, opened: Sequence, now: Instant) {
-        if shown.is_empty() {
-            return;
-        }
-        let own_work = self.has_written(row, now);
-        match &self.key {
-            Some(_) if own_work => {}
-            Some(key) => {
-                self.contexts.saw_undated(key, row, (shown, self.unit), opened.number(), now);
-            }
-            None => {
-                self.local.saw_undated(row, shown, opened, now);
-                if !own_work {
-                    self.pend(row.clone(), None, shown, now, false);
-                }
-            }
-        }
-    }
-
     fn has_written(&self, row: &RowKey, now: Instant) -> bool {
         self.forgotten.contains(&row.table) || self.writes.own_write_of(row, now).is_some()
-    }
-
-    /// As [`Observations::sequence`].
-    pub fn sequence(&self) -> Sequence {
-        match &self.key {
-            Some(key) => Sequence::from_number(self.contexts.sequence(key)),
-            None => self.local.sequence(),
-        }
     }
 
     /// As [`Observations::expected`].
@@ -260,7 +180,7 @@ impl ContextScope {
             };
         }
         let Some(key) = &self.key else {
-            return match self.local.expected(row, sets, now) {
+            return match self.known_to_transaction(row, sets, now) {
                 Lookup::Unknown(Cause::NeverRead) => Lookup::Unknown(Cause::NoLabel),
                 found => found,
             };
@@ -271,15 +191,16 @@ impl ContextScope {
             None => match self.contexts.expected(key, row, sets, self.unit, now) {
                 found @ Lookup::Known { .. } => found,
                 // It may be known to this transaction alone.
-                unknown => match self.local.expected(row, sets, now) {
+                unknown => match self.known_to_transaction(row, sets, now) {
                     found @ Lookup::Known { .. } => found,
                     Lookup::Unknown(_) => unknown,
                 },
             },
-            Some(OwnWrite::Moved { from, to, known }) => {
+            Some(OwnWrite::Moved { from, to, known, .. }) => {
                 let mut others = sets.clone();
                 others.subtract(&known);
-                let own = Lookup::Known { version: to, seen_at: now, origin: Origin::OwnWrite };
+                let unit = Some(self.unit);
+                let own = Lookup::Known { version: to, seen_at: now, unit, origin: Origin::OwnWrite };
                 if others.is_empty() && !known.is_empty() {
                     return own;
                 }
@@ -290,6 +211,14 @@ impl ContextScope {
                 }
             }
         }
+    }
+
+    fn known_to_transaction(&mut self, row: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
+        let mut found = self.local.expected(row, sets, now);
+        if let Lookup::Known { unit, .. } = &mut found {
+            *unit = Some(self.unit);
+        }
+        found
     }
 
     /// As [`Observations::written_back`].
@@ -376,7 +305,9 @@ impl ContextScope {
 
     /// The version column of a table has this attribute number: see [`Contexts::stamp`].
     pub fn stamp(&self, table: u32, attnum: i16) {
-        self.contexts.stamp(&self.database, table, attnum);
+        if let Some(server) = self.server {
+            self.contexts.stamp(server, &self.database, table, attnum);
+        }
     }
 
     fn forget_at_commit(&mut self, table: u32) {
@@ -433,7 +364,7 @@ impl ContextScope {
     /// The transaction has committed: its writes enter the context.
     pub fn commit(&mut self, now: Instant) {
         for table in std::mem::take(&mut self.truncated) {
-            self.contexts.forget_table(&self.database, table);
+            self.contexts.forget_table(self.server, &self.database, table);
         }
         if self.has_written_any() && (self.key.is_some() || !self.earlier.is_empty()) {
             let mut forgotten = std::mem::take(&mut self.forgotten);
@@ -451,6 +382,7 @@ impl ContextScope {
                 self.contexts.commit(key, self.unit, writes, &forgotten, now);
             }
             self.own_work_read(now);
+            self.entered = self.contexts.sequence();
         }
         self.end();
     }
@@ -467,9 +399,13 @@ impl ContextScope {
                 Some(OwnWrite::Forgotten) => version,
                 _ => continue,
             };
+            if self.contexts.newest(key, &read.row, now).is_some_and(|newest| newest > version) {
+                // Somebody else's later write has been read meanwhile.
+                continue;
+            }
             let shown =
                 Shown { unit: self.unit, version, columns: &read.shown, now: read.now, own: read.own };
-            self.contexts.read(key, read.row, &shown, None);
+            self.contexts.read(key, read.row, &shown, u64::MAX);
         }
     }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use hashlink::LinkedHashMap;
 
-use super::row::{Row, Shown};
+use super::row::{Row, Shown, Wrote};
+use super::servers::{Found, ServerId, ServerName, Servers};
 use super::{ContextKey, ContextLimits, Unit};
 use crate::observe::scope::OwnWrite;
 use crate::observe::store::{Entry, Known, Store};
@@ -20,13 +21,13 @@ const PARTS: usize = 16;
 /// Bytes of a context without rows and label, about.
 const EMPTY: usize = 512;
 
-/// System identifier and timeline.
-type ServerName = (Option<String>, Option<String>);
+/// A table by server, database and OID.
+pub(super) type Table = (ServerId, Arc<str>, u32);
 
 #[derive(Debug)]
 struct Context {
     store: Store<Row>,
-    /// Number of the context's last own write.
+    /// Number of its last own write.
     own: u64,
     used: Instant,
     /// Bytes of its label.
@@ -44,6 +45,18 @@ struct Part {
     /// Least recently used first.
     contexts: LinkedHashMap<ContextKey, Context>,
     bytes: usize,
+    /// Highest number of an own write of a context that went.
+    lost_own: u64,
+}
+
+impl Part {
+    /// The least recently used context goes; how many rows it had.
+    fn drop_oldest(&mut self) -> Option<u64> {
+        let (_, gone) = self.contexts.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(gone.bytes());
+        self.lost_own = self.lost_own.max(gone.own);
+        Some(gone.store.rows() as u64)
+    }
 }
 
 /// The observations of all contexts.
@@ -52,12 +65,14 @@ struct Part {
 #[derive(Debug)]
 pub struct Contexts {
     parts: Box<[Mutex<Part>]>,
+    /// Number of the last own write that has entered: one order for all contexts, so that it holds for a cursor whatever
+    /// label its rows are read under.
+    entered: AtomicU64,
     hasher: RandomState,
     limits: ContextLimits,
-    /// System identifier and timeline of the server, as far as they are known.
-    server: Mutex<ServerName>,
-    /// The attribute number of the version column of each table that is known, by database and OID.
-    stamps: Mutex<HashMap<(Arc<str>, u32), i16>>,
+    servers: Mutex<Servers>,
+    /// The attribute number of the version column of each table that is known.
+    stamps: Mutex<HashMap<Table, i16>>,
     evicted: AtomicU64,
     expired: AtomicU64,
 }
@@ -69,9 +84,10 @@ impl Contexts {
         let parts = (limits.max_total_bytes / limits.max_bytes.max(1) / 4).clamp(1, PARTS);
         Self {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
+            entered: AtomicU64::new(0),
             hasher: RandomState::new(),
             limits,
-            server: Mutex::default(),
+            servers: Mutex::default(),
             stamps: Mutex::default(),
             evicted: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -121,68 +137,69 @@ impl Contexts {
                 if now.saturating_duration_since(context.used) <= self.limits.ttl {
                     break;
                 }
-                let Some((_, context)) = part.contexts.pop_front() else { break };
-                part.bytes = part.bytes.saturating_sub(context.bytes());
-                self.expired.fetch_add(context.store.rows() as u64, Ordering::Relaxed);
+                let Some(rows) = part.drop_oldest() else { break };
+                self.expired.fetch_add(rows, Ordering::Relaxed);
             }
         }
     }
 
-    /// All contexts forget a table: TRUNCATE, the table or its version column made anew.
-    pub fn forget_table(&self, database: &str, table: u32) {
-        self.each_of(database, |context| {
-            context.own += 1;
-            context.store.drop_if(Some(Cause::Forgotten), |key, _| key.table == table);
-            context.store.lose_own(context.own);
-        });
-    }
-
-    /// A session has found the server to be this one. If it was another before, all contexts forget everything, for
-    /// versions may have gone back; true then. What is not told is not compared.
-    pub fn is_of_another_server(&self, found: &ServerName) -> bool {
-        let mut known = lock(&self.server);
-        let differs = |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if a != b);
-        let another = differs(&known.0, &found.0) || differs(&known.1, &found.1);
-        if another {
-            *known = ServerName::default();
-        }
-        known.0 = found.0.clone().or(known.0.take());
-        known.1 = found.1.clone().or(known.1.take());
-        drop(known);
-        if another {
-            self.forget_all();
-        }
-        another
-    }
-
-    /// See [`Self::is_of_another_server`].
-    pub(super) fn server(&self) -> ServerName {
-        lock(&self.server).clone()
-    }
-
-    fn forget_all(&self) {
-        lock(&self.stamps).clear();
+    /// All contexts forget a table: TRUNCATE, the table or its version column made anew. `server`: those of one server
+    /// alone, where it is known.
+    pub fn forget_table(&self, server: Option<ServerId>, database: &str, table: u32) {
+        let is_there =
+            |key: &ContextKey| server.is_none_or(|server| key.server == server) && *key.database == *database;
         for part in &self.parts {
             let part = &mut *lock(part);
-            for context in part.contexts.values_mut() {
-                context.own += 1;
-                context.store.clear(context.own);
+            let mut bytes = 0;
+            for (key, context) in &mut part.contexts {
+                if is_there(key) {
+                    context.own = self.next_own();
+                    context.store.drop_if(Some(Cause::Forgotten), |row, _| row.table == table);
+                    context.store.lose_own(context.own);
+                }
+                bytes += context.bytes();
             }
+            part.bytes = bytes;
+        }
+    }
+
+    /// A connection's server calls itself that. One that was not known makes all contexts of others go: the connections
+    /// that are left there begin anew. `None`: it cannot be told which one it is.
+    pub fn found(&self, name: &ServerName) -> Option<Found> {
+        let found = lock(&self.servers).found(name)?;
+        if found.another {
+            self.keep_those_of(found.server);
+        }
+        Some(found)
+    }
+
+    /// The server found last for the first time.
+    pub(super) fn newest_server(&self) -> Option<(ServerId, ServerName)> {
+        lock(&self.servers).newest().cloned()
+    }
+
+    fn keep_those_of(&self, server: ServerId) {
+        lock(&self.stamps).retain(|(of, ..), _| *of == server);
+        for part in &self.parts {
+            let part = &mut *lock(part);
+            let gone = part.contexts.iter().filter(|(key, _)| key.server != server).map(|(_, c)| c.own).max();
+            part.lost_own = part.lost_own.max(gone.unwrap_or(0));
+            part.contexts.retain(|key, _| key.server == server);
             part.bytes = part.contexts.values().map(Context::bytes).sum();
         }
     }
 
     /// A table's version column is the one with this attribute number. If it was another before, all contexts forget
     /// the table.
-    pub fn stamp(&self, database: &Arc<str>, table: u32, attnum: i16) {
-        let before = lock(&self.stamps).insert((database.clone(), table), attnum);
+    pub fn stamp(&self, server: ServerId, database: &Arc<str>, table: u32, attnum: i16) {
+        let before = lock(&self.stamps).insert((server, database.clone(), table), attnum);
         if before.is_some_and(|before| before != attnum) {
-            self.forget_table(database, table);
+            self.forget_table(Some(server), database, table);
         }
     }
 
     /// See [`Self::stamp`].
-    pub(super) fn stamps(&self) -> HashMap<(Arc<str>, u32), i16> {
+    pub(super) fn stamps(&self) -> HashMap<Table, i16> {
         lock(&self.stamps).clone()
     }
 
@@ -212,35 +229,29 @@ impl Contexts {
         });
     }
 
-    fn each_of(&self, database: &str, change: impl Fn(&mut Context)) {
-        for part in &self.parts {
-            let part = &mut *lock(part);
-            let mut bytes = 0;
-            for (key, context) in &mut part.contexts {
-                if &*key.database == database {
-                    change(context);
-                }
-                bytes += context.bytes();
-            }
-            part.bytes = bytes;
-        }
+    /// The present point in the order of own writes.
+    pub(super) fn sequence(&self) -> u64 {
+        self.entered.load(Ordering::SeqCst)
     }
 
-    /// The present point in the order of a context's own writes.
-    pub(super) fn sequence(&self, key: &ContextKey) -> u64 {
-        let part = lock(self.part(key));
-        part.contexts.get(key).map_or(0, |context| context.own)
+    /// Asked for with the context's part locked.
+    fn next_own(&self) -> u64 {
+        self.entered.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// A result of a unit showed columns of a row. `opened`: of a cursor or portal opened at that point in the order
-    /// of own writes.
-    pub(super) fn read(&self, key: &ContextKey, row: RowKey, shown: &Shown<'_>, opened: Option<u64>) {
+    /// A result of a unit showed columns of a row. `since`: its statement was sent, or its cursor opened, at that point in
+    /// the order of own writes. What has been written since it may not show, unless it shows it.
+    pub(super) fn read(&self, key: &ContextKey, row: RowKey, shown: &Shown<'_>, since: u64) {
         self.with(key, shown.now, |context| {
-            if let Some(opened) = opened {
-                let own = context.store.peek(&row, shown.now).map_or(context.store.lost_own(), |e| e.own);
-                if own > opened {
-                    return;
+            let stale = match context.store.peek(&row, shown.now) {
+                Some(Entry { known: Known::Seen(seen), own }) => {
+                    *own > since && shown.version < seen.present()
                 }
+                Some(Entry { own, .. }) => *own > since,
+                None => context.store.lost_own() > since,
+            };
+            if stale {
+                return;
             }
             let known = context.store.change(&row, shown.now, |entry| match &mut entry.known {
                 Known::Seen(seen) => seen.read(shown),
@@ -293,7 +304,9 @@ impl Contexts {
         self.with(key, now, |context| {
             let found = context.store.change(row, now, |entry| match &entry.known {
                 Known::Seen(seen) => match seen.expected(sets, unit, self.limits.reads) {
-                    Some((version, seen_at)) => Lookup::Known { version, seen_at, origin: Origin::Read },
+                    Some((version, seen_at, unit)) => {
+                        Lookup::Known { version, seen_at, unit: Some(unit), origin: Origin::Read }
+                    }
                     None => Lookup::Unknown(Cause::Cursor),
                 },
                 Known::Deleted | Known::Forgotten => Lookup::Unknown(Cause::Forgotten),
@@ -344,13 +357,13 @@ impl Contexts {
         now: Instant,
     ) {
         self.with(key, now, |context| {
-            context.own += 1;
+            context.own = self.next_own();
             for table in tables {
                 context.store.drop_if(Some(Cause::Forgotten), |row, _| row.table == *table);
                 context.store.lose_own(context.own);
             }
             for (row, write) in writes {
-                context.own += 1;
+                context.own = self.next_own();
                 context.wrote(row, write, unit, now);
             }
         });
@@ -383,15 +396,17 @@ impl Contexts {
 
     /// Works on a context, made if it is not there, and keeps the bounds.
     fn with<R>(&self, key: &ContextKey, now: Instant, f: impl FnOnce(&mut Context) -> R) -> R {
-        let Part { contexts, bytes } = &mut *lock(self.part(key));
+        let part = &mut *lock(self.part(key));
+        let Part { contexts, bytes, lost_own } = part;
         let held = contexts.len();
         let context = contexts.entry(key.clone()).or_insert_with(|| {
-            let store = Store::new(Limits {
+            let mut store = Store::new(Limits {
                 max_rows: self.limits.max_rows,
                 max_bytes: self.limits.max_bytes,
                 ttl: self.limits.ttl,
                 conflict_hold: Duration::ZERO,
             });
+            store.lose_own(*lost_own);
             Context { store, own: 0, used: now, label: key.label.len() }
         });
         let before = (context.bytes(), context.store.evicted(), context.store.expired());
@@ -406,10 +421,9 @@ impl Contexts {
         }
         contexts.to_back(key);
         let share = self.limits.max_total_bytes / self.parts.len().max(1);
-        while *bytes > share && contexts.len() > 1 {
-            let Some((_, gone)) = contexts.pop_front() else { break };
-            *bytes = bytes.saturating_sub(gone.bytes());
-            self.evicted.fetch_add(gone.store.rows() as u64, Ordering::Relaxed);
+        while part.bytes > share && part.contexts.len() > 1 {
+            let Some(rows) = part.drop_oldest() else { break };
+            self.evicted.fetch_add(rows, Ordering::Relaxed);
         }
         result
     }
@@ -419,11 +433,13 @@ impl Context {
     fn wrote(&mut self, row: RowKey, write: OwnWrite, unit: Unit, now: Instant) {
         let own = self.own;
         let known = match write {
-            OwnWrite::Moved { from, to, known } => {
+            OwnWrite::Moved { from, to, known, at } => {
                 let held = self.store.change(&row, now, |entry| {
                     entry.own = own;
                     match &mut entry.known {
-                        Known::Seen(seen) => seen.wrote(from, to, &known, unit, now),
+                        Known::Seen(seen) => {
+                            seen.wrote(&Wrote { from, to, known: &known, unit, landed: at }, now);
+                        }
                         // A row of which nothing is known stays so, unless the write has shown or set something.
                         Known::Deleted | Known::Forgotten if known.is_empty() => {}
                         other => *other = Known::Seen(Row::written_first(&written(unit, to, &known, now))),

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::ContextKey;
 use super::row::{Row, SavedRow};
 use super::shared::Contexts;
+use super::{ContextKey, Found};
 use crate::observe::RowKey;
 use crate::observe::store::{Entry, Known};
 
@@ -74,21 +74,27 @@ impl Contexts {
         let beside = path.with_extension("tmp");
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         let mut out = BufWriter::new(file);
+        // Of a server that another has taken the place of nothing is kept.
+        let (server, name) = self.newest_server().unzip();
         let header = Header {
             staleguard_contexts: FORMAT,
             upstream: upstream.to_owned(),
             saved_at: millis(SystemTime::now()),
-            server: self.server(),
+            server: name.unwrap_or_default(),
             stamps: self
                 .stamps()
                 .into_iter()
-                .map(|((db, oid), attnum)| (db.to_string(), oid, attnum))
+                .filter(|((of, ..), _)| Some(*of) == server)
+                .map(|((_, db, oid), attnum)| (db.to_string(), oid, attnum))
                 .collect(),
         };
         line(&mut out, &header)?;
         let mut count = 0;
         let mut failed = None;
         self.each(|key, rows| {
+            if Some(key.server) != server {
+                return;
+            }
             let rows = rows.map(|(row, entry)| (row.table, row.key.to_string(), save(entry, now))).collect();
             let saved =
                 SavedContext { database: key.database.to_string(), label: key.label.to_string(), rows };
@@ -121,14 +127,14 @@ impl Contexts {
         }
         let down = Duration::from_millis(millis(SystemTime::now()).saturating_sub(header.saved_at));
         let Some(then) = Instant::now().checked_sub(down) else { return Ok(0) };
-        self.is_of_another_server(&header.server);
+        let Some(Found { server, .. }) = self.found(&header.server) else { return Ok(0) };
         for (database, table, attnum) in header.stamps {
-            self.stamp(&database.into(), table, attnum);
+            self.stamp(server, &database.into(), table, attnum);
         }
         let mut count = 0;
         for (n, text) in lines {
             let saved: SavedContext = serde_json::from_str(&text?).map_err(|_| SnapshotError::Line(n + 1))?;
-            let key = ContextKey { database: saved.database.into(), label: saved.label.into() };
+            let key = ContextKey { server, database: saved.database.into(), label: saved.label.into() };
             let rows = saved.rows.into_iter().map(|(table, row, known)| {
                 let known = match known {
                     SavedKnown::Seen(row) => Known::Seen(Row::restore(&row, then)),

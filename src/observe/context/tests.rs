@@ -17,9 +17,15 @@ fn columns(slots: &[usize]) -> ColumnSet {
     slots.iter().copied().collect()
 }
 
+fn unlabelled(contexts: &Arc<Contexts>, unit: Unit) -> ContextScope {
+    let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), unit);
+    scope.on_server(contexts.found(&(None, Some("1".into()))).unwrap().server);
+    scope
+}
+
 /// A session of `label`.
 fn session(contexts: &Arc<Contexts>, label: &str) -> ContextScope {
-    let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), Unit(0));
+    let mut scope = unlabelled(contexts, Unit(0));
     scope.set_label(Some(label));
     scope
 }
@@ -154,7 +160,7 @@ fn each_column_has_its_own_reads() {
 #[test]
 fn a_label_found_late_counts_for_the_reads_before_it() {
     let contexts = contexts(ContextLimits::default());
-    let mut scope = ContextScope::new(contexts.clone(), "db".into(), Limits::default(), Unit(1));
+    let mut scope = unlabelled(&contexts, Unit(1));
     let now = Instant::now();
     scope.read(row(), 5, &columns(&[1]), false, now);
     assert_eq!(scope.expected(&row(), &columns(&[1]), now).version(), Some(5));
@@ -306,6 +312,62 @@ fn commits_of_one_label_may_enter_in_any_order() {
         assert_eq!(Request::new(&mut two, 4).expects(), Some(7), "{known:?}");
         assert_eq!(two.expected(&row(), &columns(&[2]), now).version(), Some(7), "{known:?}");
         assert_eq!(two.written_back(&row(), 5, &columns(&[1]), now), WrittenBack::SavedAgain(7));
+    }
+}
+
+#[test]
+fn a_commit_that_enters_late_leaves_newer_reads() {
+    for reads in [Reads::Latest, Reads::Earliest] {
+        let contexts = contexts(ContextLimits { reads, ..ContextLimits::default() });
+        let (mut one, mut two) = (session(&contexts, "anna"), session(&contexts, "anna"));
+        let start = Instant::now();
+        let later = |s| start + Duration::from_secs(s);
+        one.begin_unit(Unit(1));
+        one.read(row(), 5, &columns(&[1, 2]), false, start);
+        one.begin_unit(Unit(2));
+        one.wrote_checked(&row(), 5, &columns(&[1]), later(1));
+        // It is committed, and somebody else has written the row again.
+        two.begin_unit(Unit(3));
+        two.read(row(), 7, &columns(&[2]), false, later(2));
+        one.commit(later(3));
+        two.begin_unit(Unit(4));
+        let mut expected = |slots: &[usize]| two.expected(&row(), &columns(slots), later(4)).version();
+        assert_eq!(
+            (expected(&[1]), expected(&[2]), expected(&[3])),
+            (Some(6), Some(7), Some(7)),
+            "{reads:?}"
+        );
+        // A higher version that was read before the write is of a row that is gone: it has begun anew.
+        one.begin_unit(Unit(5));
+        one.wrote_checked(&row(), 1, &columns(&[1]), later(5));
+        one.commit(later(6));
+        two.begin_unit(Unit(6));
+        assert_eq!(two.expected(&row(), &columns(&[1]), later(7)).version(), Some(2), "{reads:?}");
+    }
+}
+
+#[test]
+fn whom_his_own_other_save_came_before_is_not_stuck() {
+    for late in [false, true] {
+        let contexts = contexts(ContextLimits::default());
+        let (mut one, mut two) = (session(&contexts, "anna"), session(&contexts, "anna"));
+        Request::new(&mut one, 1).reads(5).scope.rollback();
+        let now = Instant::now();
+        one.begin_unit(Unit(2));
+        two.begin_unit(Unit(3));
+        one.wrote_checked(&row(), 5, &columns(&[]), now);
+        if late {
+            assert_eq!(two.refused(&row(), 5, Some(6), now), 1);
+            one.commit(now);
+        } else {
+            one.commit(now);
+            assert_eq!(two.refused(&row(), 5, Some(6), now), 0);
+        }
+        two.rollback();
+        assert_eq!(Request::new(&mut two, 4).reads(6).expects(), Some(6), "{late}");
+        // Of what somebody else has written he has to read.
+        assert_eq!(two.refused(&row(), 6, Some(7), now), 1);
+        assert_eq!(Request::new(&mut two, 5).reads(7).expects(), Some(6), "{late}");
     }
 }
 

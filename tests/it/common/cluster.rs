@@ -64,11 +64,21 @@ impl Cluster {
 
     /// A cluster that was a standby and has been promoted: the same system on another timeline.
     pub fn promoted() -> Self {
+        let cluster = Self::standby();
+        cluster.promote();
+        cluster
+    }
+
+    /// A standby, of nobody: it only reads.
+    pub fn standby() -> Self {
         let home = Self::copied();
         fs::write(home.data().join("standby.signal"), "").unwrap();
-        let cluster = Self::launch(home, &[]);
-        assert_eq!(cluster.direct("postgres").value("select pg_promote()"), "t");
-        cluster
+        Self::launch(home, &[])
+    }
+
+    /// Makes a standby a server of its own, while its connections go on.
+    pub fn promote(&self) {
+        assert_eq!(self.direct("postgres").value("select pg_promote()"), "t");
     }
 
     fn copied() -> Home {

@@ -8,6 +8,7 @@ pub mod frames;
 pub mod log;
 pub mod proxy;
 pub mod raw;
+pub mod switch;
 pub mod twin;
 
 /// How long any one thing may take before a test fails. Generous: the machine may be busy.

@@ -109,6 +109,8 @@ fn a_role_lasts_as_long_as_the_servers() {
             (&["set session authorization ada", "set session authorization default"], false),
             (&["set session authorization ada", "discard all"], false),
             (&["set role ada", "set session authorization bob"], false),
+            // What cannot be told is nobody's.
+            (&["set role ada", "select set_config('role', 'a' || 'da', false)"], false),
             (&["begin", "set session authorization ada", "rollback"], false),
             (&["begin", "set local session authorization ada", "commit"], false),
         ],
@@ -228,5 +230,30 @@ fn with_no_label_the_transaction_alone_counts() {
         desk.other_writes(&id);
         let write = format!("{WRITE} /*user='late'*/");
         on_project(&id, 4, Some(5)).check(&one.say(protocol, &write, &["x", &id]), 'I');
+    }
+}
+
+#[test]
+fn a_comment_on_what_names_nothing_protected_is_not_heard() {
+    let desk = Desk::new(&["--context-label", "comment:user"]);
+    let mut one = desk.session();
+    for (begin, first, heard) in [
+        ("begin", "select body from notes where id = 1 /*user='ada'*/", false),
+        ("begin", "select 1 /*user='ada'*/", false),
+        ("begin", "select count(*) from projects where id = 1 /*user='ada'*/", true),
+        ("begin /*user='ada'*/", "select 1", true),
+        ("begin", "savepoint a /*user='ada'*/", true),
+    ] {
+        let id = desk.row();
+        one.ok(&format!("select name from projects where id = {id} /*user='ada'*/"));
+        desk.other_writes(&id);
+        let before = desk.blind("no_label");
+        one.ok(begin);
+        one.ok(first);
+        // Without a label it is blind, and that is counted.
+        let reply = one.query(&format!("update projects set name = 'x' where id = {id}"));
+        assert_eq!(sqlstate(&reply), if heard { "40001" } else { "" }, "{begin}; {first}");
+        one.ok("rollback");
+        assert_eq!(desk.blind("no_label"), before + f64::from(!heard), "{begin}; {first}");
     }
 }

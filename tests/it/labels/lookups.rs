@@ -108,3 +108,75 @@ fn reads_before_the_lookup_belong_to_its_user() {
         }
     }
 }
+
+const ADA: &str = "select email from users where id = 1";
+
+/// A transaction of Ada's that writes the row.
+fn ada_saves(desk: &Desk, id: &str) -> Vec<Frame> {
+    let mut one = desk.session();
+    one.ok("begin");
+    one.ok(ADA);
+    let reply = one.query(&format!("update projects set name = 'mine' where id = {id}"));
+    one.ok(if status(&reply) == 'T' { "commit" } else { "rollback" });
+    reply
+}
+
+#[test]
+fn a_cursor_opened_before_it_is_known_who_it_is() {
+    let desk = Desk::new(&["--context-label", "lookup:users.id"]);
+    let id = desk.row();
+    let declare = format!("declare c cursor for select id, name, version from projects where id = {id}");
+    let mut one = desk.session();
+    // What it shows is newer than what she has written before.
+    assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
+    desk.other_writes(&id);
+    for text in ["begin", &declare, ADA, "fetch c", "commit"] {
+        one.ok(text);
+    }
+    assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
+    // What it shows is older than what she has written since, however much the session has written before.
+    for other in 201..210 {
+        one.ok(&format!("update projects set name = 'x' where id = {other}"));
+    }
+    for text in ["begin", &declare, ADA] {
+        one.ok(text);
+    }
+    assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
+    for text in ["fetch c", "commit"] {
+        one.ok(text);
+    }
+    assert_eq!(commands(&ada_saves(&desk, &id)), ["UPDATE 1"]);
+    // Each of these has landed.
+    assert_eq!(desk.stage.version("projects", &format!("id = {id}")), "6");
+}
+
+#[test]
+fn who_edits_his_own_row_is_known_to_have_seen_it_by_another_select_alone() {
+    for (after_conflict, twice) in [("reread", true), ("told", false)] {
+        let flags = ["--context-label", "lookup:users.id", "--context-after-conflict", after_conflict];
+        let desk = Desk::new(&flags);
+        let mut one = desk.session();
+        let mut request = |texts: &[&str]| {
+            one.ok("begin");
+            one.ok(ADA);
+            let reply = texts.iter().map(|text| one.query(text)).last();
+            one.ok(if reply.as_deref().is_none_or(|reply| status(reply) == 'T') {
+                "commit"
+            } else {
+                "rollback"
+            });
+            reply.map(|reply| sqlstate(&reply)).unwrap_or_default()
+        };
+        let save = "update users set email = 'mine' where id = 1";
+        assert_eq!(request(&[save]), "");
+        desk.stage.behind().ok("update users set email = 'admins', version = version + 1 where id = 1");
+        // The form shows what the lookup has read.
+        request(&[]);
+        assert_eq!(request(&[save]), "40001", "{after_conflict}");
+        request(&[]);
+        assert_eq!(request(&[save]), if twice { "40001" } else { "" }, "{after_conflict}");
+        // A second SELECT in the same request is no lookup.
+        request(&[ADA]);
+        assert_eq!(request(&[save]), "", "{after_conflict}");
+    }
+}

@@ -171,3 +171,41 @@ fn a_request_is_its_trace_whatever_the_span_of_each_statement() {
         assert_eq!(commands(&reply), ["UPDATE 1"]);
     }
 }
+
+#[test]
+fn the_log_tells_in_which_unit_the_row_was_seen() {
+    let desk = Desk::new(&[
+        "--context-label",
+        "comment:user",
+        "--context-unit",
+        "comment:traceparent,setting:app.request",
+    ]);
+    let mut one = desk.session();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let plain = "select name, budget from projects where id = {} /*user='ada'*/";
+    for (before, read, want) in [
+        ("", &*format!("{}{trace}-00f067aa0ba902b7-01'*/", plain.replace("*/", ",traceparent='00-")), trace),
+        ("set app.request = 'a1b2'", plain, "request a1b2"),
+        ("set app.request = 'O''Hara signs'", plain, "request ~"),
+        ("reset app.request", plain, "transaction "),
+    ] {
+        // In the predicate and in the guard form.
+        for condition in ["id = {}", "id in ({}, 99)"] {
+            let id = desk.row();
+            one.ok(before);
+            one.ok(&read.replace("{}", &id));
+            one.ok("reset app.request");
+            desk.other_writes(&id);
+            let condition = condition.replace("{}", &id);
+            let write = format!("update projects set name = 'x' where {condition} /*user='ada'*/");
+            assert_eq!(sqlstate(&one.query(&write)), "40001");
+            let event = desk.stage.proxy.log().wait(|line| {
+                line.contains("staleguard::conflict") && line.contains(&format!("\"entity_id\":\"{id}\""))
+            });
+            let event: serde_json::Value = serde_json::from_str(&event.unwrap()).unwrap();
+            let seen_in = event["seen_in"].as_str().unwrap();
+            assert!(seen_in.contains(want) && !seen_in.contains("Hara"), "{event}");
+            assert!(event["seen_seconds_ago"].is_u64(), "{event}");
+        }
+    }
+}

@@ -8,9 +8,6 @@ use super::{Read, Row, Seen, Sight, Undated};
 use crate::observe::context::Unit;
 use crate::sql::columns::ColumnSet;
 
-/// Set in every unit of an earlier process: none of them goes on.
-const EARLIER: u128 = 1 << 126;
-
 /// A unit's number in two halves: JSON has no integers of 128 bits that every reader keeps.
 type SavedUnit = (u64, u64);
 
@@ -41,6 +38,8 @@ pub struct SavedRow {
     own_since: Option<i64>,
     /// With when it was seen.
     refused_at: Option<(i64, u64)>,
+    #[serde(default)]
+    refused_in: Option<SavedUnit>,
     reread_by: Option<SavedUnit>,
     conflicted: Vec<SavedUnit>,
     refusals: u32,
@@ -63,7 +62,7 @@ fn save_unit(unit: Unit) -> SavedUnit {
 }
 
 fn unit((high, low): SavedUnit) -> Unit {
-    Unit(u128::from(high) << 64 | u128::from(low) | EARLIER)
+    Unit(u128::from(high) << 64 | u128::from(low) | Unit::EARLIER)
 }
 
 fn save_read(read: &Read, now: Instant) -> SavedRead {
@@ -117,7 +116,8 @@ impl Row {
             seen: self.seen.iter().map(|s| (s.columns.iter().collect(), save_sight(&s.sight, now))).collect(),
             present: self.present,
             own_since: self.own_since,
-            refused_at: self.refused_at.map(|(version, seen)| (version, ago(seen, now))),
+            refused_at: self.refused_at.map(|(version, seen, _)| (version, ago(seen, now))),
+            refused_in: self.refused_at.map(|(_, _, seen)| save_unit(seen)),
             reread_by: self.reread_by.map(save_unit),
             conflicted: self.conflicted.iter().copied().map(save_unit).collect(),
             refusals: self.refusals,
@@ -135,7 +135,9 @@ impl Row {
             seen: seen.collect(),
             present: saved.present,
             own_since: saved.own_since,
-            refused_at: saved.refused_at.map(|(version, seen)| (version, at(seen, now))),
+            refused_at: saved
+                .refused_at
+                .map(|(version, seen)| (version, at(seen, now), unit(saved.refused_in.unwrap_or_default()))),
             reread_by: saved.reread_by.map(unit),
             conflicted: saved.conflicted.iter().copied().map(unit).collect(),
             refusals: saved.refusals,

@@ -27,7 +27,7 @@ impl ContextScope {
             Some(OwnWrite::Moved { to, .. }) => to,
             None => expected,
         };
-        Lookup::Known { version, seen_at: now, origin: Origin::OwnWrite }
+        Lookup::Known { version, seen_at: now, unit: Some(self.unit), origin: Origin::OwnWrite }
     }
 
     /// As [`crate::observe::Observations::wrote_to`].
