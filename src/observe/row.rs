@@ -252,10 +252,15 @@ impl Observation {
 
     /// How to understand `SET version = n` of a write that also sets `sets`.
     pub(super) fn written_back(&self, n: i64, sets: &ColumnSet) -> WrittenBack {
+        let observed = self.expected(sets).map(|(version, _)| version);
         match self.own_since {
+            // What is set was last seen before others moved the row to where this scope took it from.
+            Some(since) if observed.is_some_and(|v| v < since && v.saturating_add(1) == n) => {
+                WrittenBack::OwnIncrement(n.saturating_sub(1))
+            }
             Some(since) if since <= n && n < self.present => WrittenBack::SavedAgain(self.present),
             _ if n == self.present.saturating_add(1) => {
-                WrittenBack::OwnIncrement(self.expected(sets).map_or(self.present, |(version, _)| version))
+                WrittenBack::OwnIncrement(observed.unwrap_or(self.present))
             }
             _ => WrittenBack::BasedOn(n),
         }

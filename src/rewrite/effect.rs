@@ -15,6 +15,9 @@ const NAME_SETTINGS: [&str; 1] = ["search_path"];
 /// Settings that are another role.
 const ROLE_SETTINGS: [&str; 2] = ["role", "session_authorization"];
 
+/// Settings that decide how the texts behind are read.
+const TEXT_SETTINGS: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
+
 /// The effect of a statement that is no query.
 pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
     let i = range.start;
@@ -48,6 +51,7 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
             Effect::Catalog
         }
         b"do" => Effect::Names,
+        b"call" => Effect::Call,
         _ => Effect::None,
     }
 }
@@ -55,8 +59,11 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
 /// The effect of SELECT and DML: `set_config`, SELECT INTO.
 pub fn of_query(code: Code<'_>, range: Range<usize>) -> Effect {
     for i in range.clone() {
-        if code.is(i + 1, TokenKind::LParen) && code.is_name(i, "set_config") && sets_names(code, i + 2) {
-            return Effect::Names;
+        if code.is(i + 1, TokenKind::LParen) && code.is_name(i, "set_config") {
+            match set_config(code, i + 2) {
+                Effect::None => {}
+                effect => return effect,
+            }
         }
     }
     let mut i = range.start;
@@ -71,11 +78,16 @@ pub fn of_query(code: Code<'_>, range: Range<usize>) -> Effect {
 }
 
 /// The first argument of `set_config` may be a setting that matters here: only a plain literal tells.
-fn sets_names(code: Code<'_>, i: usize) -> bool {
+fn set_config(code: Code<'_>, i: usize) -> Effect {
     let literal = code.is(i, TokenKind::Str) && code.is(i + 1, TokenKind::Comma);
     let name = code.text(i).strip_prefix(b"'").and_then(|t| t.strip_suffix(b"'")).filter(|_| literal);
-    let Some(name) = name.and_then(|n| std::str::from_utf8(n).ok()) else { return true };
-    NAME_SETTINGS.iter().chain(&ROLE_SETTINGS).any(|s| name.eq_ignore_ascii_case(s))
+    let Some(name) = name.and_then(|n| std::str::from_utf8(n).ok()) else { return Effect::Names };
+    let one_of = |settings: &[&str]| settings.iter().any(|s| name.eq_ignore_ascii_case(s));
+    match () {
+        () if one_of(&NAME_SETTINGS) || one_of(&ROLE_SETTINGS) => Effect::Names,
+        () if one_of(&TEXT_SETTINGS) => Effect::Text,
+        () => Effect::None,
+    }
 }
 
 /// `[WORK | TRANSACTION] AND [NO] CHAIN`.
@@ -112,6 +124,8 @@ fn set(code: Code<'_>, i: usize) -> Effect {
         Effect::Role
     } else if code.word(i, "schema") || is_setting(code, i, &NAME_SETTINGS) {
         Effect::Names
+    } else if code.word(i, "names") || is_setting(code, i, &TEXT_SETTINGS) {
+        Effect::Text
     } else {
         Effect::None
     }
@@ -131,6 +145,8 @@ fn reset(code: Code<'_>, i: usize) -> Effect {
         Effect::Role
     } else if is_setting(code, i, &NAME_SETTINGS) {
         Effect::Names
+    } else if is_setting(code, i, &TEXT_SETTINGS) {
+        Effect::Text
     } else {
         Effect::None
     }
@@ -215,6 +231,11 @@ mod tests {
             ("SET app.user_id = '42'", Effect::None),
             ("SET role.x = '42'", Effect::None),
             ("SET TRANSACTION READ ONLY", Effect::None),
+            ("SET NAMES 'latin1'", Effect::Text),
+            ("SET LOCAL Client_Encoding = latin1", Effect::Text),
+            ("set standard_conforming_strings to off", Effect::Text),
+            ("RESET standard_conforming_strings", Effect::Text),
+            ("SELECT set_config('client_encoding', $1, true)", Effect::Text),
             ("SET datestyle TO iso", Effect::None),
             ("RESET ALL", Effect::ResetAll),
             ("RESET ROLE", Effect::Role),
@@ -240,6 +261,7 @@ mod tests {
             ("SELECT * INTO x FROM projects", Effect::Catalog),
             ("WITH a AS (SELECT 1) SELECT * INTO x FROM a", Effect::Catalog),
             ("DO $$ BEGIN END $$", Effect::Names),
+            ("CALL f()", Effect::Call),
             ("TRUNCATE projects", Effect::Truncate(vec![PROJECTS])),
             ("TRUNCATE TABLE ONLY public.users, other RESTART IDENTITY", Effect::Truncate(vec![1002])),
             ("TRUNCATE events_2024, events", Effect::Truncate(vec![1006])),

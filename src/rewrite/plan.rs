@@ -77,6 +77,7 @@ impl Plan {
                     | Effect::Savepoint(_)
                     | Effect::Release(_)
                     | Effect::Names
+                    | Effect::Text
                     | Effect::Catalog
                     | Effect::Declare { .. }
                     | Effect::Fetch { .. }
@@ -420,6 +421,10 @@ pub enum Effect {
     Role,
     /// Names may resolve otherwise in this session (SET search_path, set_config, RESET of it): look again.
     Names,
+    /// CALL: outside a block the procedure may commit.
+    Call,
+    /// Texts are read otherwise from here on: SET standard_conforming_strings, SET client_encoding.
+    Text,
     /// DDL: the catalog holds something else, for everybody.
     Catalog,
     /// TRUNCATE: root OIDs of protected tables emptied.

@@ -58,8 +58,7 @@ impl Session {
 
     /// The server has refused the cycle's first message. True: the client is not told, the cycle will be sent again.
     pub(super) fn refused_first(&mut self, body: &[u8]) -> bool {
-        let ours = read_error_fields(body)
-            .is_some_and(|f| super::results::may_be_ours(f.sqlstate().unwrap_or_default()));
+        let ours = read_error_fields(body).is_some_and(|f| super::results::may_be_ours(&f));
         match &mut self.again {
             Some(again) if ours => {
                 again.refused = Some(Bytes::copy_from_slice(body));

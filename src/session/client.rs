@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::guards::Guards;
-use super::look::Viewed;
+use super::look::{Viewed, takes_snapshot};
 use super::prepared::{Prepared, Undo};
 use super::queue::Kind;
 use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
@@ -231,7 +231,9 @@ impl Session {
     fn is_of_no_interest(&mut self, text: &[u8]) -> bool {
         let fresh = self.view_is_fresh();
         let Some(seen) = &self.view else { return false };
-        if self.view_outdated && self.status == b'I' || self.names_in_flight() {
+        // In a block it may name what the block itself has made of a protected table: a view, another name.
+        let outdated = self.view_outdated && (self.status == b'I' || takes_snapshot(text));
+        if outdated || self.names_in_flight() {
             return false;
         }
         if seen.view.prefilter.interest(text) != Interest::None {

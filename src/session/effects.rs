@@ -82,6 +82,8 @@ impl Session {
                 self.names_changed();
             }
             Effect::Names => self.names_changed(),
+            // ParameterStatus has the new value, in front of ReadyForQuery.
+            Effect::Text | Effect::Call => {}
             Effect::Catalog => {
                 self.view_outdated = true;
                 self.shared.views.outdate(&self.facts.view_key.database);

@@ -101,6 +101,7 @@ impl Session {
             layout: RefCell::new(None),
             param_types: RefCell::new(None),
             described_in: Cell::new(u64::MAX),
+            lost: Cell::new(false),
         })
     }
 
@@ -120,6 +121,13 @@ impl Session {
         self.view.as_ref().map_or(0, |v| v.view.generation)
     }
 
+    /// The server must have a statement in another text before it can be used.
+    fn is_outdated(&self, prepared: &Prepared) -> bool {
+        (prepared.lost.get() || prepared.generation != self.generation())
+            && !self.has_failed()
+            && !prepared.from_sql
+    }
+
     /// Brings a statement whose plan is out of date up to the present view: the server gets a new text only
     /// where that differs (or hidden columns have become of another type, which would fail the client's statement), and
     /// never where the client would find a result of another shape (a `*` that has grown:
@@ -133,13 +141,14 @@ impl Session {
             (Some(new), Some(old)) => same_types(new, old),
             _ => true,
         };
-        if new.server_text() == old.server_text() && same_hidden {
+        let lost = old.lost.get();
+        if new.server_text() == old.server_text() && same_hidden && !lost {
             *new.layout.borrow_mut() = old.layout.borrow().clone();
             *new.param_types.borrow_mut() = old.param_types.borrow().clone();
             self.names.replan(&old.name, new.clone());
             return new;
         }
-        if old.statement().is_some_and(|s| s.has_wildcard) {
+        if old.statement().is_some_and(|s| s.has_wildcard) && !lost {
             return old.clone();
         }
         self.parse_again(new.clone(), out);
@@ -180,17 +189,17 @@ impl Session {
             self.expect(Kind::Bind, undo_detail(undo));
             return Lane::Raw;
         };
-        let outdated = prepared.generation != self.generation() && !prepared.from_sql;
-        let by_name = prepared.hidden_result && !bind.portal.is_empty();
-        if (outdated || by_name) && !self.has_failed() && !self.queue.is_empty() {
+        let outdated = self.is_outdated(&prepared);
+        let by_name = prepared.hidden_result && !bind.portal.is_empty() && !self.has_failed();
+        if (outdated || by_name) && !self.queue.is_empty() {
             // Whether its block has failed decides whose words the client gets: those of its Bind, or of our own Parse.
             self.drain(out);
             return Lane::Later;
         }
-        if outdated && !self.has_failed() {
+        if outdated {
             prepared = self.plan_again(&prepared, out);
         }
-        if prepared.hidden_result && by_name && !self.has_failed() {
+        if prepared.hidden_result && !bind.portal.is_empty() && !self.has_failed() {
             // A FETCH in SQL could run it by the portal's name, and would show what the client must not see.
             let plan = Arc::new(prepared.plan.with_own_result());
             let (text, oids) = (prepared.text.clone(), prepared.oids.clone());
@@ -382,7 +391,7 @@ impl Session {
             if self.ensure_view(&prepared.text, out) == Viewed::Later {
                 return Lane::Later;
             }
-            if prepared.generation != self.generation() && !self.has_failed() && !prepared.from_sql {
+            if self.is_outdated(&prepared) {
                 // The server plans a statement with a result anew: a hidden column may be gone.
                 prepared = self.plan_again(&prepared, out);
             }

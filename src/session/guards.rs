@@ -150,7 +150,7 @@ pub(crate) fn decide(
             }
             let Some(key) = split_key(row, site) else { continue };
             unsettled |= in_flight.is_proposed(row);
-            match in_flight.earlier(row, scene.place, observations) {
+            match in_flight.earlier(row, expected, scene.place, observations) {
                 Earlier::None => {}
                 _ if !site.takes_guard() => {
                     guard.unsure = true;

@@ -14,6 +14,8 @@ use crate::rewrite::plan::{Effect, Reason, StatementPlan, Touched, Verb};
 pub(crate) struct InFlight {
     rows: HashMap<RowKey, Sent>,
     tables: HashMap<u32, Sent>,
+    /// How many of these have a guard that demands this version of the row.
+    demanded: HashMap<RowKey, (i64, i64)>,
     /// Rows that an INSERT .. ON CONFLICT DO NOTHING proposes: they may begin anew, or stay as they are.
     proposed: HashSet<RowKey>,
     /// The end of a transaction, or ROLLBACK TO: what earlier writes have taught may be undone.
@@ -22,7 +24,8 @@ pub(crate) struct InFlight {
     forget: bool,
     /// What may make later writes another's: a label, the name of a request.
     anothers: bool,
-    /// What decides which tables names mean: settings, roles, DDL, or the end of a transaction that had such.
+    /// What decides which tables names mean, or how a text is read: settings, roles, DDL, or the end of a transaction
+    /// that had such.
     names: bool,
     /// Tables that triggers and foreign keys of own writes may change.
     touched: Vec<u32>,
@@ -78,7 +81,8 @@ pub(super) enum Earlier {
     None,
     /// This many of the same transaction.
     Own(i64),
-    /// Of another transaction, or of one whose rows cannot be told by their xmin: their answers must be in first.
+    /// Of another transaction, or of one whose rows cannot be told by their xmin or number: their answers must be in
+    /// first.
     Unsettled,
 }
 
@@ -118,6 +122,7 @@ impl InFlight {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.tables.clear();
+        self.demanded.clear();
         self.proposed.clear();
         self.undo = false;
         self.anothers = false;
@@ -126,7 +131,8 @@ impl InFlight {
         self.touched.clear();
     }
 
-    pub(super) fn earlier(&self, row: &RowKey, place: Place, observations: &Scope) -> Earlier {
+    /// What is in flight of a row that a write expects at this version.
+    pub(super) fn earlier(&self, row: &RowKey, expected: i64, place: Place, observations: &Scope) -> Earlier {
         let of_row = self.rows.get(row);
         let of_table = self.tables.get(&row.table);
         let mut count = 0;
@@ -139,7 +145,14 @@ impl InFlight {
             }
             count += sent.count;
         }
-        if count == 0 { Earlier::None } else { Earlier::Own(count) }
+        // Which of several have found the row is not known: a change of another user below one that asks for no version
+        // could pass for the work of one that has not.
+        let demanded = self.demanded.get(row) == Some(&(count, expected)) && !observations.may_be_undone(row);
+        match count {
+            0 => Earlier::None,
+            2.. if !demanded => Earlier::Unsettled,
+            _ => Earlier::Own(count),
+        }
     }
 
     /// An INSERT in flight may have begun the row anew.
@@ -178,6 +191,12 @@ impl InFlight {
                 }
             }
         }
+    }
+
+    /// A write that has been added has a guard that demands this version of the row.
+    fn demands(&mut self, row: &RowKey, expected: i64) {
+        let (count, demanded) = self.demanded.entry(row.clone()).or_insert((0, expected));
+        *count += i64::from(*demanded == expected);
     }
 
     /// Rows that are not named, or not certain, may be inserted: what has been deleted may be among them.
@@ -232,6 +251,9 @@ impl Session {
                 continue;
             }
             self.in_flight.add(site.table.root_oid, guard.named.as_deref(), place, site.verb.into());
+            if guard.known.is_some() && site.verb != Verb::Delete {
+                guard.rows.iter().for_each(|row| self.in_flight.demands(&row.row, row.expected));
+            }
         }
         for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
             self.in_flight.add(write.root_oid, None, place, Sort::Anew);
@@ -248,14 +270,14 @@ impl Session {
     /// Transaction control stands between what was sent before and what comes.
     pub fn sent_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Begin | Effect::Release(_) => self.cycle.part += 1,
+            Effect::Begin | Effect::Release(_) | Effect::Call => self.cycle.part += 1,
             Effect::Commit { .. }
             | Effect::Rollback { .. }
             | Effect::RollbackTo(_)
             | Effect::PrepareTransaction => {
                 self.cycle.part += 1;
                 self.in_flight.undo = true;
-                self.in_flight.names |= self.view_private || self.view_outdated;
+                self.in_flight.names |= self.view_private || self.view_outdated || self.text_moved;
             }
             Effect::Savepoint(_) => {
                 self.cycle.part += 1;
@@ -267,6 +289,10 @@ impl Session {
             }
             Effect::Truncate(_) => self.in_flight.forget = true,
             Effect::Names | Effect::Catalog => self.in_flight.names = true,
+            Effect::Text => {
+                self.in_flight.names = true;
+                self.text_moved = true;
+            }
             _ => {}
         }
     }

@@ -64,9 +64,14 @@ impl Session {
         if before.view.generation == now.view.generation {
             return;
         }
-        let version = |view: &View, oid: u32| Some(view.table_by_oid(oid)?.version_column()?.attnum);
+        // By another key another row has the name that a row was known by.
+        let columns = |view: &View, oid: u32| {
+            let table = view.table_by_oid(oid)?;
+            let key: Vec<i16> = table.key_columns().map(|c| c.attnum).collect();
+            Some((table.version_column()?.attnum, key))
+        };
         for table in before.view.tables.iter().filter(|t| !t.is_view) {
-            if version(&before.view, table.oid) != version(&now.view, table.oid) {
+            if columns(&before.view, table.oid) != columns(&now.view, table.oid) {
                 self.observations.made_anew(table.root_oid);
             }
         }
@@ -240,8 +245,9 @@ impl Session {
                 %sqlstate, "the catalog look failed: statements pass unprotected until one succeeds");
             // Until the next try statements pass with what is known, or nothing.
             let at = own.sent_at;
-            let view = self.view.take().map(|v| v.view).unwrap_or_default();
-            self.view = Some(Seen { view, at, server: None });
+            // Without any view the next statement asks again.
+            let known = self.view.take().or_else(|| self.shared.views.get(&self.facts.view_key));
+            self.view = known.map(|seen| Seen { view: seen.view, at, server: None });
             self.view_outdated = false;
             return in_transaction.then_some(error);
         }
@@ -309,7 +315,7 @@ fn stamp(scope: &ContextScope, view: &View) {
     }
 }
 
-fn takes_snapshot(text: &[u8]) -> bool {
+pub(super) fn takes_snapshot(text: &[u8]) -> bool {
     // A text that begins with something else than a word (a parenthesis) is a query.
     first_word(text).is_none_or(|word| SNAPSHOT_WORDS.iter().any(|w| word.eq_ignore_ascii_case(w)))
 }

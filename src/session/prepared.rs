@@ -53,6 +53,8 @@ pub(crate) struct Prepared {
     pub param_types: RefCell<Option<Rc<[u32]>>>,
     /// The cycle in which a Describe was last sent.
     pub described_in: Cell<u64>,
+    /// The server has it no more: it was to get another text, and has refused that.
+    pub lost: Cell<bool>,
 }
 
 impl Prepared {

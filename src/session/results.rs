@@ -15,10 +15,12 @@ use super::verdict::Verdict;
 use super::writes::Write;
 use super::written::Basis;
 use crate::observe::Sequence;
-use crate::rewrite::plan::ResultKind;
+use crate::rewrite::plan::{Effect, ResultKind};
 use crate::wire::buffer::Out;
 use crate::wire::edit;
-use crate::wire::read::{read_command_complete, read_error_fields, read_row_description, rows_of_tag};
+use crate::wire::read::{
+    ErrorFields, read_command_complete, read_error_fields, read_row_description, rows_of_tag,
+};
 use crate::wire::tag::back;
 
 impl Session {
@@ -136,8 +138,7 @@ impl Session {
                     return Fate::Gone;
                 }
                 let named = named.is_some();
-                let refused =
-                    read_error_fields(body).is_some_and(|f| may_be_ours(f.sqlstate().unwrap_or_default()));
+                let refused = read_error_fields(body).is_some_and(|f| may_be_ours(&f));
                 let alone =
                     query.plan.statements.len() == 1 && !query.answered && !named && query.rendered.is_some();
                 // Inside a block it stands, and goes out in its place before what the server says of its own accord.
@@ -254,6 +255,9 @@ impl Session {
                     let seq = execute.seq;
                     let done = Done { tag, seq, learner, guards, portal: portal_fetched, executed };
                     self.complete(statement, write.take(), &done);
+                    if matches!(statement.effect, Effect::Text | Effect::ResetAll) {
+                        self.text_unsettled();
+                    }
                     if let Some(prepare) = &statement.prepares {
                         let prepared = &portal.prepared;
                         self.prepared_in_sql(
@@ -406,6 +410,11 @@ pub(super) fn strip_row(body: &[u8], hidden: usize, client: &mut Out) -> Fate {
 
 /// Errors that a rewritten statement may meet where the original would not (no such column, no privilege), or
 /// that the server words otherwise for it (a syntax error at the very end).
-pub(super) fn may_be_ours(sqlstate: &[u8]) -> bool {
-    matches!(sqlstate, b"42703" | b"42501" | b"42601")
+///
+/// Not what is raised while the statement runs, by a function (its error says where) or by a policy: it has done
+/// something by then.
+pub(super) fn may_be_ours(error: &ErrorFields<'_>) -> bool {
+    matches!(error.sqlstate(), Some(b"42703" | b"42501" | b"42601"))
+        && error.get(b'W').is_none()
+        && error.get(b'R') != Some(b"ExecWithCheckOptions")
 }

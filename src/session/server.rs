@@ -362,6 +362,11 @@ impl Session {
             Detail::Bind(portal, _) | Detail::DescribePortal(portal, _) => &portal.prepared,
             _ => {
                 self.errored |= tag == back::ERROR;
+                if let (Detail::Guarded, Some(verdict), true) = (detail, &self.verdict, self.errored) {
+                    // The commit has failed: what the write was answered with comes before that.
+                    client.extend(verdict.complete());
+                    self.verdict = None;
+                }
                 return Fate::Forward;
             }
         };
@@ -462,12 +467,20 @@ impl Session {
     /// Nothing up to the next Sync was carried out.
     fn failed(&mut self, entries: Vec<Entry<Detail>>, client: &mut Out, server: &mut Out) {
         let mut own_over = false;
+        // What its name stood for has been closed.
+        let lost = entries.first().and_then(|first| match &first.detail {
+            Detail::OwnParse(prepared, _) => Some(prepared.name.clone()),
+            _ => None,
+        });
         for entry in entries.into_iter().rev() {
             own_over |= matches!(entry.detail, Detail::OwnEnd);
             if matches!(&entry.detail, Detail::Query(query) if query.guarded) {
                 self.wait = None;
             }
             self.undo(entry.detail);
+        }
+        if let Some(before) = lost.and_then(|name| self.names.statement(&name)) {
+            before.lost.set(true);
         }
         if self.queue.skipping() {
             // A Bind that was not sent yet is among what the server would discard.

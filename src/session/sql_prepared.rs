@@ -142,6 +142,7 @@ impl Session {
             layout: RefCell::new(None),
             param_types: RefCell::new(None),
             described_in: Cell::new(u64::MAX),
+            lost: Cell::new(false),
         })
     }
 

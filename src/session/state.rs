@@ -325,6 +325,8 @@ pub(crate) struct Session {
     pub in_flight: InFlight,
     /// A savepoint has been sent in the present transaction.
     pub subtransaction: bool,
+    /// What decides how a text is read has been set in the present transaction.
+    pub text_moved: bool,
     /// The present cycle, while it may have to be sent again.
     pub again: Option<Again>,
     /// What the store that contexts are shared by is to be asked.
@@ -399,6 +401,7 @@ impl Session {
             nonce: nonce(),
             in_flight: InFlight::default(),
             subtransaction: false,
+            text_moved: false,
             again: None,
             ask: None,
         }
@@ -454,6 +457,18 @@ impl Session {
     /// The view to plan with.
     pub fn view_arc(&self) -> Option<Arc<View>> {
         self.view.as_ref().map(|s| s.view.clone())
+    }
+
+    /// What the server has not yet told decides how the rest of the cycle is read.
+    pub fn text_unsettled(&mut self) {
+        self.lex.encoding = Encoding::Unsafe;
+    }
+
+    /// ReadyForQuery: what decides how a text is read has been told.
+    pub fn text_settled(&mut self) {
+        if self.lex.encoding == Encoding::Unsafe {
+            self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
+        }
     }
 
     /// Encoding and string settings changed: plans are keyed by them, keys in bytes are not comparable.

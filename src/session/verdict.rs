@@ -43,6 +43,11 @@ impl Verdict {
     pub fn new(write: Write, complete: &[u8]) -> Self {
         Self { write, complete: Bytes::copy_from_slice(complete), actual: None, types: Vec::new() }
     }
+
+    /// The reply that is kept back.
+    pub fn complete(&self) -> &[u8] {
+        &self.complete
+    }
 }
 
 /// Parameters of the probe in their order.
@@ -352,6 +357,7 @@ impl Session {
         let failed = failed || self.errored;
         self.errored = false;
         self.cycle.answered = if self.queue.is_empty() { self.cycle.number } else { self.cycle.answered + 1 };
+        self.text_settled();
         if status == b'I' {
             if failed {
                 self.rolled_back();
@@ -361,6 +367,7 @@ impl Session {
             self.names.transaction_over(self.cycle.answered);
             self.cursors.transaction_over(!failed);
             self.subtransaction &= !self.queue.is_empty();
+            self.text_moved &= !self.queue.is_empty();
             if self.view_private {
                 self.view_private = false;
                 self.view_outdated = true;

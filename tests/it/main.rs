@@ -47,6 +47,7 @@ mod review;
 mod scope_model;
 mod scope_settings;
 mod scopes;
+mod second_look;
 mod set_writes;
 mod settings;
 mod shared_store;
