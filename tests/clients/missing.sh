@@ -29,3 +29,7 @@ if ! command -v node >/dev/null; then
 elif [[ ! -d $target/node/node_modules/pg ]]; then
     missing $test "there is no pg for node (tests/clients/setup.sh installs it where npm is)"
 fi
+
+if ! command -v redis-server >/dev/null; then
+    missing shared_store "there is no redis-server (Debian: redis-server)"
+fi

@@ -33,7 +33,7 @@ install() {
 
 # The store that several proxies share in tests. Those fail where it is missing.
 if ! command -v redis-server >/dev/null; then
-    install redis-server || say "The tests of a shared store will fail: install redis-server"
+    install redis-server || say "The tests of a shared store are left out: install redis-server"
 fi
 
 # The pool of the JDBC test, as Debian has it. That test says so and is left out where it is missing.

@@ -241,3 +241,27 @@ fn what_is_read_of_a_row_of_ones_own_goes_with_its_rollback() {
     }
     assert_eq!(stage.conflicts(), 0.0);
 }
+
+#[test]
+fn a_row_that_another_has_made_anew_is_taken_for_the_one_at_the_same_version() {
+    let stage = stage();
+    for (protocol, id) in BOTH {
+        let update = |mine: &mut Raw| {
+            let sql = "update projects set name = 'mine' where id = $1";
+            sqlstate(&mine.say(protocol, sql, &[id]))
+        };
+        let anew = |version: u32| {
+            stage.behind().ok(&format!("delete from projects where id = {id}"));
+            let values = format!("values ({id}, 'anew', {version})");
+            stage.behind().ok(&format!("insert into projects (id, name, version) {values}"));
+        };
+        anew(1);
+        let mut mine = stage.session();
+        mine.ok(ALL);
+        anew(1);
+        assert_eq!(update(&mut mine), "");
+        // At any other version it is another row.
+        anew(1);
+        assert_eq!(update(&mut mine), "40001");
+    }
+}
