@@ -156,7 +156,7 @@ pub struct Place<'a> {
     /// Rows that were known when its message was sent.
     pub known: &'a [bool],
     /// Transaction control stands in the same Query between an earlier write of its tables and it, or it goes through a
-    /// view behind an earlier write of its row: it only bumps.
+    /// view behind an earlier write of its table: it only bumps.
     pub cut: bool,
     /// It is in one Query with others: no hidden RETURNING tells what an increment has left.
     pub untold: bool,

@@ -322,7 +322,6 @@ impl<D: Driver> Worker<D> {
         let untold = statements.len() > 1 && style == Style::Query;
         let mut done = segment.done.into_iter();
         let mut written: Vec<&str> = Vec::new();
-        let mut rows: Vec<usize> = Vec::new();
         let mut controlled: Vec<&str> = Vec::new();
         let mut failure = segment.error;
         let failed = failure.is_some();
@@ -338,10 +337,9 @@ impl<D: Driver> Worker<D> {
                 Statement::Read(read) => self.model.read(read, &done),
                 Statement::Write(write, token) => {
                     // A view does not show whose transaction has written a row.
-                    let again = write.kind == Kind::View && write.rows.iter().any(|r| rows.contains(r));
+                    let again = write.kind == Kind::View && written.contains(&table(write.rows[0]));
                     let cut = style == Style::Query
                         && (again || write.rows.iter().any(|r| controlled.contains(&table(*r))));
-                    rows.extend(&write.rows);
                     written.extend(write.rows.iter().map(|r| table(*r)));
                     if !self.model.wrote(write, token, &done, &Place { known, cut, untold }, &what) {
                         outcome = Outcome::Again;
