@@ -280,3 +280,20 @@ fn keys_that_another_program_has_spoilt_are_made_anew() {
         assert!(gone.iter().all(|&n| n <= 1), "{kind}: {gone:?}");
     }
 }
+
+#[test]
+fn a_server_that_refuses_again_and_again_is_tried_less_often() {
+    let redis = Redis::start();
+    redis.ask(&["ACL", "SETUSER", "app", "on", ">hush", "~*", "+@all", "-zadd"]);
+    let cluster = cluster();
+    let proxy = super::proxy_at(&redis.url_of("app", "hush"), &cluster, &SHORT);
+    is_up(&proxy);
+    let began = Instant::now();
+    let gone = || proxy.log().text().lines().filter(|line| line.contains("contexts is gone")).count();
+    until("it has been gone for the sixth time", || {
+        proxy.session().ok("/*user='ada'*/ select id, name from projects where id = 1");
+        gone() >= 6
+    });
+    // Pauses of 50, 100, 200, 400 and 800 ms.
+    assert!(began.elapsed() >= Duration::from_millis(1_550), "{:?}", began.elapsed());
+}
