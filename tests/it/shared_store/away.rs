@@ -219,7 +219,14 @@ fn the_store_is_checked_with_the_other_settings() {
     let (status, text) = check(&["--context-store", "redis://app:hush@store:6379/1"]);
     assert!(status.success() && !text.contains("hush"), "{text}");
     assert!(text.contains("context.store = \"redis://***@store:6379/1\""), "{text}");
-    for wrong in ["rediss://:hush@store", "store:6379", "redis://store/x", "memcached://store"] {
+    for wrong in [
+        "rediss://:hush@store",
+        "redis:/:hush@store",
+        ":hush@store:6379",
+        "store:6379",
+        "redis://store/x",
+        "memcached://store",
+    ] {
         let (status, text) = check(&["--context-store", wrong]);
         assert!(!status.success() && !text.contains("hush"), "{text}");
         assert!(text.contains("expected local, or redis://"), "{text}");
