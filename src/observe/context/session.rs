@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fetched::Fetched;
+use hashlink::LinkedHashSet;
 use reads::Pending;
 
 use super::row::Shown;
@@ -304,23 +305,21 @@ impl ContextScope {
     pub fn known_rows(&mut self, table: u32, limit: usize) -> (Vec<RowKey>, usize) {
         let (local, mut more) = self.local.known_rows(table, limit);
         let Some(key) = &self.key else { return (local, more) };
-        let (mut rows, beyond) = self.writes.known_rows(table, limit);
+        let (rows, beyond) = self.writes.known_rows(table, limit);
         let (shared, shared_beyond) = match self.fetched.as_deref_mut() {
             Some(fetched) => fetched.known_rows(key, table, limit),
             None => self.contexts.known_rows(key, table, limit),
         };
         more += beyond + shared_beyond;
+        let mut rows: LinkedHashSet<RowKey> = rows.into_iter().collect();
         for row in local.into_iter().chain(shared) {
-            if rows.contains(&row) {
-                continue;
-            }
             if rows.len() < limit {
-                rows.push(row);
-            } else {
+                rows.insert(row);
+            } else if !rows.contains(&row) {
                 more += 1;
             }
         }
-        (rows, more)
+        (rows.into_iter().collect(), more)
     }
 
     /// As [`Observations::forget_table`]: for the transaction at once, for the context at its COMMIT.
