@@ -13,7 +13,6 @@ use fetched::Fetched;
 use hashlink::LinkedHashSet;
 use reads::Pending;
 
-use super::row::Shown;
 use super::shared::Contexts;
 use super::{ContextKey, ServerId, Unit};
 use crate::observe::scope::OwnWrite;
@@ -124,21 +123,7 @@ impl ContextScope {
         }
         if let Some(key) = &key {
             for read in std::mem::take(&mut self.pending) {
-                let Some(version) = read.version else {
-                    let shown = (&read.shown, self.unit);
-                    self.contexts.saw_undated(key, &read.row, shown, read.since, read.now);
-                    continue;
-                };
-                let shown = Shown {
-                    unit: self.unit,
-                    version,
-                    columns: &read.shown,
-                    now: read.now,
-                    own: read.own,
-                    cursor: read.cursor,
-                    own_work: false,
-                };
-                self.contexts.read(key, read.row, &shown, read.since);
+                read.enter(&self.contexts, key, self.unit, false);
             }
         }
         self.key = key;
@@ -440,16 +425,8 @@ impl ContextScope {
                 // Somebody else's later write has been read meanwhile.
                 continue;
             }
-            let shown = Shown {
-                unit: self.unit,
-                version,
-                columns: &read.shown,
-                now: read.now,
-                own: read.own,
-                cursor: read.cursor,
-                own_work: true,
-            };
-            self.contexts.read(key, read.row, &shown, u64::MAX);
+            let read = Pending { version: Some(version), since: u64::MAX, ..read };
+            read.enter(&self.contexts, key, self.unit, true);
         }
     }
 
