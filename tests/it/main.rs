@@ -31,6 +31,7 @@ mod lifecycle;
 mod lost_update;
 mod meetings;
 mod migration;
+mod million;
 mod names;
 mod nested_writes;
 mod observations;
