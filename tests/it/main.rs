@@ -6,6 +6,7 @@
 
 mod apps;
 mod blind;
+mod bounds;
 mod client_statements;
 mod clients;
 mod common;
@@ -31,7 +32,6 @@ mod lifecycle;
 mod lost_update;
 mod meetings;
 mod migration;
-mod million;
 mod names;
 mod nested_writes;
 mod observations;

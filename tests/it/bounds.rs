@@ -1,4 +1,4 @@
-//! A result of a million rows: it streams on, and what is remembered of it stays within the bounds.
+//! Room and time: what is remembered of a result of a million rows stays within the bounds, and expires.
 
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,15 @@ fn write(session: &mut Raw, id: u64, comment: &str) -> String {
     sqlstate(&session.query(&format!("update projects set name = 'mine' where id = {id} {comment}")))
 }
 
+/// Waits for what happens in its time.
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happened() {
+        assert!(begun.elapsed() < LIMIT, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_million_rows_stream_on_within_the_bounds() {
     for (scope, comment, remembered, evicted) in [
@@ -53,11 +62,7 @@ fn a_million_rows_stream_on_within_the_bounds() {
         // The bound of a context's memory is 4 MB; a million rows remembered would be hundreds.
         assert!(grown < 24, "{scope}: {grown} MB");
         // What contexts hold is counted every few moments.
-        let begun = Instant::now();
-        while metric(&stage, evicted) < ROWS as f64 - BOUND {
-            assert!(begun.elapsed() < LIMIT, "{scope}: {}", metric(&stage, evicted));
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until(scope, || metric(&stage, evicted) >= ROWS as f64 - BOUND);
         let held = metric(&stage, remembered);
         assert!(0.0 < held && held <= BOUND, "{scope}: {held}");
         // The last rows are known, the others are not, and their writes are counted; of those that went last why, too.
@@ -73,4 +78,28 @@ fn a_million_rows_stream_on_within_the_bounds() {
             assert_eq!(cause.map(blind), before.map(|before| before + 1.0), "{scope} {id}");
         }
     }
+}
+
+#[test]
+fn what_was_seen_expires() {
+    let blind =
+        |stage: &Stage, cause| stage.proxy.metric("staleguard_blind_writes_total", &[("cause", cause)]);
+    // A connection's row, long after it was read, whatever was refused since.
+    let stage = stage_with(&["--observations-ttl", "1s"]);
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id = 1");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    until("it stays known", || write(&mut mine, 1, "").is_empty());
+    assert_eq!(blind(&stage, "expired"), 1.0);
+    assert_eq!(metric(&stage, "staleguard_observations_expired_total"), 1.0);
+    // A context that nobody uses goes, with its rows.
+    let stage = stage_with(&["--scope", "context", "--context-label", "comment:user", "--context-ttl", "1s"]);
+    let (mut mine, ada) = (stage.session(), "/*user='ada'*/");
+    mine.ok(&format!("select * from projects where id in (1, 2) {ada}"));
+    until("it does not go", || metric(&stage, "staleguard_context_rows_expired_total") >= 2.0);
+    assert_eq!(metric(&stage, "staleguard_contexts"), 0.0);
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    let before = blind(&stage, "never_read");
+    assert_eq!(write(&mut mine, 1, ada), "");
+    assert_eq!(blind(&stage, "never_read"), before + 1.0);
 }
