@@ -243,12 +243,7 @@ impl Session {
                 fields.as_ref().and_then(|f| f.sqlstate()).map(String::from_utf8_lossy).unwrap_or_default();
             tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %self.facts.database,
                 %sqlstate, "the catalog look failed: statements pass unprotected until one succeeds");
-            // Until the next try statements pass with what is known, or nothing.
-            let at = own.sent_at;
-            // Without any view the next statement asks again.
-            let known = self.view.take().or_else(|| self.shared.views.get(&self.facts.view_key));
-            self.view = known.map(|seen| Seen { view: seen.view, at, server: None });
-            self.view_outdated = false;
+            self.look_failed(own.sent_at);
             return in_transaction.then_some(error);
         }
         let rows: Vec<(String, Option<String>)> = own
@@ -264,11 +259,24 @@ impl Session {
             Err(error) => {
                 metrics.catalog_look(CatalogLook::Failed);
                 tracing::error!(target: targets::CATALOG, session = self.facts.id, %error, "the catalog look failed");
-                self.view = Some(Seen { view: Default::default(), at: own.sent_at, server: None });
-                self.view_outdated = false;
+                self.look_failed(own.sent_at);
             }
         }
         None
+    }
+
+    /// A look sent at `at` has brought nothing. Until the next try statements go with what is known. Where that is no
+    /// longer true, or nothing is known, they pass unprotected and the next one asks again.
+    fn look_failed(&mut self, at: std::time::Instant) {
+        if self.view_outdated {
+            self.view = None;
+        } else if self.view.is_none() {
+            self.adopt_shared();
+        }
+        if let Some(seen) = &mut self.view {
+            (seen.at, seen.server) = (at, None);
+        }
+        self.view_outdated = false;
     }
 
     fn take_look(&mut self, look: Look, at: std::time::Instant, in_transaction: bool) {
