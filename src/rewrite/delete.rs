@@ -22,6 +22,8 @@
 //! DELETE FROM projects USING users u WHERE owner = u.id RETURNING <guard> AS __sg_v1
 //! ```
 
+use std::ops::Range;
+
 use super::evaluable;
 use super::plan::{GuardSite, Reason, Slot, Verb, VersionSource};
 use super::predicate::{self, Rows};
@@ -130,7 +132,8 @@ impl Statement<'_> {
             let Some(range) = delete.condition.clone() else {
                 return Some(Slot::Condition { condition: None, start: clauses_end, end: clauses_end });
             };
-            if evaluable::is_condition(code, written, range.clone())
+            if !self.warns(range.clone())
+                && evaluable::is_condition(code, written, range.clone())
                 && evaluable::is_repeatable(code, written, range.clone())
                 && let Some(condition) = code.spelled(range.clone())
             {
@@ -156,6 +159,13 @@ impl Statement<'_> {
                 Some(Slot::Returning { at: clauses_end, listed: false, shown: place == Place::Main })
             }
         }
+    }
+
+    /// The server may warn of backslashes in these tokens, each time that it reads them.
+    fn warns(&self, range: Range<usize>) -> bool {
+        let code = self.code;
+        let backslash = |i: usize| code.is(i, TokenKind::Str) && code.text(i).contains(&b'\\');
+        !self.ctx.lex.standard_conforming_strings && range.into_iter().any(backslash)
     }
 
     /// The WITH query whose body begins at token `i` may be named somewhere.

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::plan::{Edit, HiddenColumn, Teach};
 use super::statement::Statement;
-use super::target::{Target, reaches, resolve, writable};
+use super::target::{Target, reaches, reference, resolve, writable};
 use super::teach;
 use crate::catalog::Table;
 use crate::sql::clauses;
@@ -166,7 +166,7 @@ impl<'a> Statement<'a> {
 
     fn append(&mut self, insert: &mut String, source: &Source<'_>, shown: &Shown) {
         let table = source.table;
-        let Some(reference) = self.code.spelled(source.reference..source.reference + 1) else { return };
+        let Some(reference) = reference(self.code, source.reference) else { return };
         let missing = table.key.iter().chain([&table.version]).copied().filter(|c| !shown.plain.contains(*c));
         let named: Option<SmallVec<[(usize, String); 4]>> =
             missing.map(|c| Some((c, writable(self.ctx, table.columns.get(c)?)?))).collect();

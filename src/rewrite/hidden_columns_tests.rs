@@ -38,6 +38,9 @@ const APPENDED: &[(&str, &str)] = &[
         "SELECT o.*, p.name| FROM other o, LATERAL f(o.x) g, ONLY projects AS p",
         ", p.id AS __sg_k1, p.version AS __sg_v2",
     ),
+    // Words that elsewhere begin a clause.
+    ("SELECT name| FROM projects set WHERE id = 1", ", set.id AS __sg_k1, set.version AS __sg_v2"),
+    ("SELECT name| FROM other, projects values", ", values.id AS __sg_k1, values.version AS __sg_v2"),
     // Stars.
     ("SELECT *| FROM projects", ""),
     ("SELECT p.*, o.x| FROM projects p, other o", ""),

@@ -7,7 +7,7 @@ use super::plan::{Operand, Reason, UncheckedWrite};
 use crate::catalog::{Column, Table};
 use crate::sql::code::Code;
 use crate::sql::encoding::Encoding;
-use crate::sql::ident::quote_ident;
+use crate::sql::ident::{MAX_NAME, quote_ident};
 use crate::sql::operand::Value;
 use crate::sql::relation::Relation;
 
@@ -63,7 +63,7 @@ impl<'a> Written<'a> {
         table: &'a Arc<Table>,
     ) -> Option<Self> {
         let reference_token = relation.reference();
-        let reference = code.spelled(reference_token..reference_token + 1)?.into();
+        let reference = reference(code, reference_token)?;
         let version = writable(ctx, table.version_column()?)?;
         Some(Self { table, reference, reference_token, aliased: relation.alias.is_some(), version })
     }
@@ -72,6 +72,15 @@ impl<'a> Written<'a> {
     pub fn is_qualified_by(&self, code: Code<'_>, schema: Option<usize>, table: Option<usize>) -> bool {
         reaches(code, self.table, self.reference_token, self.aliased, schema, table)
     }
+}
+
+/// How generated SQL calls the table that the statement knows by this token. `None` if that cannot be written.
+pub fn reference(code: Code<'_>, token: usize) -> Option<Box<str>> {
+    if code.text(token).len() <= MAX_NAME {
+        return code.spelled(token..token + 1).map(Into::into);
+    }
+    // As the server cuts it, who says so each time that it reads it in full.
+    code.name(token).map(|name| quote_ident(&name).into())
 }
 
 /// Qualifiers (none, `t.`, `s.t.`) reach the table that the statement knows by the token `reference`.

@@ -32,13 +32,13 @@ impl<'a> Statement<'a> {
         self.touch(place, table, Event::Update);
         let Some(written) = Written::new(code, self.ctx, &update.target, table) else {
             self.touch(place, table, Event::KeyUpdate);
-            return self.out.unchecked.push(unchecked(table, Reason::Encoding, Vec::new()));
+            return self.unchecked(place, unchecked(table, Reason::Encoding, Vec::new()));
         };
         if update.condition.as_ref().is_some_and(|c| !code.is_condition(c))
             || update.returning.as_ref().is_some_and(|r| !code.is_complete(r))
         {
             self.touch(place, table, Event::KeyUpdate);
-            return self.out.unchecked.push(unchecked(table, Reason::Unparsed, Vec::new()));
+            return self.unchecked(place, unchecked(table, Reason::Unparsed, Vec::new()));
         }
         let current_of = update.condition.as_ref().filter(|c| code.words(c.start, &["current", "of"]));
         let cursor = current_of.map(|c| code.name(c.start + 2).unwrap_or_default().into());
@@ -50,7 +50,7 @@ impl<'a> Statement<'a> {
             self.touch(place, table, Event::KeyUpdate);
         }
         let Some(list) = list.filter(|_| self.certain) else {
-            return self.out.unchecked.push(unchecked(table, Reason::Unparsed, rows.keys()));
+            return self.unchecked(place, unchecked(table, Reason::Unparsed, rows.keys()));
         };
         if list.only_ignored {
             self.touch_ignored(place, table);

@@ -68,6 +68,17 @@ impl Session {
         }
     }
 
+    /// If the server refuses the message that it answers now, the client's own text may be sent in its place.
+    pub(super) fn may_go_again(&mut self) -> bool {
+        let status = self.status;
+        let kept = self.again.as_ref().is_some_and(|again| again.refused.is_none());
+        match self.queue.head().map(|head| &head.detail) {
+            Some(Detail::Query(query)) => status == b'I' && query.may_run_again(),
+            Some(Detail::Parse(..) | Detail::Bind(..) | Detail::DescribeStatement(..)) => kept,
+            _ => false,
+        }
+    }
+
     /// The refused cycle's requests have left the queue: bring the server to ReadyForQuery.
     pub(super) fn await_ready(&mut self, server: &mut Out) {
         let Some(again) = self.again.as_ref().filter(|a| a.refused.is_some()) else {
@@ -90,6 +101,7 @@ impl Session {
     /// The server is at ReadyForQuery: send the cycle again. Its later messages go the usual way.
     pub(super) fn send_again(&mut self, server: &mut Out) {
         self.wait = None;
+        self.notices.clear();
         let Some(again) = self.again.take() else { return };
         let fields = again.refused.as_deref().and_then(read_error_fields);
         let sqlstate: Box<[u8]> = fields.and_then(|f| f.sqlstate().map(Into::into)).unwrap_or_default();

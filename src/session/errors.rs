@@ -14,12 +14,40 @@ use crate::wire::edit;
 use crate::wire::read::read_error_fields;
 use crate::wire::tag::back;
 
+/// How many bytes of notices are kept back.
+const MAX_NOTICES: usize = 16 * 1024;
+
 impl Session {
+    /// A notice. On a text that may have to be sent again it is kept back until that is known, for it would be told twice.
     pub(super) fn notice(&mut self, frame: &[u8], body: &[u8], client: &mut Out) -> Fate {
         let Some(head) = self.queue.head() else { return Fate::Forward };
         if head.detail.is_own() {
             return Fate::Gone;
         }
+        // One that has a context comes of a function: the statement is running.
+        let of_text = || read_error_fields(body).is_some_and(|f| f.get(b'W').is_none());
+        if self.may_go_again() && self.notices.len() + frame.len() <= MAX_NOTICES && of_text() {
+            let mut kept = Out::default();
+            if self.notice_out(frame, body, &mut kept) == Fate::Forward {
+                kept.extend(frame);
+            }
+            self.notices.extend_from_slice(kept.pending());
+            return Fate::Gone;
+        }
+        self.release_notices(client);
+        self.notice_out(frame, body, client)
+    }
+
+    /// What is kept back goes to the client: the text will not be sent again, or the notice is of another one.
+    pub(super) fn release_notices(&mut self, client: &mut Out) {
+        if !self.notices.is_empty() {
+            client.extend(&self.notices);
+            self.notices = Vec::new();
+        }
+    }
+
+    fn notice_out(&mut self, frame: &[u8], body: &[u8], client: &mut Out) -> Fate {
+        let Some(head) = self.queue.head() else { return Fate::Forward };
         let (text, rendered) = match &head.detail {
             Detail::Query(q) => match &q.rendered {
                 Some(r) => (&q.text, r),

@@ -135,7 +135,7 @@ pub(crate) struct Portal {
     pub sent: Sequence,
     /// It has been run to its end, or has failed. Of one with a hidden result only.
     pub ran: Cell<bool>,
-    /// It has shown some of its rows and waits to be fetched further.
+    /// It has shown some of its rows and waits to be fetched further; if it writes, what it wrote has been taken note of.
     pub suspended: Cell<bool>,
     /// What the write behind it rests on.
     pub write: RefCell<Option<super::writes::Write>>,

@@ -4,7 +4,7 @@
 //! The rules are those of the protocol's message flow
 //! (<https://www.postgresql.org/docs/current/protocol-flow.html>): one reply sequence per request in order;
 //! after an error in an extended-protocol message the server discards everything up to Sync; while it copies
-//! in for an Execute it ignores Sync and Flush.
+//! in it ignores Sync and Flush.
 
 use std::collections::VecDeque;
 
@@ -42,9 +42,9 @@ pub struct Entry<D> {
     pub kind: Kind,
     /// The session's own data.
     pub detail: D,
-    /// The server answered with CopyInResponse.
+    /// The server answered with CopyInResponse, and the copy has not ended.
     copy_in: bool,
-    /// The server answered with CopyBothResponse or CopyInResponse: CopyDone may come either way.
+    /// It has failed with an error that its ReadyForQuery follows.
     failed: bool,
 }
 
@@ -138,9 +138,9 @@ impl<D> Queue<D> {
         self.entries.len()
     }
 
-    /// An Execute is outstanding, so that CopyDone and CopyFail matter to the queue.
+    /// Something is outstanding that may copy in, so that CopyDone and CopyFail matter to the queue.
     pub fn may_copy_in(&self) -> bool {
-        self.entries.iter().any(|e| e.kind == Kind::Execute)
+        self.entries.iter().any(|e| matches!(e.kind, Kind::Execute | Kind::Query))
     }
 
     /// The head has failed with an error that its ReadyForQuery follows (simple query, Sync, function call).
@@ -159,17 +159,27 @@ impl<D> Queue<D> {
             (Query, back::READY) | (Function, back::READY) | (Sync, back::READY) => self.end(),
             (Query | Function | Sync, back::ERROR) => {
                 head.failed = true;
+                if std::mem::take(&mut head.copy_in) {
+                    self.drop_ignored_by_copy(true);
+                }
+                Reply::Part
+            }
+            (Query, back::COPY_IN | back::COPY_BOTH) => {
+                head.copy_in = true;
+                Reply::Part
+            }
+            (Query, back::COMMAND_COMPLETE) => {
+                if std::mem::take(&mut head.copy_in) {
+                    self.drop_ignored_by_copy(false);
+                }
                 Reply::Part
             }
             (
                 Query,
                 back::ROW_DESCRIPTION
                 | back::DATA_ROW
-                | back::COMMAND_COMPLETE
                 | back::EMPTY_QUERY
-                | back::COPY_IN
                 | back::COPY_OUT
-                | back::COPY_BOTH
                 | back::COPY_DATA
                 | back::COPY_DONE,
             ) => Reply::Part,
@@ -188,7 +198,7 @@ impl<D> Queue<D> {
                 let copied = head.copy_in;
                 let reply = self.end();
                 if copied {
-                    self.drop_ignored_by_copy();
+                    self.drop_ignored_by_copy(false);
                 }
                 reply
             }
@@ -223,7 +233,7 @@ impl<D> Queue<D> {
             let copied = head.copy_in;
             failed.push(head);
             if copied {
-                self.drop_ignored_by_copy();
+                self.drop_ignored_by_copy(true);
             }
         }
         while self.entries.front().is_some_and(|e| e.kind != Kind::Sync) {
@@ -233,10 +243,10 @@ impl<D> Queue<D> {
         Reply::Failed(failed)
     }
 
-    /// A copy-in read over every Sync sent before its CopyDone or CopyFail. Where it failed before it read
+    /// A copy-in read over every Sync sent before its CopyDone or CopyFail. Where it `failed` before it read
     /// them (a statement trigger), the server answers them after all: those are `surplus_ready`.
     /// Then nothing is skipped any more.
-    fn drop_ignored_by_copy(&mut self) {
+    fn drop_ignored_by_copy(&mut self, failed: bool) {
         let end = self.entries.iter().position(|e| e.kind == Kind::CopyEnd);
         let upto = end.map_or(self.entries.len(), |i| i + 1);
         let before = self.entries.len();
@@ -246,8 +256,10 @@ impl<D> Queue<D> {
             index += 1;
             !ignored
         });
-        let ends = u32::from(end.is_some());
-        self.surplus_ready += ((before - self.entries.len()) as u32).saturating_sub(ends);
+        if failed {
+            let ends = u32::from(end.is_some());
+            self.surplus_ready += ((before - self.entries.len()) as u32).saturating_sub(ends);
+        }
     }
 }
 
@@ -399,6 +411,24 @@ mod tests {
     fn copy_in_that_fails_before_it_reads_answers_both_syncs() {
         let mut q = queue("BES.S");
         assert_eq!(feed(&mut q, "2GEZZ"), "epf1ea");
+    }
+
+    #[test]
+    fn a_copy_in_of_a_query_ignores_what_is_sent_before_its_end() {
+        for (requests, tags, want) in [
+            ("QS.", "GCZ", "ppe"),
+            ("QSS.Q", "GCZCZ", "ppepe"),
+            ("QS.S", "GCZZ", "ppee"),
+            ("QS.S.", "GCGCZ", "pppppe"),
+            ("QS.", "GEZ", "ppe"),
+            ("QS.", "GEZZ", "ppea"),
+            ("QS", "EZZ", "pee"),
+            ("QQ", "GCZCZ", "ppepe"),
+        ] {
+            let mut q = queue(requests);
+            assert_eq!(feed(&mut q, tags), want, "{requests} <- {tags}");
+            assert!(q.is_empty(), "{requests} <- {tags}");
+        }
     }
 
     #[test]

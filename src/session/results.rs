@@ -137,12 +137,9 @@ impl Session {
                     self.errored = true;
                     return Fate::Gone;
                 }
-                let named = named.is_some();
                 let refused = read_error_fields(body).is_some_and(|f| may_be_ours(&f));
-                let alone =
-                    query.plan.statements.len() == 1 && !query.answered && !named && query.rendered.is_some();
                 // Inside a block it stands, and goes out in its place before what the server says of its own accord.
-                if refused && alone && self.status == b'I' {
+                if refused && query.may_run_again() && self.status == b'I' {
                     query.refused = Some(Bytes::copy_from_slice(body));
                     return Fate::Gone;
                 }
@@ -176,9 +173,11 @@ impl Session {
                 read_error_fields(&error).and_then(|f| f.sqlstate().map(<[u8]>::to_vec)).unwrap_or_default();
             put(edit::query_with_text(server.as_bytes_mut(), &query.text));
             self.expect(Kind::Query, Detail::Rerun(sqlstate.into(), Undo::None));
+            self.notices.clear();
             return Fate::Gone;
         }
         self.errored = true;
+        self.release_notices(client);
         if self.error_out(back::ERROR, &error, &query.text, query.rendered.as_ref(), client) == Fate::Forward
         {
             super::frame_out(client, back::ERROR, &error);
@@ -243,6 +242,10 @@ impl Session {
                 {
                     self.zero_rows(write, body);
                     return Fate::Gone;
+                }
+                // Another Execute finds nothing more to run, and is answered with no rows.
+                if portal.writes() {
+                    portal.suspended.set(true);
                 }
                 if let Some(statement) = portal.prepared.statement() {
                     let guards = portal.guards.borrow_mut().take();

@@ -11,12 +11,14 @@ use super::learn::Learner;
 use super::own::Exchange;
 use super::prepared::Prepared;
 use super::queue::{Entry, Kind, Reply};
+use super::results::may_be_ours;
 use super::state::{Buffers, Detail, Session, Wait};
 use crate::wire::buffer::Out;
 use crate::wire::edit;
 use crate::wire::frame::{Scan, scan};
 use crate::wire::read::{
-    read_data_row, read_parameter_description, read_parameter_status, read_ready, read_row_description,
+    read_data_row, read_error_fields, read_parameter_description, read_parameter_status, read_ready,
+    read_row_description,
 };
 use crate::wire::tag::back;
 
@@ -110,6 +112,7 @@ impl Session {
             back::NOTIFICATION => return Fate::Forward,
             back::NOTICE => return self.notice(frame, body, client),
             back::ERROR if is_fatal(body) => {
+                self.release_notices(client);
                 self.release_held(client);
                 self.fatal = true;
                 return Fate::Forward;
@@ -121,6 +124,12 @@ impl Session {
         }
         if tag == back::READY {
             return self.ready(frame, body, client, server);
+        }
+        if !self.notices.is_empty() {
+            let ours = tag == back::ERROR && read_error_fields(body).is_some_and(|f| may_be_ours(&f));
+            if !(ours && self.may_go_again()) {
+                self.release_notices(client);
+            }
         }
         let own = self.queue.head().is_some_and(|h| h.detail.is_own());
         let fate = match () {

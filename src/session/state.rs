@@ -181,6 +181,12 @@ impl QueryDetail {
         planned || self.guard_column() == Some(false)
     }
 
+    /// If the server refuses its text, the client's own may be run in its place.
+    pub fn may_run_again(&self) -> bool {
+        let named = self.executed.get(self.index).and_then(Option::as_ref).is_some();
+        self.plan.statements.len() == 1 && !self.answered && !named && self.rendered.is_some()
+    }
+
     /// What the present statement, an EXECUTE, runs.
     pub fn executed(&self) -> Option<&Rc<Prepared>> {
         let runs = self.plan.statements.get(self.index).is_some_and(runs);
@@ -293,6 +299,8 @@ pub(crate) struct Session {
     pub verdict: Option<Box<Verdict>>,
     /// An error of the guard form that waits for the state of its row.
     pub held: Option<Box<Held>>,
+    /// Notices on a text that may have to be sent again, and would be told twice.
+    pub notices: Vec<u8>,
     /// The client's own request has failed since the last ReadyForQuery.
     pub errored: bool,
     /// A PREPARE, DEALLOCATE or DISCARD in SQL has been sent since nothing was in flight.
@@ -385,6 +393,7 @@ impl Session {
             own: None,
             verdict: None,
             held: None,
+            notices: Vec::new(),
             errored: false,
             naming: false,
             client_rest: 0,

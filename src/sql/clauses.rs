@@ -9,7 +9,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::code::{Code, Keyword, MAX_NESTING};
-use super::relation::{Relation, relation};
+use super::relation::{Relation, relation, target};
 use super::token::TokenKind;
 
 /// One `name AS (body)` of a WITH clause.
@@ -176,7 +176,7 @@ pub fn is_modifying(code: Code<'_>, i: usize, end: usize) -> bool {
 
 /// Reads the UPDATE that begins at `i`.
 pub fn update(code: Code<'_>, i: usize, end: usize) -> Option<Update> {
-    let (target, set) = relation(code, i + 1, end)?;
+    let (target, set) = target(code, i + 1, end)?;
     if !code.word(set, "set") || code.depth(set) != code.depth(i) {
         return None;
     }
@@ -230,7 +230,7 @@ pub fn delete(code: Code<'_>, i: usize, end: usize) -> Option<Delete> {
     if !code.word(i + 1, "from") {
         return None;
     }
-    let (target, next) = relation(code, i + 2, end)?;
+    let (target, next) = target(code, i + 2, end)?;
     let mut using = None;
     let mut condition = None;
     let mut returning = None;
@@ -320,7 +320,7 @@ pub fn merge(code: Code<'_>, i: usize, end: usize) -> Option<Merge> {
     if !code.word(i + 1, "into") {
         return None;
     }
-    let (target, using) = relation(code, i + 2, end)?;
+    let (target, using) = target(code, i + 2, end)?;
     if !code.word(using, "using") || code.depth(using) != code.depth(i) {
         return None;
     }

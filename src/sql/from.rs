@@ -5,7 +5,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::code::{Code, Keyword};
-use super::relation::{Relation, relation};
+use super::relation::{self, Relation};
 use super::token::TokenKind;
 
 /// What a FROM list names on its own level; what stands in brackets (sub-selects, bracketed joins) is left out.
@@ -42,7 +42,7 @@ pub fn from(code: Code<'_>, range: Range<usize>) -> From {
         if item {
             item = false;
             i += usize::from(code.word(i, "lateral"));
-            if let Some((relation, next)) = relation(code, i, range.end) {
+            if let Some((relation, next)) = relation::item(code, i, range.end) {
                 let bracket = next < range.end && code.is(next, TokenKind::LParen);
                 // A bracket behind a name without alias makes it a function; `ROWS FROM (..)` is one too.
                 let function = bracket && relation.alias.is_none() || code.word(next, "from");

@@ -26,8 +26,11 @@ impl Relation {
 }
 
 /// Unquoted words that are no alias without AS where a table is named, though the grammar takes them for names: a clause
-/// begins with them.
+/// of INSERT begins with them.
 const CLAUSES: [&str; 3] = ["set", "values", "overriding"];
+
+/// Likewise of UPDATE, DELETE and MERGE, which share this part of the grammar.
+const SET: [&str; 1] = ["set"];
 
 /// Unquoted words that are no alias at all: what `pg_get_keywords()` calls reserved, for functions and types too.
 #[rustfmt::skip]
@@ -46,6 +49,20 @@ const RESERVED: &[&str] = &[
 
 /// Reads the table reference at `i`; answers it and the index behind it. `None` if there is no plain one.
 pub fn relation(code: Code<'_>, i: usize, end: usize) -> Option<(Relation, usize)> {
+    read(code, i, end, &CLAUSES)
+}
+
+/// Reads the table that an UPDATE, DELETE or MERGE writes.
+pub fn target(code: Code<'_>, i: usize, end: usize) -> Option<(Relation, usize)> {
+    read(code, i, end, &SET)
+}
+
+/// Reads a table of a FROM list, where no clause begins with a word that could be an alias.
+pub fn item(code: Code<'_>, i: usize, end: usize) -> Option<(Relation, usize)> {
+    read(code, i, end, &[])
+}
+
+fn read(code: Code<'_>, i: usize, end: usize, clauses: &[&str]) -> Option<(Relation, usize)> {
     let first = i;
     let mut i = i;
     let mut bracketed = false;
@@ -86,7 +103,7 @@ pub fn relation(code: Code<'_>, i: usize, end: usize) -> Option<(Relation, usize
         }
         alias = Some(i + 1);
         i += 2;
-    } else if i < end && code.is_ident(i) && !code.any_word(i, &CLAUSES) && !code.any_word(i, RESERVED) {
+    } else if i < end && code.is_ident(i) && !code.any_word(i, clauses) && !code.any_word(i, RESERVED) {
         alias = Some(i);
         i += 1;
     }

@@ -54,6 +54,7 @@ mod settings;
 mod shared_store;
 mod sql_prepare;
 mod startup;
+mod third_look;
 mod trigger;
 mod two_users;
 mod unchecked;
