@@ -21,6 +21,7 @@ use crate::rewrite::render::{HiddenParams, render_parse};
 use crate::wire::buffer::Out;
 use crate::wire::edit::AddedParam;
 use crate::wire::read::{Bind, read_bind, read_describe, read_execute, read_parse};
+use crate::wire::tag::back;
 use crate::wire::{build, edit};
 
 /// A statement without a result, which changes nothing, also in a transaction that may only read.
@@ -132,8 +133,12 @@ impl Session {
     /// where that differs (or hidden columns have become of another type, which would fail the client's statement), and
     /// never where the client would find a result of another shape (a `*` that has grown:
     /// the server itself says so, 0A000).
-    fn plan_again(&mut self, old: &Rc<Prepared>, out: &mut Out) -> Rc<Prepared> {
-        let (text, oids) = (old.text.clone(), old.oids.clone());
+    ///
+    /// The server is asked first whether it takes the new text, for it must not lose the statement with the table that it
+    /// names. `before`: what the client is told before it hears that it does not.
+    fn plan_again(&mut self, old: &Rc<Prepared>, before: Vec<u8>, out: &mut Out) -> Rc<Prepared> {
+        // The server does not change its mind about the types of a statement's parameters.
+        let (text, oids) = (old.text.clone(), old.own_types().unwrap_or_else(|| old.oids.clone()));
         let plan = self.lasting_plan(&text).unwrap_or_default();
         let new = self.prepare(&old.name, text, oids, plan);
         let same_types = |new: &StatementPlan, old: &StatementPlan| new.hidden_types().eq(old.hidden_types());
@@ -150,6 +155,15 @@ impl Session {
         }
         if old.statement().is_some_and(|s| s.has_wildcard) && !lost {
             return old.clone();
+        }
+        if !lost {
+            let bytes = out.as_bytes_mut();
+            put(build::close(bytes, b'S', OWN_NAME));
+            put(build::parse(bytes, OWN_NAME, new.server_text(), &new.oids));
+            put(build::close(bytes, b'S', OWN_NAME));
+            self.expect(Kind::Close, Detail::Own);
+            self.expect(Kind::Parse, Detail::OwnTry(new.clone(), before));
+            self.expect(Kind::Close, Detail::Own);
         }
         self.parse_again(new.clone(), out);
         new
@@ -170,7 +184,8 @@ impl Session {
 
     /// Parses a statement again in the client's own words.
     pub(super) fn parse_as_it_is(&mut self, old: &Prepared, generation: u64, out: &mut Out) {
-        let new = self.as_it_is(&old.name, old.text.clone(), old.oids.clone(), generation);
+        let oids = old.own_types().unwrap_or_else(|| old.oids.clone());
+        let new = self.as_it_is(&old.name, old.text.clone(), oids, generation);
         self.parse_again(new, out);
     }
 
@@ -197,7 +212,7 @@ impl Session {
             return Lane::Later;
         }
         if outdated {
-            prepared = self.plan_again(&prepared, out);
+            prepared = self.plan_again(&prepared, Vec::new(), out);
         }
         if prepared.hidden_result && !bind.portal.is_empty() && !self.has_failed() {
             // A FETCH in SQL could run it by the portal's name, and would show what the client must not see.
@@ -391,9 +406,21 @@ impl Session {
             if self.ensure_view(&prepared.text, out) == Viewed::Later {
                 return Lane::Later;
             }
-            if self.is_outdated(&prepared) {
+            let types = prepared.own_types().map(|types| parameter_description(&types));
+            if prepared.hidden_result
+                && let Some(types) = &types
+            {
+                // To the client it has no result, whatever has become of its table or of the transaction.
+                let mut known = Out::new();
+                known.extend(types);
+                super::frame_out(&mut known, back::NO_DATA, &[]);
+                put(build::close(out.as_bytes_mut(), b'S', OWN_NAME));
+                self.expect(Kind::Close, Detail::Known(known.pending().to_vec()));
+                return Lane::Done;
+            }
+            if (prepared.has_hidden_result() || prepared.lost.get()) && self.is_outdated(&prepared) {
                 // The server plans a statement with a result anew: a hidden column may be gone.
-                prepared = self.plan_again(&prepared, out);
+                prepared = self.plan_again(&prepared, types.unwrap_or_default(), out);
             }
             if prepared.has_hidden_result() {
                 self.keep_cycle(Some(&prepared));
@@ -511,6 +538,15 @@ impl Session {
         self.expect(Kind::Execute, Detail::Plain);
         Lane::Raw
     }
+}
+
+/// The frame that tells of a statement's parameters.
+fn parameter_description(types: &[u32]) -> Vec<u8> {
+    let mut out = Out::new();
+    let count = u16::try_from(types.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let body: Vec<u8> = count.into_iter().chain(types.iter().flat_map(|oid| oid.to_be_bytes())).collect();
+    super::frame_out(&mut out, back::PARAMETER_DESCRIPTION, &body);
+    out.pending().to_vec()
 }
 
 fn version_bytes(ty: crate::catalog::VersionType, version: i64) -> Vec<u8> {

@@ -68,6 +68,16 @@ impl Prepared {
         usize::from(self.plan.max_param).max(self.oids.len())
     }
 
+    /// The types of the client's own parameters, if they are known without asking.
+    pub fn own_types(&self) -> Option<Vec<u32>> {
+        /// `unknown`, which is as good as undeclared.
+        const UNKNOWN: u32 = 705;
+        let own = self.own_params();
+        let described = self.param_types.borrow().as_ref().and_then(|types| Some(types.get(..own)?.to_vec()));
+        let declared = self.oids.len() == own && self.oids.iter().all(|oid| ![0, UNKNOWN].contains(oid));
+        described.or_else(|| declared.then(|| self.oids.clone()))
+    }
+
     /// A Bind of it is held until it is known what follows its Execute: zero rows may ask for a verdict.
     pub fn is_held(&self) -> bool {
         let explicit = |p: &PointWrite| matches!(p.source, VersionSource::InPredicate(_));

@@ -255,6 +255,13 @@ impl Session {
                 self.errored = true;
                 let parsed = match self.queue.head().map(|head| &head.detail) {
                     Some(Detail::OwnParse(prepared, _)) => prepared.clone(),
+                    Some(Detail::OwnTry(prepared, before)) => {
+                        // A block that has failed comes before all else.
+                        if read_error_fields(body).is_none_or(|f| f.sqlstate() != Some(b"25P02")) {
+                            client.extend(before);
+                        }
+                        prepared.clone()
+                    }
                     _ => return Fate::Forward,
                 };
                 return self.error_out(tag, body, &parsed.text, parsed.rendered.as_ref(), client);
@@ -326,6 +333,14 @@ impl Session {
                 }
                 self.errored |= tag == back::ERROR;
                 self.put_back(Detail::Rerun(sqlstate, undo));
+                Fate::Forward
+            }
+            Detail::Known(answer) => {
+                if tag == back::CLOSE_COMPLETE {
+                    client.extend(&answer);
+                    return Fate::Gone;
+                }
+                self.errored |= tag == back::ERROR;
                 Fate::Forward
             }
             Detail::Query(mut query) => {

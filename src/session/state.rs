@@ -79,6 +79,11 @@ pub(crate) enum Detail {
     OwnEnd,
     /// Parse put in by the proxy before a Bind: what is parsed, and its undo.
     OwnParse(Rc<Prepared>, Undo),
+    /// Parse put in by the proxy to see whether the server takes a text, before what it has under a name gives way to it.
+    /// If it does not, these frames go to the client before the error.
+    OwnTry(Rc<Prepared>, Vec<u8>),
+    /// In the place of a message whose answer is known: the client gets these frames for it.
+    Known(Vec<u8>),
     /// A Query with a plan.
     Query(Box<QueryDetail>),
     /// The Sync behind a checked write: its ReadyForQuery asks for the verdict.
@@ -116,6 +121,7 @@ impl Detail {
             Self::Own
                 | Self::OwnEnd
                 | Self::OwnParse(..)
+                | Self::OwnTry(..)
                 | Self::DescribePortal(_, true)
                 | Self::OwnDescribeCursor(_)
         )

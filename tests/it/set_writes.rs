@@ -273,15 +273,31 @@ fn a_client_cannot_tell() {
 #[test]
 fn an_aborted_block_does_not_describe_a_statement_with_a_hidden_result() {
     let stage = stage();
+    let set = "update projects set status = $1";
+    let mut twin = stage.twin();
+    // Without parameters, with declared ones, or described before, it does.
+    twin.exchange(&[parse("a", "update projects set status = 'x'", &[]), sync()]);
+    twin.exchange(&[parse("b", set, &[25]), sync()]);
+    twin.exchange(&[parse("c", set, &[]), describe('S', "c"), sync()]);
+    for end in ["rollback", "commit"] {
+        twin.query("begin");
+        twin.query("select 1/0");
+        for name in ["a", "b", "c"] {
+            assert_eq!(shape(&twin.exchange(&[describe('S', name), sync()])), "tnZ");
+        }
+        assert_eq!(shape(&twin.exchange(&[describe('S', "c"), bind("c", &["x"]), sync()])), "tnEZ");
+        twin.query(end);
+        twin.exchange(&[describe('S', "b"), bind("b", &["x"]), describe('P', ""), execute("", 0), sync()]);
+    }
     let mut mine = stage.session();
-    mine.exchange(&[parse("s", "update projects set status = 'x'", &[]), sync()]);
+    mine.exchange(&[parse("s", set, &[]), sync()]);
     mine.ok("begin");
     mine.query("select 1/0");
     let reply = mine.exchange(&[describe('S', "s"), sync()]);
     // PostgreSQL itself says NoData: see docs/coverage.md, visible differences.
     assert_eq!((sqlstate(&reply), status(&reply)), ("25P02".into(), 'E'));
     assert_eq!(mine.ok("rollback"), "ROLLBACK");
-    let reply = mine.exchange(&[describe('S', "s"), bind("s", &[]), execute("", 0), sync()]);
+    let reply = mine.exchange(&[describe('S', "s"), bind("s", &["x"]), execute("", 0), sync()]);
     assert_eq!((shape(&reply), commands(&reply)), ("tn2CZ".into(), vec!["UPDATE 9".into()]));
 }
 
