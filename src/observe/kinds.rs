@@ -109,6 +109,11 @@ impl Scope {
         each!(self, scope => scope.has_written_since(opened))
     }
 
+    /// The session itself may have written this row since.
+    pub fn has_written_row_since(&self, row: &RowKey, opened: Sequence, now: Instant) -> bool {
+        each!(self, scope => scope.has_written_row_since(row, opened, now))
+    }
+
     /// See [`Observations::expected`].
     pub fn expected(&mut self, row: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {
         each!(self, scope => scope.expected(row, sets, now))

@@ -191,6 +191,11 @@ impl Observations {
         opened.own != self.own
     }
 
+    /// It may have written this row since.
+    pub fn has_written_row_since(&self, key: &RowKey, opened: Sequence, now: Instant) -> bool {
+        self.store.peek(key, now).map_or_else(|| self.store.lost_own(), |entry| entry.own) > opened.own
+    }
+
     /// The version that a write of the columns `sets` is based on: the lowest under which one of them was
     /// seen. A column never shown counts as seen with the row's newest read.
     pub fn expected(&mut self, key: &RowKey, sets: &ColumnSet, now: Instant) -> Lookup {

@@ -364,6 +364,11 @@ impl Session {
             }
             let Taught { row, version, shown, refreshes } = taught;
             let basis = learner.basis.as_ref();
+            // A row that an INSERT has made is a new one, in whatever part of the result it comes.
+            let is_new = |opened: &Sequence| {
+                basis.is_some_and(Basis::inserts) && !observations.has_written_row_since(&row, *opened, now)
+            };
+            let opened = opened.filter(|opened| !is_new(opened));
             match (learner.kind, opened, version) {
                 // Also of a portal that is fetched from in parts.
                 (ResultKind::Read, Some(_), Some(version)) if learner.transaction_only && in_context => {

@@ -1,7 +1,9 @@
 //! What a third look has found: replies of rare orders of messages, and texts that are told of twice.
 
-use crate::common::frames::{bind, copy_data, copy_done, describe, execute, flush, parse, query, sync};
-use crate::common::raw::{commands, shape, sqlstate};
+use crate::common::frames::{
+    bind, bind_raw, copy_data, copy_done, describe, execute, flush, parse, query, sync,
+};
+use crate::common::raw::{commands, rows, shape, sqlstate};
 use crate::common::twin::{Stage, same, stage};
 
 #[test]
@@ -117,4 +119,51 @@ fn what_is_only_explained_is_not_counted() {
     assert_eq!(unparsed(&stage), 0.0);
     mine.ok(&format!("set search_path = public; {write}"));
     assert_eq!(unparsed(&stage), 1.0);
+}
+
+#[test]
+fn rows_of_an_insert_are_new_ones_in_every_part_of_its_result() {
+    let stage = stage();
+    stage.behind().ok("alter table users alter password_hash set default 'x'");
+    for parts in [1, 2] {
+        let mut mine = stage.session();
+        mine.ok("select * from users where id < 3");
+        mine.ok("update users set email = 'mine' where id < 3");
+        stage.behind().ok("delete from users where id < 3");
+        let again = "insert into users (id, email) select i, 'again' from generate_series(1, 2) i returning id, email";
+        let reply = mine.exchange(&[
+            query("begin"),
+            parse("", again, &[]),
+            bind("", &[]),
+            execute("", parts),
+            execute("", 0),
+            sync(),
+        ]);
+        assert_eq!(rows(&reply).len(), 2);
+        for id in ["1", "2"] {
+            // Of a column that the result has not shown.
+            let write = format!("update users set password_hash = 'y' where id = {id}");
+            assert_eq!(mine.ok(&write), "UPDATE 1", "{parts}");
+            assert_eq!(mine.ok(&write), "UPDATE 1", "{parts}");
+        }
+        mine.ok("commit");
+        stage.other_writes("update users set email = 'theirs' where id = 2");
+        assert_eq!(sqlstate(&mine.query("update users set email = 'mine' where id = 2")), "40001");
+    }
+    assert_eq!(stage.conflicts(), 2.0);
+}
+
+#[test]
+fn a_statement_that_is_parsed_again_keeps_the_types_of_its_parameters() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query("alter table projects drop constraint projects_pkey cascade, add primary key (id)");
+    twin.exchange(&[parse("r", "select name from projects where id = $1", &[]), describe('S', "r"), sync()]);
+    let read = [bind_raw("", "r", &[1], &[Some(&[0, 0, 0, 1])], &[]), execute("", 0), sync()];
+    assert_eq!(shape(&twin.exchange(&read)), "2DCZ");
+    twin.query("alter table projects alter id type bigint");
+    assert_eq!(shape(&twin.exchange(&read)), "2DCZ");
+    assert_eq!(shape(&twin.exchange(&[describe('S', "r"), sync()])), "tTZ");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    assert_eq!(sqlstate(&twin.proxied.query("update projects set name = 'mine' where id = 1")), "40001");
 }

@@ -166,4 +166,9 @@ impl ContextScope {
     pub fn has_written_since(&self, opened: Sequence) -> bool {
         self.local.has_written_since(opened)
     }
+
+    /// As [`crate::observe::Observations::has_written_row_since`].
+    pub fn has_written_row_since(&self, row: &RowKey, opened: Sequence, now: Instant) -> bool {
+        self.has_written(row, now) || self.local.has_written_row_since(row, opened, now)
+    }
 }
