@@ -32,7 +32,15 @@ pub(super) enum Lane {
     Later,
 }
 
+/// How many requests may be outstanding. Of so many the server has answered most: its own buffer holds less.
+const MAX_OUTSTANDING: usize = 8 * 1024;
+
 impl Session {
+    /// The client's next frame is not looked at yet.
+    pub fn waits(&self) -> bool {
+        self.wait.is_some() || self.queue.len() >= MAX_OUTSTANDING
+    }
+
     /// Works through what the client has sent, as far as it may go now.
     pub fn client_input(&mut self, io: &mut Buffers) {
         let mut run = 0;
@@ -56,7 +64,7 @@ impl Session {
                 run += n;
                 continue;
             }
-            if self.wait.is_some() {
+            if self.waits() {
                 break;
             }
             let (tag, len) = match scan(data) {
@@ -357,7 +365,7 @@ impl Session {
 
     fn on_query(&mut self, body: &[u8], out: &mut Out) -> Lane {
         let Some(text) = read_query(body) else { return Lane::Raw };
-        if self.is_mixed() && self.waits_for_name(b"", true, out) {
+        if self.waits_for_room(out) || self.is_mixed() && self.waits_for_name(b"", true, out) {
             return Lane::Later;
         }
         if self.ensure_view(text, out) == Viewed::Later {

@@ -191,7 +191,7 @@ impl Session {
 
     pub(super) fn on_bind(&mut self, frame: &[u8], body: &[u8], out: &mut Out) -> Lane {
         let Some(bind) = read_bind(body) else { return Lane::Raw };
-        if self.waits_for_name(bind.statement, false, out) {
+        if self.waits_for_room(out) || self.waits_for_name(bind.statement, false, out) {
             return Lane::Later;
         }
         if let Some(text) = self.names.statement(bind.statement).map(|p| p.text.clone())

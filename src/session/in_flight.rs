@@ -9,6 +9,12 @@ use super::writes::Write;
 use crate::observe::{RowKey, Scope};
 use crate::rewrite::plan::{Effect, Reason, StatementPlan, Touched, Verb};
 
+/// More rows than these are not kept apart: what follows waits for the answers.
+const MAX_ROWS: usize = 50_000;
+
+/// As many keep their memory.
+const KEEP: usize = 1_000;
+
 /// Own writes that have been sent and not been answered, by row and by table (rows unknown).
 #[derive(Debug, Default, Clone)]
 pub(crate) struct InFlight {
@@ -118,12 +124,20 @@ impl InFlight {
         self.names
     }
 
+    /// It must be answered before more is sent.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len().max(self.proposed.len()) >= MAX_ROWS
+    }
+
     /// Nothing is in flight any more.
     pub fn clear(&mut self) {
         self.rows.clear();
+        self.rows.shrink_to(KEEP);
         self.tables.clear();
         self.demanded.clear();
+        self.demanded.shrink_to(KEEP);
         self.proposed.clear();
+        self.proposed.shrink_to(KEEP);
         self.undo = false;
         self.anothers = false;
         self.forget = false;
@@ -295,5 +309,28 @@ impl Session {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_in_flight_are_bounded() {
+        let mut in_flight = InFlight::default();
+        let place = Place { cycle: 1, part: 0 };
+        let add = |in_flight: &mut InFlight, n: usize| {
+            let row = RowKey::new(7, n.to_string());
+            in_flight.add(7, Some(std::slice::from_ref(&row)), place, Sort::Moves);
+            in_flight.demands(&row, 1);
+        };
+        (1..MAX_ROWS).for_each(|n| add(&mut in_flight, n));
+        assert!(!in_flight.is_full());
+        add(&mut in_flight, MAX_ROWS);
+        assert!(in_flight.is_full());
+        in_flight.clear();
+        assert!(!in_flight.is_full());
+        assert!(in_flight.rows.capacity().max(in_flight.demanded.capacity()) < 4 * KEEP);
     }
 }

@@ -147,6 +147,15 @@ impl Session {
         self.wait = Some(Wait::Drain);
     }
 
+    /// More is on its way than is kept in mind: wait for the answers. True if so.
+    pub(super) fn waits_for_room(&mut self, out: &mut Out) -> bool {
+        let full = self.in_flight.is_full() && !self.queue.is_empty();
+        if full {
+            self.drain(out);
+        }
+        full
+    }
+
     /// The transaction block has failed, and nothing on its way to the server can end that: what the client sends is
     /// refused there.
     pub fn has_failed(&self) -> bool {

@@ -130,7 +130,7 @@ fn step(
     }
     if io.server_out.len() < HIGH_WATER {
         session.client_input(io);
-        if !sides.client_open && session.wait.is_none() {
+        if !sides.client_open && !session.waits() {
             session.client_ended(&mut io.server_out);
         }
     }
@@ -169,7 +169,7 @@ fn step(
         }
         return Step::Over;
     }
-    if !sides.client_open && !sides.server_shut && session.wait.is_none() && io.server_out.is_empty() {
+    if !sides.client_open && !sides.server_shut && !session.waits() && io.server_out.is_empty() {
         // As a direct connection would: the server sees the end of the client's stream behind its last bytes.
         io.client_in.consume(io.client_in.len());
         if let Poll::Ready(_done) = Pin::new(&mut *server).poll_shutdown(cx) {
@@ -182,7 +182,7 @@ fn step(
 
 /// More bytes of the client can be made use of: not while a verdict is out and enough is buffered.
 fn wants_client(session: &Session, io: &Buffers) -> bool {
-    session.wait.is_none() && session.started || io.client_in.len() < HIGH_WATER
+    !session.waits() && session.started || io.client_in.len() < HIGH_WATER
 }
 
 fn poll_fill(cx: &mut Context<'_>, stream: &mut TcpStream, input: &mut In) -> Poll<std::io::Result<usize>> {

@@ -1,9 +1,10 @@
 //! Room and time: what is remembered of a result of a million rows stays within the bounds, and expires.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::common::LIMIT;
-use crate::common::frames::query;
+use crate::common::frames::{bind, execute, parse, query, sync};
 use crate::common::raw::{Raw, sqlstate};
 use crate::common::twin::{Stage, stage_with};
 
@@ -102,4 +103,31 @@ fn what_was_seen_expires() {
     let before = blind(&stage, "never_read");
     assert_eq!(write(&mut mine, 1, ada), "");
     assert_eq!(blind(&stage, "never_read"), before + 1.0);
+}
+
+#[test]
+fn messages_that_the_server_has_not_answered_are_few() {
+    const WRITES: u32 = 60_000;
+    let stage = stage_with(&[]);
+    stage.behind().ok(&format!("insert into projects (id) select i from generate_series(10, {WRITES}) i"));
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id = 1");
+    let before = stage.proxy.peak_memory_mb();
+    let mut writer = mine.writer();
+    // While the first one keeps the server from reading the others.
+    mine.send(&[parse("", "select pg_sleep(1)", &[]), bind("", &[]), execute("", 0)].concat());
+    mine.send(&parse("w", "update projects set name = $1 where id = $2", &[]));
+    let sending = std::thread::spawn(move || {
+        for id in 1..=WRITES {
+            let messages = [bind("w", &["x", &id.to_string()]), execute("", 0)];
+            writer.write_all(&messages.concat()).unwrap();
+        }
+        writer.write_all(&sync()).unwrap();
+    });
+    let reply = mine.until_ready(1);
+    sending.join().unwrap();
+    assert_eq!(reply.iter().filter(|f| f.tag == b'C' && f.command() == "UPDATE 1").count(), WRITES as usize);
+    let grown = stage.proxy.peak_memory_mb() - before;
+    assert!(grown < 32, "{grown} MB");
+    assert_eq!(stage.behind().value("select count(*) from projects where version = 2"), WRITES.to_string());
 }
