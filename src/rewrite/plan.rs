@@ -157,13 +157,15 @@ impl StatementPlan {
         let point = self.point.as_ref().map(|p| p.site);
         let sites = self.sites.iter().enumerate();
         let sites = sites.filter(|(n, site)| Some(*n) != point && site.verb != Verb::Insert);
-        let sites = sites.map(|(_, site)| UncheckedWrite {
-            table: site.table.root_name.clone(),
-            root_oid: site.table.root_oid,
-            reason: site.reason,
-            keys: if site.moves_key { Vec::new() } else { site.keys.clone() },
-        });
+        let sites = sites.map(|(_, site)| site.unguarded());
         sites.chain(self.unchecked.iter().cloned()).collect()
+    }
+
+    /// All of its writes, none of them checked for this reason.
+    pub fn all_writes(&self, reason: Reason) -> Vec<UncheckedWrite> {
+        let sites = self.sites.iter().filter(|site| site.verb != Verb::Insert).map(GuardSite::unguarded);
+        let all = sites.chain(self.unchecked.iter().cloned());
+        all.map(|write| UncheckedWrite { reason, ..write }).collect()
     }
 }
 

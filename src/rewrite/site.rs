@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plan::{Operand, Reason, VersionSource};
+use super::plan::{Operand, Reason, UncheckedWrite, VersionSource};
 use crate::catalog::{Blind, Mode, Table, VersionType};
 use crate::sql::columns::ColumnSet;
 use crate::sql::keys::KeyType;
@@ -86,6 +86,16 @@ impl GuardSite {
     /// not put into one: a Describe would tell of it.
     pub fn takes_parameter(&self) -> bool {
         self.takes_guard() && !matches!(self.slot, Slot::Returning { .. })
+    }
+
+    /// As a write that is only bumped.
+    pub fn unguarded(&self) -> UncheckedWrite {
+        UncheckedWrite {
+            table: self.table.root_name.clone(),
+            root_oid: self.table.root_oid,
+            reason: self.reason,
+            keys: if self.moves_key { Vec::new() } else { self.keys.clone() },
+        }
     }
 
     /// The text names one row by its key.

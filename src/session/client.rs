@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::guards::Guards;
 use super::look::{Viewed, takes_snapshot};
@@ -344,22 +345,24 @@ impl Session {
     /// The text runs EXECUTE for a statement that a Parse has made: its result goes to the client (or into a table) as
     /// it is, so that the server must have it without hidden columns. True: that must come first.
     pub(super) fn restates(&mut self, plan: &Plan, out: &mut Out) -> bool {
-        let executed = plan.statements.iter().find_map(|s| {
-            let execute = s.execute.as_ref()?;
-            self.names.statement(execute.name.as_bytes()).filter(|p| p.has_hidden_result())
-        });
-        let Some(old) = executed.filter(|_| !self.has_failed()).cloned() else { return false };
-        if self.cycle.messages == 0 && !self.queue.is_empty() {
-            self.drain(out);
-            return true;
+        if self.has_failed() {
+            return false;
         }
-        let plan = Arc::new(old.plan.with_own_result());
-        let new = self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan);
-        if self.cycle.messages == 0 {
-            self.own_restate(out, new);
-            return true;
+        let names: SmallVec<[Box<str>; 1]> =
+            plan.statements.iter().filter_map(|s| Some(s.execute.as_ref()?.name.clone())).collect();
+        for name in names {
+            while let Some(new) = self.restated(&name, 0) {
+                if self.cycle.messages == 0 && !self.queue.is_empty() {
+                    self.drain(out);
+                    return true;
+                }
+                if self.cycle.messages == 0 {
+                    self.own_restate(out, new);
+                    return true;
+                }
+                self.parse_again(new, out);
+            }
         }
-        self.parse_again(new, out);
         false
     }
 

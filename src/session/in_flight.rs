@@ -269,6 +269,8 @@ impl Session {
                 guard.rows.iter().for_each(|row| self.in_flight.demands(&row.row, row.expected));
             }
         }
+        // What is run by name runs another by name: which rows that writes is told when it has.
+        self.in_flight.forget |= statement.execute.is_some();
         for write in statement.unchecked.iter().filter(|w| w.root_oid != 0) {
             self.in_flight.add(write.root_oid, None, place, Sort::Anew);
         }

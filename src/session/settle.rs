@@ -53,6 +53,8 @@ impl Session {
             }
             let later = self.later_writes(prepared);
             self.unchecked(&later, taught);
+            let nested = self.nested_writes(prepared);
+            self.unchecked(&nested, taught);
             return self.effect(statement, tag, seq);
         }
         let guarded = write.as_ref().is_none_or(Write::is_guarded);
@@ -188,7 +190,7 @@ impl Session {
             self.observations.touch_table(touched.root_oid, touched.deferred);
         }
         let Effect::Execute(name) = &statement.effect else { return };
-        let executed = self.names.statement(name.as_bytes()).and_then(|p| p.statement());
+        let executed = self.innermost(name).and_then(|p| p.statement());
         let touches: Vec<Touched> = executed.map_or_else(Vec::new, |s| s.touches.clone());
         for touched in touches {
             self.observations.touch_table(touched.root_oid, touched.deferred);

@@ -29,7 +29,15 @@ use crate::wire::tag::back;
 /// The function of the server that counts an EXECUTE's arguments.
 const COUNTS_ARGUMENTS: &[u8] = b"EvaluateParams";
 
+/// A statement of Parse may be an EXECUTE, which names another. Further than this such names are not followed.
+const MAX_DEPTH: usize = 8;
+
 impl Prepared {
+    /// What it names, if it is an EXECUTE.
+    fn names(&self) -> Option<&Execute> {
+        self.statement()?.execute.as_ref()
+    }
+
     /// The arguments that an EXECUTE of it needs beside the client's; `json` is what is known of rows.
     fn added_arguments(&self, json: Option<&str>) -> Option<String> {
         let mut out = Vec::new();
@@ -81,9 +89,51 @@ impl Session {
     /// The text runs EXECUTE for a name of which messages in flight decide what it stands for: wait for them.
     pub(super) fn awaits_names(&mut self, plan: &Plan, out: &mut Out) -> bool {
         plan.statements.iter().filter_map(|s| s.execute.as_ref()).any(|execute| {
-            let pending = self.names.is_pending(execute.name.as_bytes());
-            self.waits_for_name(execute.name.as_bytes(), pending, out)
+            let mut name = Some(execute.name.clone());
+            let mut depth = 0;
+            while let Some(next) = name.filter(|_| depth < MAX_DEPTH) {
+                let pending = self.names.is_pending(next.as_bytes());
+                if self.waits_for_name(next.as_bytes(), pending, out) {
+                    return true;
+                }
+                name = self.names.statement(next.as_bytes()).and_then(|p| Some(p.names()?.name.clone()));
+                depth += 1;
+            }
+            false
         })
+    }
+
+    /// The statement of this name, or the one that it names itself, as the server must have it to run it by name: if it
+    /// has it otherwise.
+    pub(super) fn restated(&mut self, name: &str, depth: usize) -> Option<Rc<Prepared>> {
+        let old = self.names.statement(name.as_bytes()).filter(|p| !p.from_sql && depth < MAX_DEPTH)?.clone();
+        if old.has_hidden_result() {
+            let plan = Arc::new(old.plan.with_own_result());
+            return Some(self.prepare(&old.name, old.text.clone(), old.oids.clone(), plan));
+        }
+        if let Some(inner) = self.restated(&old.names()?.name.clone(), depth + 1) {
+            return Some(inner);
+        }
+        // With as many arguments as the server counts now, and nothing of what was known when it was bound last.
+        let rendered = self.render_execute(&old.plan, &old.text)?;
+        (rendered.as_ref().map(|r| &r.text) != old.rendered.as_ref().map(|r| &r.text))
+            .then(|| Rc::new(Prepared { rendered, seq: self.next_seq(), ..Prepared::clone(&old) }))
+    }
+
+    /// The statement that runs in the end where this name is executed.
+    pub(super) fn innermost(&self, name: &str) -> Option<&Rc<Prepared>> {
+        let mut found = self.names.statement(name.as_bytes())?;
+        for _ in 0..MAX_DEPTH {
+            let Some(next) = found.names() else { return Some(found) };
+            found = self.names.statement(next.name.as_bytes())?;
+        }
+        None
+    }
+
+    /// The writes of what an EXECUTE runs that is run by name itself: they carry nothing of what is known.
+    pub(super) fn nested_writes(&self, executed: &Prepared) -> Vec<UncheckedWrite> {
+        let named = executed.names().and_then(|e| self.innermost(&e.name));
+        named.and_then(|p| p.statement()).map_or_else(Vec::new, |s| s.all_writes(Reason::Nested))
     }
 
     /// What each EXECUTE of the text stands for, as far as it is known here.

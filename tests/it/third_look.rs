@@ -167,3 +167,39 @@ fn a_statement_that_is_parsed_again_keeps_the_types_of_its_parameters() {
     stage.other_writes("update projects set name = 'theirs' where id = 1");
     assert_eq!(sqlstate(&twin.proxied.query("update projects set name = 'mine' where id = 1")), "40001");
 }
+
+#[test]
+fn an_execute_that_is_executed_by_name_runs_what_it_names() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    let read = "select name from projects where id = 1";
+    let write = "update projects set name = $1 where id = $2";
+    // What it names may come later, from either protocol, with hidden columns or with more parameters.
+    twin.exchange(&[parse("second", "execute first", &[]), parse("third", "execute second", &[]), sync()]);
+    for inner in
+        [read, "update projects set name = 'a' where id = 1", "update projects set name = 'b' where id < 3"]
+    {
+        twin.exchange(&[parse("first", inner, &[]), sync()]);
+        for name in ["second", "third", "first"] {
+            twin.query(&format!("execute {name}"));
+            twin.exchange(&[bind(name, &[]), describe('P', ""), execute("", 0), sync()]);
+            twin.query(&format!("begin; execute {name}; execute {name}; commit; select 1"));
+        }
+        twin.query("deallocate first");
+    }
+    twin.exchange(&[parse("given", "execute named('c', 1)", &[]), sync()]);
+    twin.exchange(&[parse("named", write, &[]), sync()]);
+    twin.query("execute given");
+    twin.query("deallocate named");
+    twin.query(&format!("prepare named as {write}"));
+    for _ in 0..2 {
+        twin.query("execute given");
+        twin.exchange(&[bind("given", &[]), execute("", 0), sync()]);
+        twin.query("update projects set name = 'd' where id = 1");
+    }
+    twin.query("execute second");
+    twin.exchange(&[parse("loop", "execute loop", &[]), sync()]);
+    assert_eq!(stage.conflicts(), 0.0);
+    let nested = stage.proxy.metric("staleguard_unchecked_writes_total", &[("reason", "nested")]);
+    assert!(nested > 0.0, "{nested}");
+}
