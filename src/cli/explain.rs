@@ -18,7 +18,6 @@ use crate::rewrite::plan::{
 };
 use crate::rewrite::render::{Checks, HiddenParams, render_parse, render_query};
 use crate::rewrite::{Context, plan};
-use crate::sql::encoding::Encoding;
 use crate::sql::lexer::LexOptions;
 
 /// Arguments of `explain`.
@@ -88,7 +87,7 @@ async fn look_at(dsn: &str, settings: &Settings) -> Result<Look, ExplainError> {
 
 /// The whole text that `explain` prints.
 fn explain(sql: &str, look: &Look, seen: i64, scopes: &ScopeSettings) -> String {
-    let lex = LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 };
+    let lex = LexOptions::default();
     let plan = plan(sql.as_bytes(), &Context { view: &look.view, lex: &lex, names_may_return: false });
     let mut out = String::new();
     let mut say = |line: &str| {

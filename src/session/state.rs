@@ -362,7 +362,7 @@ impl Session {
             facts,
             queue: Queue::default(),
             status: b'I',
-            lex: LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 },
+            lex: LexOptions::default(),
             server_encoding: b"UTF8".to_vec(),
             client_encoding: b"UTF8".to_vec(),
             view: None,
@@ -462,10 +462,12 @@ impl Session {
     /// What the server has not yet told decides how the rest of the cycle is read.
     pub fn text_unsettled(&mut self) {
         self.lex.encoding = Encoding::Unsafe;
+        self.lex.strings_unsettled = true;
     }
 
     /// ReadyForQuery: what decides how a text is read has been told.
     pub fn text_settled(&mut self) {
+        self.lex.strings_unsettled = false;
         if self.lex.encoding == Encoding::Unsafe {
             self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
         }

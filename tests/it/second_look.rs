@@ -120,6 +120,28 @@ fn a_text_behind_a_setting_of_strings_is_read_by_it() {
 }
 
 #[test]
+fn a_text_behind_a_setting_of_strings_in_its_own_cycle_is_not_read() {
+    let stage = stage();
+    let mut twin = stage.twin();
+    twin.query("select * from projects where id < 3");
+    let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)];
+    for (set, n) in [
+        ("set standard_conforming_strings = off", 1),
+        ("select set_config('standard_conforming_strings', 'on', false)", 2),
+    ] {
+        // Where backslashes escape, what follows the first quote is all one string.
+        let write = format!(r"update projects set name = 'a\' where id = {n} --', budget = 5 where id = {n}");
+        let quiet = format!("update projects set budget = 7 where id = {n}");
+        twin.exchange(&[&one(set)[..], &one(&write), &one(&quiet), &[sync()]].concat());
+        twin.query("select id, name, budget from projects order by id");
+        // What has no backslash reads the same either way.
+        assert_eq!(stage.version("projects", &format!("id = {n}")), "2", "{set}");
+        let counted = stage.proxy.metric("staleguard_unchecked_writes_total", &[("reason", "encoding")]);
+        assert_eq!(counted, f64::from(n), "{set}");
+    }
+}
+
+#[test]
 fn a_statement_outlives_the_table_that_it_names() {
     let stage = stage();
     let mut twin = stage.twin();
