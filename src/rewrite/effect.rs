@@ -50,8 +50,8 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
         b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reassign" | b"import" | b"security" => {
             Effect::Catalog
         }
-        b"do" => Effect::Names,
-        b"call" => Effect::Call,
+        b"do" => Effect::Call { names: true },
+        b"call" => Effect::Call { names: false },
         _ => Effect::None,
     }
 }
@@ -260,8 +260,8 @@ mod tests {
             ("REVOKE ALL ON projects FROM x", Effect::Catalog),
             ("SELECT * INTO x FROM projects", Effect::Catalog),
             ("WITH a AS (SELECT 1) SELECT * INTO x FROM a", Effect::Catalog),
-            ("DO $$ BEGIN END $$", Effect::Names),
-            ("CALL f()", Effect::Call),
+            ("DO $$ BEGIN END $$", Effect::Call { names: true }),
+            ("CALL f()", Effect::Call { names: false }),
             ("TRUNCATE projects", Effect::Truncate(vec![PROJECTS])),
             ("TRUNCATE TABLE ONLY public.users, other RESTART IDENTITY", Effect::Truncate(vec![1002])),
             ("TRUNCATE events_2024, events", Effect::Truncate(vec![1006])),

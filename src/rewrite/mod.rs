@@ -98,6 +98,7 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
 /// cannot be planned before it has run.
 fn changes_names(effect: &Effect, ctx: &Context<'_>) -> bool {
     match effect {
+        Effect::Call { names } => *names,
         Effect::Catalog | Effect::Names | Effect::Role | Effect::DiscardAll | Effect::ResetAll => true,
         Effect::RollbackTo(_) => ctx.names_may_return,
         _ => false,

@@ -325,6 +325,8 @@ pub(crate) struct Session {
     pub in_flight: InFlight,
     /// A savepoint has been sent in the present transaction.
     pub subtransaction: bool,
+    /// A CALL or DO of the present transaction may have committed what went before it.
+    pub may_have_committed: bool,
     /// What decides how a text is read has been set in the present transaction.
     pub text_moved: bool,
     /// The present cycle, while it may have to be sent again.
@@ -401,6 +403,7 @@ impl Session {
             nonce: nonce(),
             in_flight: InFlight::default(),
             subtransaction: false,
+            may_have_committed: false,
             text_moved: false,
             again: None,
             ask: None,

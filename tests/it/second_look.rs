@@ -3,7 +3,7 @@
 use crate::common::conflict::on_project;
 use crate::common::frames::{Frame, bind, bind_raw, describe, execute, flush, parse, query, sync};
 use crate::common::raw::{Raw, commands, shape, sqlstate};
-use crate::common::twin::{Stage, stage};
+use crate::common::twin::{Stage, stage, stage_with};
 
 /// Statements in one Query or, each with a Parse, Bind and Execute of its own, in one cycle.
 fn at_once(session: &mut Raw, extended: bool, texts: &[&str]) -> Vec<Frame> {
@@ -302,6 +302,35 @@ fn a_procedure_that_commits_in_the_midst_of_a_cycle_makes_no_conflict() {
         let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)];
         let messages = [&one(write)[..], &one(call), &one(write), &[sync()]].concat();
         assert_eq!(shape(&twin.exchange(&messages)), "12C12C12CZ", "{call}");
+    }
+}
+
+#[test]
+fn what_a_procedure_may_have_committed_before_an_error_is_not_known() {
+    let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)];
+    let write = "update projects set name = 'x' where id = 1";
+    for scope in ["connection", "context"] {
+        let stage = stage_with(&["--scope", scope, "--context-label", "role"]);
+        stage.behind().ok("create procedure commits(fails boolean) language plpgsql as
+            'begin commit; if fails then raise division_by_zero; end if; end'");
+        for (call, breaks) in [
+            ("call commits(false)", true),
+            ("do 'begin commit; end'", true),
+            ("call commits(true)", false),
+            ("do 'begin commit; raise division_by_zero; end'", false),
+        ] {
+            let mut mine = stage.session();
+            mine.ok("select * from projects where id = 1");
+            let last = if breaks { one("select 1 / 0") } else { one("select 1") };
+            let reply = mine.exchange(&[&one(write)[..], &one(call), &last, &[sync()]].concat());
+            assert_eq!(sqlstate(&reply), "22012", "{call}");
+            // The first write is there to stay.
+            assert_eq!(commands(&mine.query(write)), ["UPDATE 1"], "{scope}, {call}");
+            // What is read after that counts again.
+            mine.ok("select * from projects where id = 1");
+            stage.behind().ok("update projects set name = 'theirs', version = version + 1 where id = 1");
+            assert_eq!(sqlstate(&mine.query(write)), "40001", "{scope}, {call}");
+        }
     }
 }
 
