@@ -235,20 +235,13 @@ impl Session {
     /// if the look has failed the client's transaction.
     pub fn looked(&mut self, own: Own) -> Option<bytes::Bytes> {
         let in_transaction = self.status != b'I' || !own.synced;
-        let metrics = &self.shared.metrics;
         if let Some(error) = own.error {
-            metrics.catalog_look(CatalogLook::Failed);
             let fields = crate::wire::read::read_error_fields(&error);
             let sqlstate =
                 fields.as_ref().and_then(|f| f.sqlstate()).map(String::from_utf8_lossy).unwrap_or_default();
             tracing::warn!(target: targets::CATALOG, session = self.facts.id, database = %self.facts.database,
                 %sqlstate, "the catalog look failed: statements pass unprotected until one succeeds");
-            // Until the next try statements pass with what is known, or nothing.
-            let at = own.sent_at;
-            // Without any view the next statement asks again.
-            let known = self.view.take().or_else(|| self.shared.views.get(&self.facts.view_key));
-            self.view = known.map(|seen| Seen { view: seen.view, at, server: None });
-            self.view_outdated = false;
+            self.look_failed(own.sent_at);
             return in_transaction.then_some(error);
         }
         let rows: Vec<(String, Option<String>)> = own
@@ -262,13 +255,19 @@ impl Session {
         match look::read(&rows, &self.shared.settings.tables, &self.shared.labels) {
             Ok(look) => self.take_look(look, own.sent_at, in_transaction),
             Err(error) => {
-                metrics.catalog_look(CatalogLook::Failed);
                 tracing::error!(target: targets::CATALOG, session = self.facts.id, %error, "the catalog look failed");
-                self.view = Some(Seen { view: Default::default(), at: own.sent_at, server: None });
-                self.view_outdated = false;
+                self.look_failed(own.sent_at);
             }
         }
         None
+    }
+
+    /// Until the next try statements pass with what is known. Without any view the next statement asks again.
+    fn look_failed(&mut self, at: std::time::Instant) {
+        self.shared.metrics.catalog_look(CatalogLook::Failed);
+        let known = self.view.take().or_else(|| self.shared.views.get(&self.facts.view_key));
+        self.view = known.map(|seen| Seen { view: seen.view, at, server: None });
+        self.view_outdated = false;
     }
 
     fn take_look(&mut self, look: Look, at: std::time::Instant, in_transaction: bool) {

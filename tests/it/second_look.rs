@@ -381,6 +381,23 @@ fn a_look_that_fails_is_made_up_for_at_the_next_statement() {
     on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 1"), 'I');
 }
 
+/// In SJIS a character may end in the byte of a backslash, which is none.
+#[test]
+fn a_look_that_cannot_be_read_leaves_what_is_known() {
+    let stage = stage_with(&["--catalog-max-age", "1ms"]);
+    stage.behind().ok("alter table projects add \"表\" text");
+    let mut mine = stage.session();
+    mine.ok("select * from projects where id = 1");
+    mine.ok("set client_encoding = 'SJIS'");
+    let looks = || stage.proxy.metric("staleguard_catalog_looks_total", &[("outcome", "failed")]);
+    let before = looks();
+    mine.ok("select id, name from projects where id = 1");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    let reply = mine.query("update projects set name = 'mine' where id = 1");
+    assert_eq!(sqlstate(&reply), "40001", "{reply:?}");
+    assert!(looks() > before);
+}
+
 #[test]
 fn what_a_prepared_transaction_has_written_makes_no_conflict() {
     let stage = stage();
