@@ -3,7 +3,7 @@
 //! The proxy has no login of its own; what it knows of the catalog it reads with a client's privileges, so a
 //! view belongs to one role on one database with one start-up search_path.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -22,7 +22,11 @@ use crate::sql::prefilter::Prefilter;
 /// `reach` follows what writes of each table do elsewhere ([`super::nested`]): from triggers to functions, from what
 /// their sources name to tables. Kinds of nodes: `b` the table written, `r` another relation, `f` a function, `x` one
 /// that cannot be read. `does` is a set of bits: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE, 64 sets the version itself.
-/// Its last condition is always true: it keeps the planner from estimating a cost above `jit_above_cost`, at which the
+///
+/// `mover` names functions whose source sets `search_path` or the role, or a setting that it does not spell out, and
+/// those that name these; what a function sets by a clause of its own ends with it, and stands in no source.
+///
+/// The last conditions of `src` and `reach` are always true: they keep the planner from estimating a cost above `jit_above_cost`, at which the
 /// server would compile the statement for seconds.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
@@ -214,10 +218,8 @@ pub fn read(
         let Some(json) = json.as_deref() else { continue };
         match kind.as_str() {
             "table" => found.push(parse(json)?),
-            "aggregates" => {
-                view.aggregates =
-                    parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
-            }
+            "aggregates" => view.aggregates = parse_names(json)?,
+            "movers" => view.movers = parse_names(json)?,
             "views" => views = parse(json)?,
             "view" => simple.push(parse(json)?),
             "nested" => nested = parse(json)?,
@@ -310,6 +312,10 @@ fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T, LookError> {
     serde_json::from_str(json).map_err(|e| LookError::Row(e.to_string()))
 }
 
+fn parse_names(json: &str) -> Result<HashSet<Box<str>>, LookError> {
+    Ok(parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect())
+}
+
 /// The configured names count also where they are not protected: a statement prepared now may name a table that
 /// comes under protection later.
 fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
@@ -318,6 +324,7 @@ fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
     words.extend(view.tables.iter().map(|t| t.name.to_string()));
     words.extend(view.views.iter().map(|(_, name, _)| name.to_string()));
     words.extend(view.labels.identities.iter().map(|rule| rule.table.clone()));
+    words.extend(view.movers.iter().map(|name| name.to_string()));
     words.sort();
     words.dedup();
     Prefilter::new(words)

@@ -86,7 +86,7 @@ pub fn plan<'a>(
     if is_query(code, tokens.start) {
         statement.out.is_query = true;
         statement.query(tokens.start, tokens.end, Place::Main);
-        statement.out.effect = effect::of_query(code, tokens.clone());
+        statement.out.effect = effect::of_query(code, statement.ctx, tokens.clone());
     } else if !nested::plan(&mut statement) {
         statement.out.effect = effect::of(code, ctx, tokens.clone());
         if let Effect::Truncate(roots) = statement.out.effect.clone() {
