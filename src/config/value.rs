@@ -53,14 +53,14 @@ impl fmt::Display for Raw {
     }
 }
 
-/// Hides the password of a URL that someone gave in the place of an address.
+/// Hides the password of a URL that someone gave in the place of an address, or of what was meant to be one.
 pub fn mask(text: &str) -> String {
-    if let Some((scheme, rest)) = text.split_once("://")
-        && let Some((_, host)) = rest.rsplit_once('@')
-    {
-        return format!("{scheme}://***@{host}");
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://***@{host}"),
+        None if before.contains(':') => format!("***@{host}"),
+        None => text.to_owned(),
     }
-    text.to_owned()
 }
 
 /// Text that is not empty and holds no control character.

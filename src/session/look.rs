@@ -235,7 +235,9 @@ impl Session {
     /// if the look has failed the client's transaction.
     pub fn looked(&mut self, own: Own) -> Option<bytes::Bytes> {
         let in_transaction = self.status != b'I' || !own.synced;
+        let metrics = &self.shared.metrics;
         if let Some(error) = own.error {
+            metrics.catalog_look(CatalogLook::Failed);
             let fields = crate::wire::read::read_error_fields(&error);
             let sqlstate =
                 fields.as_ref().and_then(|f| f.sqlstate()).map(String::from_utf8_lossy).unwrap_or_default();
@@ -255,6 +257,7 @@ impl Session {
         match look::read(&rows, &self.shared.settings.tables, &self.shared.labels) {
             Ok(look) => self.take_look(look, own.sent_at, in_transaction),
             Err(error) => {
+                metrics.catalog_look(CatalogLook::Failed);
                 tracing::error!(target: targets::CATALOG, session = self.facts.id, %error, "the catalog look failed");
                 self.look_failed(own.sent_at);
             }
@@ -262,11 +265,17 @@ impl Session {
         None
     }
 
-    /// Until the next try statements pass with what is known. Without any view the next statement asks again.
+    /// A look sent at `at` has brought nothing. Until the next try statements go with what is known. Where that is no
+    /// longer true, or nothing is known, they pass unprotected and the next one asks again.
     fn look_failed(&mut self, at: std::time::Instant) {
-        self.shared.metrics.catalog_look(CatalogLook::Failed);
-        let known = self.view.take().or_else(|| self.shared.views.get(&self.facts.view_key));
-        self.view = known.map(|seen| Seen { view: seen.view, at, server: None });
+        if self.view_outdated {
+            self.view = None;
+        } else if self.view.is_none() {
+            self.adopt_shared();
+        }
+        if let Some(seen) = &mut self.view {
+            (seen.at, seen.server) = (at, None);
+        }
         self.view_outdated = false;
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, Value};
@@ -101,12 +101,17 @@ impl Link {
                 Ok(open) => {
                     tracing::info!(target: targets::STORE, %address, "the shared store of contexts answers");
                     self.queue.goes_up();
+                    let since = Instant::now();
                     let error = self.serve(open).await;
+                    // One that answers and then fails again and again is tried as seldom as one that is away.
+                    if since.elapsed() > PAUSES.1 {
+                        pause = PAUSES.0;
+                    }
                     self.failed(&error);
                     tracing::warn!(target: targets::STORE, %address, %error,
                         "the shared store of contexts is gone: until it is back writes in scope context are blind, \
                          cause store");
-                    (pause, told) = (PAUSES.0, true);
+                    told = true;
                 }
                 Err(error) => {
                     self.failed(&error);

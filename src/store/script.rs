@@ -19,12 +19,18 @@ use crate::observe::context::store::{Answer, Ask, History, Place};
 /// A list of events this long is made short.
 pub(super) const LONG: usize = 32;
 
-/// Finds both epochs; what follows uses `row`, which names a row's key, and `epoch`.
+/// Finds both epochs; what follows uses `row`, which names a row's key, and `epoch`. A key that another program has made
+/// one of another kind holds nothing (`read`).
 const EPOCHS: &str = "
 local P, label = ARGV[1], ARGV[2]
-local of_table = redis.call('GET', KEYS[1])
+local function read(...)
+  local found = redis.pcall(...)
+  if type(found) ~= 'table' or not found.err then return found end
+  if not string.find(found.err, 'WRONGTYPE', 1, true) then return redis.call(...) end
+end
+local of_table = read('GET', KEYS[1])
 local place = of_table and P..'c:'..label..':'..of_table
-local epoch = place and redis.call('GET', place)
+local epoch = place and read('GET', place)
 local function row(name) return P..'r:'..epoch..':'..redis.sha1hex(name) end
 ";
 
@@ -61,21 +67,23 @@ end
 return long
 ";
 
-/// ARGV: prefix, label, how many rows that are not named (-1: none are asked for); then rows.
+/// ARGV: prefix, label, how many rows that are not named (-1: none are asked for); then rows. What cannot be read is a
+/// history of one event that nobody understands.
 const FETCH: &str = "
 if not epoch then return {} end
+local function events(name) return read('LRANGE', row(name), 0, -1) or {''} end
 local named, any, more = {}, {}, 0
-for i = 4, #ARGV do named[#named + 1] = redis.call('LRANGE', row(ARGV[i]), 0, -1) end
+for i = 4, #ARGV do named[#named + 1] = events(ARGV[i]) end
 local limit = tonumber(ARGV[3])
 if limit > 0 then
   local index = P..'i:'..epoch
-  local names = redis.call('ZREVRANGE', index, 0, limit - 1)
-  more = redis.call('ZCARD', index) - #names
+  local names = read('ZREVRANGE', index, 0, limit - 1) or {}
+  more = (read('ZCARD', index) or 0) - #names
   for _, name in ipairs(names) do
-    local events = redis.call('LRANGE', row(name), 0, -1)
-    if #events > 0 then
+    local history = events(name)
+    if #history > 0 then
       any[#any + 1] = name
-      any[#any + 1] = events
+      any[#any + 1] = history
     end
   end
 end

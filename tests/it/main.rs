@@ -6,6 +6,7 @@
 
 mod apps;
 mod blind;
+mod bounds;
 mod client_statements;
 mod clients;
 mod common;

@@ -1,7 +1,7 @@
 //! What a session knows, and what it must not claim to know.
 
 use crate::common::conflict::on_project;
-use crate::common::raw::{BOTH, commands};
+use crate::common::raw::{BOTH, Raw, commands, sqlstate};
 use crate::common::twin::{stage, stage_with};
 
 const READ: &str = "select id, name, budget from projects where id = $1";
@@ -241,5 +241,35 @@ fn a_dropped_column_shifts_no_other_columns_version() {
         let reply = mine.say(protocol, "update projects set name = $1 where id = $2", &["mine", id]);
         on_project(id, 1, Some(2)).check(&reply, 'I');
         stage.behind().ok("alter table projects add portfolio_id uuid");
+    }
+}
+
+#[test]
+fn a_worker_that_never_reads_is_not_locked_out_by_a_conflict() {
+    for (hold, passes) in [("0s", true), ("1h", false)] {
+        let stage = stage_with(&["--observations-conflict-hold", hold]);
+        for (protocol, id) in BOTH {
+            let write = |session: &mut Raw| {
+                let sql = "update projects set name = 'worker' where id = $1 returning name";
+                sqlstate(&session.say(protocol, sql, &[id]))
+            };
+            let others =
+                || stage.other_writes(&format!("update projects set name = 'theirs' where id = {id}"));
+            // What it knows rests on its own write alone.
+            let mut worker = stage.session();
+            assert_eq!(write(&mut worker), "");
+            others();
+            assert_eq!(write(&mut worker), "40001");
+            assert_eq!(write(&mut worker), if passes { "" } else { "40001" }, "{hold}");
+            // What it has read stays until it reads again, however short that time is.
+            let mut reader = stage.session();
+            reader.ok(&format!("select * from projects where id = {id}"));
+            others();
+            for _ in 0..3 {
+                assert_eq!(write(&mut reader), "40001", "{hold}");
+            }
+            reader.ok(&format!("select * from projects where id = {id}"));
+            assert_eq!(write(&mut reader), "");
+        }
     }
 }

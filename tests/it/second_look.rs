@@ -399,6 +399,22 @@ fn a_look_that_cannot_be_read_leaves_what_is_known() {
 }
 
 #[test]
+fn a_look_that_fails_leaves_no_names_as_they_were() {
+    let stage = stage();
+    stage.behind().ok("create schema elsewhere; create table elsewhere.projects (id int, name text)");
+    let mut mine = stage.session();
+    mine.ok("set search_path = elsewhere");
+    mine.ok("select * from projects where id = 1");
+    mine.ok("set statement_timeout = '1ms'");
+    mine.ok("set search_path = public");
+    mine.query("select * from projects where id = 1");
+    mine.ok("set statement_timeout = 0");
+    mine.ok("select * from projects where id = 1");
+    stage.other_writes("update projects set name = 'theirs' where id = 1");
+    on_project("1", 1, Some(2)).check(&mine.query("update projects set name = 'mine' where id = 1"), 'I');
+}
+
+#[test]
 fn what_a_prepared_transaction_has_written_makes_no_conflict() {
     let stage = stage();
     let mut mine = stage.session();

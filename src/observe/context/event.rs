@@ -119,9 +119,9 @@ impl SavedKnown {
     }
 
     /// `then`: when it was saved.
-    pub(super) fn known(&self, then: Instant) -> Known<Row> {
+    pub(super) fn known(&self, then: Instant, units: Units) -> Known<Row> {
         match self {
-            Self::Seen(row) => Known::Seen(Row::restore(row, then, Units::Same)),
+            Self::Seen(row) => Known::Seen(Row::restore(row, then, units)),
             Self::Deleted => Known::Deleted,
             Self::Forgotten => Known::Forgotten,
         }

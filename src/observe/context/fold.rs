@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::ContextLimits;
 use super::event::{Clock, Event, SavedKnown, joined};
-use super::row::{Row, Shown, Wrote};
+use super::row::{Row, Shown, Units, Wrote};
 use crate::observe::store::{Held, Known};
 
 /// A history folded.
@@ -117,7 +117,10 @@ impl Folded {
             }
             Event::Saved { known, own_to, t, .. } => {
                 let then = clock.instant(*t);
-                *self = Self { known: known.as_ref().map(|known| known.known(then)), own_to: *own_to };
+                *self = Self {
+                    known: known.as_ref().map(|known| known.known(then, Units::Same)),
+                    own_to: *own_to,
+                };
             }
         }
     }

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::row::{Row, SavedRow, Units};
+use super::event::SavedKnown;
+use super::row::Units;
 use super::shared::Contexts;
 use super::{ContextKey, Found};
 use crate::observe::RowKey;
-use crate::observe::store::{Entry, Known};
+use crate::observe::store::Entry;
 
 /// The form of the file.
 const FORMAT: u32 = 1;
@@ -57,16 +58,6 @@ struct SavedContext {
     rows: Vec<(u32, String, SavedKnown)>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-enum SavedKnown {
-    #[serde(rename = "seen")]
-    Seen(Box<SavedRow>),
-    #[serde(rename = "deleted")]
-    Deleted,
-    #[serde(rename = "forgotten")]
-    Forgotten,
-}
-
 impl Contexts {
     /// Writes everything to a file that takes the place of the one there. Returns the number of contexts.
     pub fn save(&self, path: &Path, upstream: &str) -> Result<usize, SnapshotError> {
@@ -95,7 +86,9 @@ impl Contexts {
             if Some(key.server) != server {
                 return;
             }
-            let rows = rows.map(|(row, entry)| (row.table, row.key.to_string(), save(entry, now))).collect();
+            let rows = rows
+                .map(|(row, entry)| (row.table, row.key.to_string(), SavedKnown::of(&entry.known, now)))
+                .collect();
             let saved =
                 SavedContext { database: key.database.to_string(), label: key.label.to_string(), rows };
             count += 1;
@@ -136,25 +129,13 @@ impl Contexts {
             let saved: SavedContext = serde_json::from_str(&text?).map_err(|_| SnapshotError::Line(n + 1))?;
             let key = ContextKey { server, database: saved.database.into(), label: saved.label.into() };
             let rows = saved.rows.into_iter().map(|(table, row, known)| {
-                let known = match known {
-                    SavedKnown::Seen(row) => Known::Seen(Row::restore(&row, then, Units::Earlier)),
-                    SavedKnown::Deleted => Known::Deleted,
-                    SavedKnown::Forgotten => Known::Forgotten,
-                };
+                let known = known.known(then, Units::Earlier);
                 (RowKey::new(table, row), Entry { known, own: 0 })
             });
             self.put(&key, rows, Instant::now());
             count += 1;
         }
         Ok(count)
-    }
-}
-
-fn save(entry: &Entry<Row>, now: Instant) -> SavedKnown {
-    match &entry.known {
-        Known::Seen(row) => SavedKnown::Seen(Box::new(row.save(now))),
-        Known::Deleted => SavedKnown::Deleted,
-        Known::Forgotten => SavedKnown::Forgotten,
     }
 }
 

@@ -399,3 +399,26 @@ fn long_labels_count_in_the_bound() {
     assert!(contexts.bytes() <= 256 << 10, "{}", contexts.bytes());
     assert!((10..=25).contains(&contexts.len()), "{}", contexts.len());
 }
+
+#[test]
+fn a_row_that_is_known_in_several_ways_is_told_once() {
+    let contexts = contexts(ContextLimits::default());
+    let mut ada = session(&contexts, "ada");
+    let now = Instant::now();
+    let row = |n: usize| RowKey::new(1, n.to_string());
+    for n in 0..2_000 {
+        ada.read(row(n), 1, &columns(&[1]), false, now);
+    }
+    // Its own writes, of rows that the context knows, and what the transaction alone has looked up.
+    for n in 0..10 {
+        ada.wrote_checked(&row(n), 1, &columns(&[1]), now);
+        ada.read_for_transaction(row(n + 5), 1, &columns(&[1]), now);
+    }
+    let (rows, more) = ada.known_rows(1, 3_000);
+    let different: std::collections::HashSet<&RowKey> = rows.iter().collect();
+    assert_eq!((rows.len(), different.len(), more), (2_000, 2_000, 0));
+    // What the transaction has written comes first.
+    let (rows, more) = ada.known_rows(1, 12);
+    assert!((0..10).all(|n| rows.contains(&row(n))));
+    assert_eq!((rows.len(), more > 0), (12, true));
+}

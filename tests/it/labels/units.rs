@@ -232,3 +232,54 @@ fn a_portal_that_is_fetched_in_parts_teaches_no_more_than_its_unit() {
         assert_eq!(sqlstate(&one.query(&write)), if refused { "40001" } else { "" }, "{route}");
     }
 }
+
+/// A transaction of an application whose authorisation reads whole tables in every request.
+fn authorised(session: &mut Raw, protocol: Protocol, route: &str, steps: &[(&str, &[&str])]) -> Vec<Frame> {
+    let comment = format!("/*user='ada',route='{route}'*/");
+    session.ok("begin");
+    for table in ["user_roles", "scope_assignments", "projects"] {
+        fine(session.query(&format!("select * from {table} {comment}")));
+    }
+    let mut reply = Vec::new();
+    for (sql, values) in steps {
+        reply = session.say(protocol, &format!("{sql} {comment}"), values);
+    }
+    session.query("commit");
+    reply
+}
+
+#[test]
+fn an_application_whose_authorisation_reads_whole_tables_in_every_request() {
+    let (form, menu, save) = ("GET%20%2Fprojects%2F7", "GET%20%2Fmenu", "PUT%20%2Fprojects%2F7");
+    for (settings, refused) in [
+        // What the menu has read counts: docs/scopes.md says so.
+        (&[][..], false),
+        (&["--context-reads", "earliest"], true),
+        (&["--context-learn-from", "route=GET /projects/*"], true),
+    ] {
+        let desk = Desk::new(&[&["--context-label", "comment:user"], settings].concat());
+        for protocol in PROTOCOLS {
+            let id = desk.row();
+            let (read, write) = ((READ, &[&*id][..]), (WRITE, &["x", &*id][..]));
+            let mut pool = [desk.session(), desk.session()];
+            authorised(&mut pool[0], protocol, form, &[read]);
+            desk.other_writes(&id);
+            authorised(&mut pool[1], protocol, menu, &[]);
+            let reply = authorised(&mut pool[0], protocol, save, &[read, write]);
+            if !refused {
+                assert_eq!(commands(&reply), ["UPDATE 1"]);
+                continue;
+            }
+            on_project(&id, 1, Some(2)).check(&reply, 'E');
+            // Nor does a repeat land, whatever else he looks at meanwhile.
+            if settings.contains(&"--context-learn-from") {
+                authorised(&mut pool[1], protocol, menu, &[]);
+            }
+            let reply = authorised(&mut pool[1], protocol, save, &[read, write]);
+            on_project(&id, 1, Some(2)).check(&reply, 'E');
+            authorised(&mut pool[1], protocol, form, &[read]);
+            let reply = authorised(&mut pool[0], protocol, save, &[read, write]);
+            assert_eq!(commands(&reply), ["UPDATE 1"], "{settings:?}");
+        }
+    }
+}

@@ -219,7 +219,14 @@ fn the_store_is_checked_with_the_other_settings() {
     let (status, text) = check(&["--context-store", "redis://app:hush@store:6379/1"]);
     assert!(status.success() && !text.contains("hush"), "{text}");
     assert!(text.contains("context.store = \"redis://***@store:6379/1\""), "{text}");
-    for wrong in ["rediss://:hush@store", "store:6379", "redis://store/x", "memcached://store"] {
+    for wrong in [
+        "rediss://:hush@store",
+        "redis:/:hush@store",
+        ":hush@store:6379",
+        "store:6379",
+        "redis://store/x",
+        "memcached://store",
+    ] {
         let (status, text) = check(&["--context-store", wrong]);
         assert!(!status.success() && !text.contains("hush"), "{text}");
         assert!(text.contains("expected local, or redis://"), "{text}");
@@ -237,4 +244,63 @@ fn the_warning_of_a_local_store_is_not_given() {
         assert!(!text.contains("known to this process alone"), "{text}");
         assert!(text.contains("shared by a store"), "{text}");
     }
+}
+
+/// A key of the store becomes one of another kind.
+fn becomes_a_hash(redis: &Redis, kind: &str) {
+    let key = redis.keys().into_iter().find(|key| key.contains(kind)).unwrap();
+    redis.ask(&["DEL", &key]);
+    redis.ask(&["HSET", &key, "a", "b"]);
+}
+
+#[test]
+fn keys_that_another_program_has_spoilt_are_made_anew() {
+    for kind in [":t:", ":c:", ":i:", ":r:"] {
+        let fleet = fleet(&[]);
+        let mut ada = fleet.user(Protocol::Extended, "ada");
+        ada.reads(0, "1");
+        ada.reads(0, "2");
+        becomes_a_hash(&fleet.redis, kind);
+        // Whatever is asked first: nothing is known of the row, or it still is and its version is the present one.
+        assert_eq!(commands(&ada.say(1, "update projects set status = 'x' where id > 0", &[])), ["UPDATE 9"]);
+        assert_eq!(commands(&ada.saves(1, "3")), ["UPDATE 1"], "{kind}");
+        for id in ["1", "2"] {
+            ada.say(0, "select id, name, budget, status from projects where id = $1", &[id]);
+        }
+        // What could not be told then is forgotten, and that is all.
+        until("protection is back", || {
+            fleet.proxies.iter().for_each(is_up);
+            let mut eve = fleet.user(Protocol::Simple, "ada");
+            eve.say(0, "select id, name from projects where id = 1", &[]);
+            fleet.other_writes("1");
+            sqlstate(&eve.saves(1, "1")) == "40001"
+        });
+        let gone = |proxy: &Proxy| {
+            proxy
+                .log()
+                .text()
+                .lines()
+                .filter(|line| line.contains("the shared store of contexts is gone"))
+                .count()
+        };
+        let gone: Vec<usize> = fleet.proxies.iter().map(gone).collect();
+        assert!(gone.iter().all(|&n| n <= 1), "{kind}: {gone:?}");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_again_and_again_is_tried_less_often() {
+    let redis = Redis::start();
+    redis.ask(&["ACL", "SETUSER", "app", "on", ">hush", "~*", "+@all", "-zadd"]);
+    let cluster = cluster();
+    let proxy = super::proxy_at(&redis.url_of("app", "hush"), &cluster, &SHORT);
+    is_up(&proxy);
+    let began = Instant::now();
+    let gone = || proxy.log().text().lines().filter(|line| line.contains("contexts is gone")).count();
+    until("it has been gone for the sixth time", || {
+        proxy.session().ok("/*user='ada'*/ select id, name from projects where id = 1");
+        gone() >= 6
+    });
+    // Pauses of 50, 100, 200, 400 and 800 ms.
+    assert!(began.elapsed() >= Duration::from_millis(1_550), "{:?}", began.elapsed());
 }

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use super::ContextScope;
 use crate::observe::context::row::Shown;
+use crate::observe::context::shared::Contexts;
+use crate::observe::context::{ContextKey, Unit};
 use crate::observe::{RowKey, Sequence};
 use crate::sql::columns::ColumnSet;
 
@@ -19,6 +21,20 @@ pub(super) struct Pending {
     pub(super) cursor: bool,
     /// When its statement was sent, in the order of writes that enter contexts.
     pub(super) since: u64,
+}
+
+impl Pending {
+    /// It enters a context. `own_work`: behind the commit of what it has read.
+    pub(super) fn enter(self, contexts: &Contexts, key: &ContextKey, unit: Unit, own_work: bool) {
+        let Self { row, version, shown: columns, now, own, cursor, since } = self;
+        match version {
+            Some(version) => {
+                let shown = Shown { unit, version, columns: &columns, now, own, cursor, own_work };
+                contexts.read(key, row, &shown, since);
+            }
+            None => contexts.saw_undated(key, &row, (&columns, unit), since, now),
+        }
+    }
 }
 
 impl ContextScope {
