@@ -3,7 +3,7 @@
 //! The proxy has no login of its own; what it knows of the catalog it reads with a client's privileges, so a
 //! view belongs to one role on one database with one start-up search_path.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::labels::{IdentityRule, LabelRules};
 use super::nested::Nested;
 use super::view_table::{self, ViewRow};
+use super::views::Seen;
 use super::{Column, Mode, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
@@ -24,7 +25,8 @@ use crate::sql::prefilter::Prefilter;
 /// that cannot be read. `does` is a set of bits: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE, 64 sets the version itself.
 ///
 /// `mover` names functions whose source sets `search_path` or the role, or a setting that it does not spell out, and
-/// those that name these; what a function sets by a clause of its own ends with it, and stands in no source.
+/// those that name these; what a function sets by a clause of its own ends with it, and stands in no source. They are
+/// read only where the functions are not those of the fingerprint given ($6).
 ///
 /// The last conditions of `src` and `reach` are always true: they keep the planner from estimating a cost above `jit_above_cost`, at which the
 /// server would compile the statement for seconds.
@@ -101,8 +103,16 @@ pub struct Look {
     pub defaults: String,
     /// Which server, as far as it tells: system identifier and timeline.
     pub server: (Option<String>, Option<String>),
+    /// Fingerprint of the functions there.
+    pub functions: Arc<str>,
     /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
     pub frozen: bool,
+}
+
+#[derive(Default, Deserialize)]
+struct FunctionsRow {
+    print: Box<str>,
+    movers: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -182,8 +192,8 @@ struct SessionRow {
     defaults: Option<String>,
 }
 
-/// The array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
-pub fn parameters(tables: &[Arc<TableSettings>], labels: &LabelRules) -> [String; 5] {
+/// The parameters of [`LOOK_SQL`]: arrays in PostgreSQL's array text form, and what is `known` of functions.
+pub fn parameters(tables: &[Arc<TableSettings>], labels: &LabelRules, known: Option<&Seen>) -> [String; 6] {
     let of_tables = |value: fn(&TableSettings) -> &str| array(tables.iter().map(|t| value(t)));
     let of_rules = |value: fn(&IdentityRule) -> &str| array(labels.identities.iter().map(value));
     [
@@ -192,6 +202,7 @@ pub fn parameters(tables: &[Arc<TableSettings>], labels: &LabelRules) -> [String
         of_tables(|t| &t.version_column),
         of_rules(|r| &r.schema),
         of_rules(|r| &r.table),
+        known.map_or(String::new(), |seen| seen.functions.to_string()),
     ]
 }
 
@@ -201,11 +212,12 @@ fn array<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     format!("{{{}}}", items.join(","))
 }
 
-/// Reads the rows (kind, JSON) of a look.
+/// Reads the rows (kind, JSON) of a look. `known`: what it was told is known.
 pub fn read(
     rows: &[(String, Option<String>)],
     settings: &[Arc<TableSettings>],
     labels: &Arc<LabelRules>,
+    known: Option<&Seen>,
 ) -> Result<Look, LookError> {
     let mut found: Vec<TableRow> = Vec::new();
     let mut view = View::default();
@@ -214,12 +226,16 @@ pub fn read(
     let mut nested: Vec<(u32, u32, u32)> = Vec::new();
     let mut identities: Vec<IdentityRow> = Vec::new();
     let mut session: Option<SessionRow> = None;
+    let mut functions = FunctionsRow::default();
     for (kind, json) in rows {
         let Some(json) = json.as_deref() else { continue };
         match kind.as_str() {
             "table" => found.push(parse(json)?),
-            "aggregates" => view.aggregates = parse_names(json)?,
-            "movers" => view.movers = parse_names(json)?,
+            "aggregates" => {
+                view.aggregates =
+                    parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
+            }
+            "functions" => functions = parse(json)?,
             "views" => views = parse(json)?,
             "view" => simple.push(parse(json)?),
             "nested" => nested = parse(json)?,
@@ -229,6 +245,13 @@ pub fn read(
         }
     }
     let session = session.ok_or_else(|| LookError::Row("no row about the session".to_string()))?;
+    view.movers = match functions.movers {
+        Some(names) => names.into_iter().map(String::into_boxed_str).collect(),
+        None => {
+            let known = known.filter(|seen| *seen.functions == *functions.print);
+            known.ok_or_else(|| LookError::Row("no row about functions".to_string()))?.view.movers.clone()
+        }
+    };
     let mut statuses = Vec::with_capacity(settings.len());
     let mut root_names: HashMap<u32, Box<str>> = HashMap::new();
     // Those that turn out to be protected.
@@ -302,6 +325,7 @@ pub fn read(
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        functions: functions.print.into(),
         server: (session.system, session.timeline),
         defaults: session.defaults.unwrap_or_default(),
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
@@ -310,10 +334,6 @@ pub fn read(
 
 fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T, LookError> {
     serde_json::from_str(json).map_err(|e| LookError::Row(e.to_string()))
-}
-
-fn parse_names(json: &str) -> Result<HashSet<Box<str>>, LookError> {
-    Ok(parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect())
 }
 
 /// The configured names count also where they are not protected: a statement prepared now may name a table that

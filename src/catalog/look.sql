@@ -42,6 +42,9 @@ WITH RECURSIVE cfg(ord, nsp, rel, ver) AS (
          EXISTS (SELECT FROM pg_catalog.pg_index x WHERE x.indrelid = k.confrelid AND x.indisprimary AND k.confkey OPERATOR(pg_catalog.<@) x.indkey::pg_catalog.int2[]) AS by_key
   FROM pg_catalog.pg_constraint k
   WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
+), functions(print) AS (
+  SELECT COALESCE(pg_catalog.bit_xor(pg_catalog.hashint8extended(p.oid::pg_catalog.int8, p.xmin::pg_catalog.text::pg_catalog.int8)), 0)::pg_catalog.text
+  FROM pg_catalog.pg_proc p WHERE p.oid >= 16384
 ), src AS MATERIALIZED (
   SELECT p.oid, p.proname::pg_catalog.text AS name,
          CASE WHEN p.prosrc <> '' THEN pg_catalog.lower(p.prosrc) ELSE pg_catalog.to_jsonb(p) ->> 'prosqlbody' END AS text
@@ -146,7 +149,9 @@ FROM rel JOIN pg_catalog.pg_class c ON c.oid = rel.oid JOIN pg_catalog.pg_namesp
 UNION ALL
 SELECT 'aggregates', pg_catalog.json_agg(DISTINCT p.proname)::pg_catalog.text FROM pg_catalog.pg_proc p WHERE p.prokind = 'a'
 UNION ALL
-SELECT 'movers', pg_catalog.json_agg(DISTINCT mover.name)::pg_catalog.text FROM mover
+SELECT 'functions', pg_catalog.json_build_object('print', f.print, 'movers', CASE WHEN f.print = $6::pg_catalog.text THEN NULL
+  ELSE (SELECT COALESCE(pg_catalog.json_agg(DISTINCT mover.name), '[]') FROM mover) END)::pg_catalog.text
+FROM functions f
 UNION ALL
 SELECT 'views', q.list FROM (
   SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.nspname, v.relname, v.root::pg_catalog.int8, v.oid::pg_catalog.int8))::pg_catalog.text AS list

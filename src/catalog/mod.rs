@@ -317,4 +317,9 @@ impl View {
                 }
         })
     }
+
+    /// A table that the name may mean once other schemas are looked at.
+    pub fn of_name(&self, name: &str) -> Option<&Arc<Table>> {
+        self.tables.iter().find(|t| &*t.name == name)
+    }
 }

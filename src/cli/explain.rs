@@ -77,12 +77,12 @@ async fn look_at(dsn: &str, settings: &Settings) -> Result<Look, ExplainError> {
     let (identity_schemas, identity_names) = (named(|r| &r.schema), named(|r| &r.table));
     let rows = connection
         .client
-        .query(LOOK_SQL, &[&schemas, &names, &versions, &identity_schemas, &identity_names])
+        .query(LOOK_SQL, &[&schemas, &names, &versions, &identity_schemas, &identity_names, &""])
         .await
         .map_err(|e| ExplainError::Server(e.into()))?;
     let rows: Vec<(String, Option<String>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     connection.close().await;
-    Ok(look::read(&rows, tables, &labels)?)
+    Ok(look::read(&rows, tables, &labels, None)?)
 }
 
 /// The whole text that `explain` prints.

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::plan::{Effect, Reason};
 use super::statement::{Place, Statement, is_query};
-use super::target::{Target, resolve, unchecked};
+use super::target::{Target, unchecked};
 use super::{effect, prepare};
 use crate::catalog::nested::Event;
 use crate::sql::clauses;
@@ -144,7 +144,7 @@ fn copy(statement: &mut Statement<'_>) {
         next = code.close(next) + 1;
     }
     if code.word(next, "from") {
-        match resolve(code, statement.ctx, &target) {
+        match statement.target(&target) {
             Target::Table(table) => {
                 statement.touch(Place::Main, table, Event::Insert);
                 statement.out.unchecked.push(unchecked(table, Reason::Copy, Vec::new()));

@@ -275,6 +275,8 @@ pub(crate) struct Session {
     pub view_awaited: bool,
     /// A statement without a protected word has passed under a view that was too old.
     pub look_after: bool,
+    /// What the look under way was told is known.
+    pub look_known: Option<Seen>,
     pub names: Names,
     pub cursors: Cursors,
     pub observations: Scope,
@@ -373,6 +375,7 @@ impl Session {
             diverged: false,
             view_awaited: false,
             look_after: false,
+            look_known: None,
             names: Names::default(),
             cursors: Cursors::default(),
             observations,

@@ -153,7 +153,7 @@ const MOVERS: &str = "
     create procedure app.\"Moves\"(tenant text) language plpgsql as 'begin execute format(''SET  Schema %L'', tenant); end';
     create function calls_another(tenant text) returns int language plpgsql as 'begin call app.\"Moves\"(tenant); return 1; end';
     create function inert(tenant text) returns void language plpgsql set search_path = other as
-        'begin perform set_config(''app.tenant'', tenant, false); update roles set schema = 1, role = 2 where false; end';
+        'begin perform set_config(''app.tenant'', tenant, false); update public.roles set schema = 1, role = 2 where false; end';
     create table roles (schema int, role int)";
 
 #[test]
@@ -163,15 +163,15 @@ fn search_path_that_a_function_sets() {
     stage.behind().ok(&format!("create schema app; {MOVERS}"));
     let mut mine = stage.session();
     for (set, public) in [
-        ("select set_tenant('other')", false),
+        ("select public.set_tenant('other')", false),
         ("select public.Set_Tenant ( 'public' )", true),
-        ("select any_setting('search_path', 'other, public')", false),
-        ("select calls_another('public')", true),
+        ("select public.any_setting('search_path', 'other, public')", false),
+        ("select public.calls_another('public')", true),
         ("call app.\"Moves\"('other')", false),
         ("call app.\"Moves\"('public')", true),
-        ("select in_its_body('other, public')", false),
-        ("explain analyze select set_tenant('public')", true),
-        ("select inert('other')", true),
+        ("select public.in_its_body('other, public')", false),
+        ("explain analyze select public.set_tenant('public')", true),
+        ("select public.inert('other')", true),
     ] {
         for protocol in BOTH.map(|(protocol, _)| protocol) {
             assert_eq!(sqlstate(&mine.say(protocol, set, &[])), "", "{set}");
@@ -182,9 +182,9 @@ fn search_path_that_a_function_sets() {
     mine.ok("create function late() returns void language plpgsql as 'begin set search_path = other; end'");
     mine.ok("select late()");
     reaches(&stage, &mut mine, false, "late");
-    mine.ok("select set_tenant('public')");
+    mine.ok("select public.set_tenant('public')");
     for undo in ["rollback", "rollback to s; commit"] {
-        for sql in ["begin", "savepoint s", "select set_tenant('other')"] {
+        for sql in ["begin", "savepoint s", "select public.set_tenant('other')"] {
             mine.ok(sql);
         }
         for sql in undo.split("; ") {
@@ -202,7 +202,7 @@ fn what_is_sent_behind_a_function_that_sets_search_path() {
     stage.behind().ok(&format!("create schema app; {MOVERS}"));
     let mut mine = stage.session();
     let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)];
-    for set in ["select set_tenant", "call app.\"Moves\""] {
+    for set in ["select public.set_tenant", "call app.\"Moves\""] {
         for (schema, other) in [("public", "other"), ("other", "public")] {
             mine.ok(&format!("{set}('{other}')"));
             let write = "update projects set name = 'x' where id = 1";
