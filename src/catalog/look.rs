@@ -99,6 +99,8 @@ pub struct Look {
     pub role: String,
     /// A temporary table of the session has a protected relation's name: names mean this to nobody else.
     pub shadowed: bool,
+    /// The session has another search_path than it began with: likewise.
+    pub moved: bool,
     /// The settings of role and database that decide how names resolve in a session that begins now.
     pub defaults: String,
     /// Which server, as far as it tells: system identifier and timeline.
@@ -187,6 +189,7 @@ struct SessionRow {
     role: String,
     isolation: String,
     shadowed: bool,
+    moved: bool,
     system: Option<String>,
     timeline: Option<String>,
     defaults: Option<String>,
@@ -325,6 +328,7 @@ pub fn read(
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        moved: session.moved,
         functions: functions.print.into(),
         server: (session.system, session.timeline),
         defaults: session.defaults.unwrap_or_default(),

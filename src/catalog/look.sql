@@ -200,6 +200,7 @@ UNION ALL
 SELECT 'session', pg_catalog.json_build_object('shadowed', EXISTS (
     SELECT FROM (SELECT rel.oid FROM rel UNION ALL SELECT vw.oid FROM vw) AS known JOIN pg_catalog.pg_class c ON c.oid = known.oid JOIN pg_catalog.pg_class t ON t.relname = c.relname
     WHERE t.relnamespace = pg_catalog.pg_my_temp_schema() AND t.oid <> c.oid),
+  'moved', EXISTS (SELECT FROM pg_catalog.pg_show_all_settings() g WHERE g.name = 'search_path' AND g.setting <> g.reset_val),
   'defaults', (SELECT pg_catalog.string_agg(s.setdatabase || ' ' || s.setrole || ' ' || c, ', ' ORDER BY s.setdatabase, s.setrole, c)
     FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c
     WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))

@@ -102,7 +102,7 @@ impl Session {
     }
 
     /// Names may resolve otherwise from here on, in this session alone.
-    fn names_changed(&mut self) {
+    pub(super) fn names_changed(&mut self) {
         self.view_outdated = true;
         self.diverged = true;
     }

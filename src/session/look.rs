@@ -285,7 +285,7 @@ impl Session {
     fn take_look(&mut self, look: Look, at: std::time::Instant, in_transaction: bool) {
         let shared = self.shared.clone();
         let before = self.view.as_ref().map(|v| v.view.generation);
-        self.diverged |= look.shadowed;
+        self.diverged |= look.shadowed || look.moved;
         // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
         self.view_private |= in_transaction;
         if !self.diverged && !in_transaction {

@@ -490,6 +490,8 @@ impl Session {
                 self.client_encoding = value.to_vec();
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
             }
+            // PostgreSQL 18 and later tell of it, whoever has set it.
+            b"search_path" if self.started => self.names_changed(),
             b"server_encoding" => {
                 self.server_encoding = value.to_vec();
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);

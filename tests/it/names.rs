@@ -3,6 +3,7 @@
 mod lifetime;
 mod settings;
 
+use crate::common::cluster::major;
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, execute, parse, query, sync};
 use crate::common::raw::{BOTH, Raw, commands, rows, sqlstate};
@@ -192,6 +193,38 @@ fn search_path_that_a_function_sets() {
         }
         reaches(&stage, &mut mine, true, undo);
     }
+}
+
+/// A text that a function puts together says nothing. PostgreSQL 18 tells of the change; before, the next look does.
+#[test]
+fn search_path_that_nobody_has_seen_set() {
+    let age = if major() >= 18 { "1h" } else { "0s" };
+    let stage = stage_with(&["--catalog-max-age", age]);
+    other_schema(&stage);
+    stage.behind().ok("create function secretly(tenant text) returns void language plpgsql as
+        'begin execute ''set sear'' || ''ch_path = '' || tenant; end'");
+    let (mut mine, mut other) = (stage.session(), stage.session());
+    for (schema, public) in [("other", false), ("public", true), ("other", false)] {
+        mine.ok(&format!("select public.secretly('{schema}')"));
+        reaches(&stage, &mut mine, public, schema);
+        // What names mean to it, they mean to it alone.
+        reaches(&stage, &mut other, true, "another session");
+        reaches(&stage, &mut stage.session(), true, "a new session");
+    }
+}
+
+#[test]
+fn what_a_session_alone_means_by_names_is_shared_with_nobody() {
+    let stage = stage_with(&["--catalog-max-age", "1h"]);
+    other_schema(&stage);
+    stage.behind().ok("create procedure secretly(tenant text) language plpgsql as
+        'begin execute ''set sear'' || ''ch_path = '' || tenant; end'");
+    // Behind its DDL the first who looks is a session that has gone its own way.
+    let (mut mine, mut other) = (stage.session(), stage.session());
+    mine.ok("call secretly('other')");
+    mine.ok("create table x ()");
+    reaches(&stage, &mut mine, false, "mine");
+    reaches(&stage, &mut other, true, "another session");
 }
 
 /// Also what is sent behind it without waiting for its answer.
