@@ -419,7 +419,7 @@ mod tests {
             ("QS.", "GCZ", "ppe"),
             ("QSS.Q", "GCZCZ", "ppepe"),
             ("QS.S", "GCZZ", "ppee"),
-            ("QS.S.", "GCGCZ", "pppppe"),
+            ("QS.S.", "GCGCZ", "ppppe"),
             ("QS.", "GEZ", "ppe"),
             ("QS.", "GEZZ", "ppea"),
             ("QS", "EZZ", "pee"),
