@@ -15,6 +15,7 @@ mod current_of;
 mod cursors;
 mod delete;
 mod delete_batches;
+mod delete_tables;
 mod differential;
 mod explain;
 mod failover;
