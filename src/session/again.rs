@@ -9,9 +9,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::detail::Detail;
 use super::prepared::Prepared;
 use super::queue::Kind;
-use super::state::{Detail, Session, Wait};
+use super::state::{Session, Wait};
 use crate::wire::buffer::Out;
 use crate::wire::build;
 use crate::wire::read::{read_bind, read_close, read_error_fields, read_parse};

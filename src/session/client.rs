@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::detail::{Detail, QueryDetail};
 use super::guards::Guards;
 use super::look::{Viewed, takes_snapshot};
 use super::prepared::{Prepared, Undo};
 use super::queue::Kind;
-use super::state::{Buffers, Detail, QueryDetail, Session, Wait};
+use super::state::{Buffers, Session, Wait};
 use super::writes::{self, Values, Write};
 use crate::rewrite::known::Known;
 use crate::rewrite::plan::{Plan, Reason, StatementPlan};

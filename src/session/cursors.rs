@@ -10,9 +10,10 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
+use super::detail::Detail;
 use super::learn::{Learner, Taught};
 use super::prepared::{Names, Portal};
-use super::state::{Detail, Session};
+use super::state::Session;
 use crate::catalog::View;
 use crate::observe::{RowKey, Sequence};
 use crate::rewrite::plan::{Effect, GuardSite, Plan, Reason, StatementPlan};

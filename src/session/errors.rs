@@ -2,8 +2,9 @@
 
 use smallvec::SmallVec;
 
+use super::detail::Detail;
 use super::server::Fate;
-use super::state::{Detail, Session};
+use super::state::Session;
 use crate::rewrite::render::Rendered;
 use crate::sql::encoding::Encoding;
 use crate::sql::lexer::{LexOptions, lex};

@@ -3,10 +3,12 @@
 use std::rc::Rc;
 
 use super::cursors::{Cursor, Declared};
+use super::detail::{CursorDetail, QueryDetail};
 use super::learn::Learner;
 use super::prepared::Portal;
-use super::server::{Fate, set_layout, strip_description};
-use super::state::{CursorDetail, QueryDetail, Session};
+use super::replies::{set_layout, strip_description};
+use super::server::Fate;
+use super::state::Session;
 use crate::wire::buffer::Out;
 use crate::wire::read::{Field, read_row_description};
 use crate::wire::tag::back;

@@ -4,8 +4,9 @@
 use bytes::Bytes;
 
 use super::client::Lane;
+use super::detail::Detail;
 use super::queue::Kind;
-use super::state::{Detail, Session, Wait};
+use super::state::{Session, Wait};
 use crate::rewrite::plan::Reason;
 use crate::wire::buffer::Out;
 use crate::wire::read::{read_bind, read_describe, read_execute};

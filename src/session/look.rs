@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::detail::Detail;
 use super::own::{Exchange, Own, OwnStatement};
-use super::state::{Detail, Session, Wait};
+use super::state::{Session, Wait};
 use crate::catalog::View;
 use crate::catalog::look::{self, Look, Unprotected};
 use crate::catalog::views::Seen;

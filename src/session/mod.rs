@@ -3,7 +3,9 @@
 //! Three stages, each a type or function of its own: the start-up packet ([`startup`]), then one
 //! [`state::Session`] between two sockets ([`relay`]), which passes authentication through and then looks at
 //! every statement. The session itself does no I/O and never awaits: `client.rs` and `server.rs` take frames
-//! from one buffer and put frames into another, so no reply of the proxy's own can overtake the server's.
+//! from one buffer and put frames into another, so no reply of the proxy's own can overtake the server's. What is kept
+//! with each request until it is answered is in `detail.rs`, what its answer means in `replies.rs`; `extended.rs` and
+//! `bind.rs` send the messages of the extended protocol.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +18,11 @@ use crate::wire::build;
 
 mod after;
 mod again;
+mod bind;
 mod client;
 mod current_of;
 mod cursors;
+mod detail;
 mod effects;
 mod errors;
 mod extended;
@@ -37,6 +41,7 @@ mod prepared;
 pub mod queue;
 mod refuse;
 mod relay;
+mod replies;
 mod results;
 mod server;
 mod settle;

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::detail::Detail;
 use super::prepared::Prepared;
 use super::put;
 use super::queue::Kind;
-use super::state::{Detail, Session, Wait};
+use super::state::{Session, Wait};
 use crate::wire::buffer::Out;
 use crate::wire::build;
 

@@ -3,14 +3,16 @@
 use bytes::Bytes;
 
 use super::cursors::{Cursor, Shows, fetched};
+use super::detail::{Detail, ExecuteDetail, QueryDetail};
 use super::learn::{Learner, Taught, hidden_learner, portal_learner};
 use super::prepared::Undo;
 use super::put;
 use super::queue::Kind;
-use super::server::{Fate, strip_description};
+use super::replies::strip_description;
+use super::server::Fate;
 use super::settle::Done;
 use super::sql_prepared::own_argument_counts;
-use super::state::{Detail, ExecuteDetail, QueryDetail, Session};
+use super::state::Session;
 use super::verdict::Verdict;
 use super::writes::Write;
 use super::written::Basis;

@@ -3,10 +3,11 @@
 
 use bytes::Bytes;
 
+use super::detail::Detail;
 use super::own::{Exchange, OWN_NAME, Own};
 use super::put;
 use super::queue::Kind;
-use super::state::{Detail, Session};
+use super::state::Session;
 use crate::config::OnUnparsed;
 use crate::rewrite::plan::Plan;
 use crate::rewrite::refuse::{Refusal, Rule};

@@ -1,7 +1,8 @@
 //! What a completed statement has said of settings, and whom it has looked up.
 
+use super::super::detail::QueryDetail;
 use super::super::prepared::Prepared;
-use super::super::state::{QueryDetail, Session};
+use super::super::state::Session;
 use super::super::writes::{Arguments, Values};
 use crate::rewrite::plan::{NewValue, StatementPlan};
 use crate::sql::keys::KeyType;
