@@ -2,7 +2,6 @@
 //! signal to stop; sessions live on the workers.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +35,7 @@ pub enum ServeError {
         /// `listen` or `http`.
         setting: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// The operating system's words.
         reason: io::Error,
     },
@@ -64,9 +63,17 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     let listeners = settings
         .listen
         .iter()
-        .map(|address| bind("listen", *address))
-        .collect::<Result<Vec<TcpListener>, ServeError>>()?;
-    let http_listener = bind("http", settings.http)?;
+        .map(|address| {
+            listen::Listener::bind(address, settings.unix_socket_permissions).map_err(|reason| {
+                ServeError::Bind { setting: "listen", address: address.to_string(), reason }
+            })
+        })
+        .collect::<Result<Vec<_>, ServeError>>()?;
+    let http_listener = listen::bind(settings.http).map_err(|reason| ServeError::Bind {
+        setting: "http",
+        address: settings.http.to_string(),
+        reason,
+    })?;
 
     let heartbeats = Arc::new(Heartbeats::new(settings.workers));
     let readiness = Arc::new(Readiness::new(shared.metrics.upstream_ready.clone()));
@@ -149,12 +156,8 @@ fn save_contexts(shared: &Shared) {
     }
 }
 
-fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    listen::bind(address).map_err(|reason| ServeError::Bind { setting, address, reason })
-}
-
 /// One `listening` event for each socket, with the address as bound: what port 0 came to.
-fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> io::Result<()> {
+fn announce(shared: &Shared, listeners: &[listen::Listener], http: &TcpListener) -> io::Result<()> {
     let settings = &shared.settings;
     let tables: Vec<String> = settings.tables.iter().map(|t| format!("{}.{}", t.schema, t.name)).collect();
     tracing::info!(
@@ -176,8 +179,8 @@ fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> i
         );
     }
     for listener in listeners {
-        let address = listener.local_addr()?;
-        tracing::info!(target: targets::SERVER, service = "postgres", %address, "listening");
+        let address = listener.address()?;
+        tracing::info!(target: targets::SERVER, service = "postgres", address, "listening");
     }
     let address = http.local_addr()?;
     tracing::info!(target: targets::SERVER, service = "http", %address, "listening");

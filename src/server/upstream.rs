@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::HostPort;
+use super::stream::Stream;
+use crate::config::{HostPort, ServerAddress};
 
 /// Idle time before the first keepalive packet, on both sides of the proxy.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -17,7 +18,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Where the server is. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    address: HostPort,
+    address: ServerAddress,
 }
 
 /// Why the server could not be reached. The server or the network is at fault.
@@ -69,30 +70,38 @@ impl UpstreamError {
 
 impl Upstream {
     /// The server at `address`. Nothing is resolved or connected yet.
-    pub fn new(address: HostPort) -> Self {
-        Self { address }
+    pub fn new(address: impl Into<ServerAddress>) -> Self {
+        Self { address: address.into() }
     }
 
     /// Its address as configured.
-    pub fn address(&self) -> &HostPort {
+    pub fn address(&self) -> &ServerAddress {
         &self.address
     }
 
     /// Opens a connection. All addresses of the name are tried in order, all within `limit`.
-    pub async fn connect(&self, limit: Duration) -> Result<TcpStream, UpstreamError> {
+    pub async fn connect(&self, limit: Duration) -> Result<Stream, UpstreamError> {
         match tokio::time::timeout(limit, self.connect_any()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(UpstreamError::Timeout { address: self.address.to_string(), limit }),
         }
     }
 
-    async fn connect_any(&self) -> Result<TcpStream, UpstreamError> {
-        let address = || self.address.to_string();
-        let addresses: Vec<SocketAddr> =
-            tokio::net::lookup_host((self.address.host.as_str(), self.address.port))
-                .await
-                .map_err(|reason| UpstreamError::Dns { address: address(), reason })?
-                .collect();
+    async fn connect_any(&self) -> Result<Stream, UpstreamError> {
+        match &self.address {
+            ServerAddress::Tcp(address) => self.connect_tcp(address).await.map(Stream::Tcp),
+            ServerAddress::Unix(socket) => {
+                let connected = UnixStream::connect(socket.path()).await;
+                connected.map(Stream::Unix).map_err(|error| self.failed(error))
+            }
+        }
+    }
+
+    async fn connect_tcp(&self, address: &HostPort) -> Result<TcpStream, UpstreamError> {
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((address.host.as_str(), address.port))
+            .await
+            .map_err(|reason| UpstreamError::Dns { address: address.to_string(), reason })?
+            .collect();
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for candidate in addresses {
             match TcpStream::connect(candidate).await.and_then(|stream| tune(&stream).map(|()| stream)) {
@@ -100,10 +109,15 @@ impl Upstream {
                 Err(error) => last = error,
             }
         }
-        Err(match last.kind() {
-            io::ErrorKind::ConnectionRefused => UpstreamError::Refused { address: address() },
-            _ => UpstreamError::Unreachable { address: address(), reason: last },
-        })
+        Err(self.failed(last))
+    }
+
+    fn failed(&self, reason: io::Error) -> UpstreamError {
+        let address = self.address.to_string();
+        match reason.kind() {
+            io::ErrorKind::ConnectionRefused => UpstreamError::Refused { address },
+            _ => UpstreamError::Unreachable { address, reason },
+        }
     }
 }
 

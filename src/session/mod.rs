@@ -5,12 +5,9 @@
 //! every statement. The session itself does no I/O and never awaits: `client.rs` and `server.rs` take frames
 //! from one buffer and put frames into another, so no reply of the proxy's own can overtake the server's.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-
-use crate::server::Shared;
+use crate::server::{Peer, Shared, Stream};
 use crate::wire::buffer::Out;
 use crate::wire::build;
 
@@ -52,7 +49,7 @@ mod writes;
 mod written;
 
 /// Serves one client until it or the server is gone, or the process stops.
-pub async fn run(client: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+pub async fn run(client: Stream, peer: Peer, shared: Arc<Shared>) {
     let Some(started) = startup::start(client, peer, &shared).await else { return };
     match started {
         startup::Started::Session { client, server, session, buffers } => {

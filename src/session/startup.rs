@@ -4,16 +4,14 @@
 //! packet opens the server connection and is forwarded byte for byte, so that the server itself judges
 //! versions, options and passwords.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::state::{Buffers, Facts, Session};
 use crate::catalog::views::ViewKey;
-use crate::server::{Shared, forward_cancel};
+use crate::server::{Peer, Shared, Stream, forward_cancel};
 use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
 use crate::wire::buffer::{In, Out};
@@ -28,13 +26,13 @@ const MAX_REQUESTS: usize = 4;
 /// What a connection turned out to be.
 pub(super) enum Started {
     /// An ordinary session.
-    Session { client: TcpStream, server: TcpStream, session: Box<Session>, buffers: Box<Buffers> },
+    Session { client: Stream, server: Stream, session: Box<Session>, buffers: Box<Buffers> },
     /// A replication connection: its bytes are nobody's business.
-    Replication { client: TcpStream, server: TcpStream },
+    Replication { client: Stream, server: Stream },
 }
 
 /// Reads the first packets. `None`: the connection is dealt with.
-pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) -> Option<Started> {
+pub(super) async fn start(mut client: Stream, peer: Peer, shared: &Arc<Shared>) -> Option<Started> {
     let mut input = In::new();
     let first = tokio::select! {
         first = tokio::time::timeout(FIRST_PACKET_LIMIT, first_packet(&mut client, &mut input)) => first.ok()?,
@@ -121,7 +119,7 @@ enum First {
 }
 
 /// The first packet that is no request for encryption. What follows it stays in `input`.
-async fn first_packet(client: &mut TcpStream, input: &mut In) -> First {
+async fn first_packet(client: &mut Stream, input: &mut In) -> First {
     let mut requests = 0;
     loop {
         match scan_startup(input.data()) {
@@ -149,7 +147,7 @@ async fn first_packet(client: &mut TcpStream, input: &mut In) -> First {
 }
 
 /// Tells a client that it is not served, and closes.
-async fn refuse(client: &mut TcpStream, sqlstate: &str, message: &str) {
+async fn refuse(client: &mut Stream, sqlstate: &str, message: &str) {
     let mut out = Out::new();
     super::fatal(&mut out, sqlstate, message);
     let _ = client.write_all(out.pending()).await;

@@ -1,7 +1,6 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,7 +31,7 @@ use crate::observe::context::{ContextScope, Unit};
 use crate::observe::{Limits, Observations, Scope, Sequence};
 use crate::rewrite::plan::{Effect, Plan, Slot};
 use crate::rewrite::render::Rendered;
-use crate::server::Shared;
+use crate::server::{Peer, Shared};
 use crate::sql::encoding::Encoding;
 use crate::sql::lexer::LexOptions;
 use crate::wire::buffer::{In, Out};
@@ -54,7 +53,7 @@ pub(crate) struct Buffers {
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub id: u64,
-    pub peer: SocketAddr,
+    pub peer: Peer,
     pub user: String,
     pub database: String,
     pub application_name: String,

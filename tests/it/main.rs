@@ -57,5 +57,6 @@ mod startup;
 mod trigger;
 mod two_users;
 mod unchecked;
+mod unix_sockets;
 mod views;
 mod zero_rows;

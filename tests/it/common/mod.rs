@@ -9,6 +9,7 @@ pub mod log;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod socket;
 pub mod switch;
 pub mod twin;
 

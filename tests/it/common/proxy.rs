@@ -26,7 +26,10 @@ impl Proxy {
     /// Starts `serve` before any address, with further arguments.
     pub fn start_before(upstream: &str, extra: &[&str]) -> Self {
         let mut command = staleguard();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--upstream", upstream]);
+        command.args(["serve", "--http", "127.0.0.1:0", "--upstream", upstream]);
+        if !extra.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let mut child = command
             .args(extra)
             .stdin(Stdio::null())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::LIMIT;
 use super::frames::{self, Frame};
+use super::socket::Socket;
 
 /// The two ways to send a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub const BOTH: [(Protocol, &str); 2] = [(Protocol::Simple, "1"), (Protocol::Ext
 
 /// One session.
 pub struct Raw {
-    stream: TcpStream,
+    stream: Socket,
     /// Body of BackendKeyData: what a CancelRequest carries.
     pub key: Vec<u8>,
     /// What the server sent from the startup's answer to the first ReadyForQuery.
@@ -31,10 +32,11 @@ pub struct Raw {
 impl Raw {
     /// Opens a connection and sends nothing yet.
     pub fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream.set_write_timeout(Some(LIMIT)).unwrap();
-        stream.set_nodelay(true).unwrap();
+        Self::over(Socket::open(address))
+    }
+
+    /// A client over a connection on which nothing has been said.
+    pub fn over(stream: Socket) -> Self {
         Self { stream, key: Vec::new(), greeting: Vec::new() }
     }
 
@@ -45,7 +47,12 @@ impl Raw {
 
     /// A session with these startup parameters.
     pub fn connect_with(address: &str, parameters: &[(&str, &str)]) -> Self {
-        let mut raw = Self::open(address);
+        Self::begun(Socket::open(address), parameters)
+    }
+
+    /// A session over an open connection.
+    pub fn begun(stream: Socket, parameters: &[(&str, &str)]) -> Self {
+        let mut raw = Self::over(stream);
         raw.send(&frames::startup(parameters));
         raw.greeting = raw.until_ready(1);
         let key = raw.greeting.iter().find(|f| f.tag == b'K');
@@ -60,22 +67,23 @@ impl Raw {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.try_send(bytes).unwrap();
     }
 
     /// Sends bytes to a peer that may have closed already.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
     }
 
     /// A second handle that only sends.
     pub fn writer(&self) -> TcpStream {
-        self.stream.try_clone().unwrap()
+        self.stream.tcp().try_clone().unwrap()
     }
 
     /// Closes our sending side only.
     pub fn close_sending(&mut self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        self.stream.close_sending();
     }
 
     /// The next byte, outside of any frame (the answer to SSLRequest).
@@ -145,9 +153,9 @@ impl Raw {
 
     /// True if nothing comes within `wait`.
     pub fn quiet(&mut self, wait: Duration) -> bool {
-        self.stream.set_read_timeout(Some(wait)).unwrap();
-        let quiet = self.stream.peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
-        self.stream.set_read_timeout(Some(LIMIT)).unwrap();
+        self.stream.limit(wait);
+        let quiet = self.stream.tcp().peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
+        self.stream.limit(LIMIT);
         quiet
     }
 
