@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::Settings;
 use super::address::{ListenAddress, ServerAddress};
+use super::auth::AUTH_KEYS;
 use super::scopes::SCOPE_KEYS;
+use super::tls::TLS_KEYS;
 use super::value::{self, Raw};
 
 /// One setting.
@@ -49,7 +51,7 @@ pub const TABLES: &str = "tables";
 
 /// All settings but the tables.
 pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
-    KEYS.iter().chain(SCOPE_KEYS)
+    KEYS.iter().chain(SCOPE_KEYS).chain(TLS_KEYS).chain(AUTH_KEYS)
 }
 
 const KEYS: &[Key] = &[

@@ -5,12 +5,14 @@
 //! default, what it allows and how it is read all follow from it.
 
 pub mod address;
+pub mod auth;
 pub mod file;
 pub mod keys;
 pub mod load;
 pub mod origin;
 pub mod scopes;
 pub mod tables;
+pub mod tls;
 pub mod value;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -64,6 +66,10 @@ pub struct Settings {
     pub max_users: usize,
     /// The log.
     pub log: LogSettings,
+    /// Who authenticates clients.
+    pub auth: auth::AuthSettings,
+    /// Encryption.
+    pub tls: tls::TlsSettings,
     /// The looks at the server's catalog.
     pub catalog: CatalogSettings,
     /// The tables to protect, in the order given.
@@ -188,6 +194,8 @@ impl Default for Settings {
                 format: LogFormat::Json,
                 level: LogLevel { all: tracing::level_filters::LevelFilter::INFO, targets: Vec::new() },
             },
+            auth: auth::AuthSettings::default(),
+            tls: tls::TlsSettings::default(),
             catalog: CatalogSettings { max_age: Duration::from_secs(5) },
             tables: tables::built_in(TableDefaults::default()),
         }

@@ -9,10 +9,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use super::shared::Shared;
+use super::shared::{SetupError, Shared};
 use super::worker::Workers;
 use super::{listen, probe};
-use crate::config::{ConfigError, Settings};
+use crate::config::Settings;
 use crate::observe::context::SnapshotError;
 use crate::store;
 use crate::telemetry::health::{Heartbeats, Readiness};
@@ -26,9 +26,9 @@ const STORE_STOP_LIMIT: Duration = Duration::from_secs(2);
 /// Why the proxy cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A setting is missing.
+    /// The settings cannot be put to use.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Setup(#[from] SetupError),
     /// An address is taken, or not ours.
     #[error("cannot listen on {address} (setting {setting}): {reason}")]
     Bind {
@@ -59,6 +59,7 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
 async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) -> Result<(), ServeError> {
     // Before anything is announced: who sees the announcement may signal at once.
     let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let hangup = signal(SignalKind::hangup())?;
     let settings = &shared.settings;
     let listeners = settings
         .listen
@@ -94,6 +95,7 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     let mut background = JoinSet::new();
     background.spawn(probe::run(Arc::clone(shared), readiness));
     background.spawn(upkeep(Arc::clone(shared)));
+    background.spawn(reloads(hangup, Arc::clone(shared)));
     let store_task = shared.store.as_ref().and_then(|store| store.task.lock().ok()?.take());
     if let Some(task) = store_task {
         background.spawn(store::run(task));
@@ -191,6 +193,14 @@ async fn stop_signal((interrupt, terminate): &mut (Signal, Signal)) -> &'static 
     tokio::select! {
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+/// SIGHUP reads certificates again at once. A worker would notice a change by itself at its next handshake.
+async fn reloads(mut hangup: Signal, shared: Arc<Shared>) {
+    while hangup.recv().await.is_some() {
+        tracing::info!(target: targets::SERVER, signal = "SIGHUP", "reading certificates again");
+        shared.reload();
     }
 }
 

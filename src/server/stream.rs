@@ -29,6 +29,19 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// Anyone on the network may read along.
+    pub fn is_plain_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
+    /// The certificate that the other side has shown, in DER.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => Some(stream.get_ref().1.peer_certificates()?.first()?.as_ref()),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
     /// Something was written and not yet given to the operating system: flush it.
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.get_ref().1.wants_write())

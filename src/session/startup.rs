@@ -1,27 +1,22 @@
 //! From accept to the server's answer to the start-up packet.
 //!
-//! GSSENCRequest and SSLRequest are answered `N`; a CancelRequest goes to the server as it is; a start-up
-//! packet opens the server connection and is forwarded byte for byte, so that the server itself judges
+//! A CancelRequest goes to the server as it is; a start-up packet opens the server connection and is forwarded byte for byte, so that the server itself judges
 //! versions, options and passwords.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
+use super::first::{self, First, Opened};
+use super::refusal::Refusal;
 use super::state::{Buffers, Facts, Session};
+use crate::auth::clients::{Applicant, Failure};
+use crate::auth::login::LoginError;
 use crate::catalog::views::ViewKey;
 use crate::server::{Peer, Shared, Stream, forward_cancel};
-use crate::telemetry::metrics::ErrorSource;
+use crate::telemetry::metrics::{Authenticated, ErrorSource};
 use crate::telemetry::targets;
-use crate::wire::buffer::{In, Out};
-use crate::wire::startup::{Startup, StartupScan, read_startup, scan_startup};
-
-/// How long a client may take for its first packets; the server's own `authentication_timeout` follows.
-const FIRST_PACKET_LIMIT: Duration = Duration::from_secs(60);
-
-/// How many SSLRequest and GSSENCRequest packets a client may send.
-const MAX_REQUESTS: usize = 4;
+use crate::wire::startup::{Startup, read_startup};
 
 /// What a connection turned out to be.
 pub(super) enum Started {
@@ -32,22 +27,23 @@ pub(super) enum Started {
 }
 
 /// Reads the first packets. `None`: the connection is dealt with.
-pub(super) async fn start(mut client: Stream, peer: Peer, shared: &Arc<Shared>) -> Option<Started> {
-    let mut input = In::new();
-    let first = tokio::select! {
-        first = tokio::time::timeout(FIRST_PACKET_LIMIT, first_packet(&mut client, &mut input)) => first.ok()?,
+pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> Option<Started> {
+    let opened = tokio::select! {
+        opened = first::open(client, peer, shared) => opened?,
         () = shared.stopping() => return None,
     };
+    let Opened { mut client, mut input, end_point, certified, first } = opened;
     let packet = match first {
         First::Packet(packet) => packet,
-        First::Gone => return None,
-        First::Bad(message) => {
+        First::Refused(refusal) => {
             shared.metrics.protocol_error(ErrorSource::Client);
-            tracing::info!(target: targets::SESSION, %peer, message, "refused a connection");
-            refuse(&mut client, "08P01", message).await;
+            tracing::info!(target: targets::SESSION, %peer, message = refusal.message, "refused a connection");
+            refusal.send(&mut client).await;
             return None;
         }
     };
+    let text =
+        |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
     let startup = match read_startup(&packet) {
         Ok(startup) => startup,
         Err(error) => {
@@ -62,22 +58,74 @@ pub(super) async fn start(mut client: Stream, peer: Peer, shared: &Arc<Shared>) 
         }
         return None;
     }
+    if let Some(refusal) = lacks_tls(&client, certified, peer, &startup, shared) {
+        tracing::info!(target: targets::SESSION, %peer, message = refusal.message, "refused a connection");
+        refusal.send(&mut client).await;
+        return None;
+    }
+    let login = match &shared.authenticator {
+        None => None,
+        Some(authenticator) => {
+            let (user, database) = (text(startup.user()), text(startup.database()));
+            let applicant = Applicant {
+                client: &mut client,
+                input: &mut input,
+                end_point: end_point.as_deref(),
+                peer,
+                user: &user,
+                database: &database,
+            };
+            let limit = shared.settings.connect_timeout;
+            let outcome = tokio::select! {
+                outcome = authenticator.authenticate(applicant, &shared.upstream, limit) => outcome,
+                () = shared.stopping() => return None,
+            };
+            match outcome {
+                Ok(login) => Some(login),
+                Err(failure) => {
+                    not_authenticated(&mut client, peer, &failure, shared).await;
+                    return None;
+                }
+            }
+        }
+    };
     let mut server = match shared.upstream.connect(shared.settings.connect_timeout).await {
         Ok(server) => server,
         Err(error) => {
             shared.metrics.upstream_error(error.kind());
             shared.views.outdate_all();
             tracing::warn!(target: targets::UPSTREAM, %peer, %error, "no connection to the server");
-            refuse(&mut client, "08006", &format!("staleguard could not connect to the server: {error}"))
-                .await;
+            let message = format!("staleguard could not connect to the server: {error}");
+            Refusal::new("08006", message).send(&mut client).await;
             return None;
         }
     };
-    let text =
-        |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
+    // What the server has said already, beginning with AuthenticationOk.
+    let mut said = None;
+    if let Some(login) = login {
+        match login.log_in(&mut server, &packet, shared.settings.connect_timeout).await {
+            Ok(rest) => {
+                shared.metrics.authentication(Authenticated::Done);
+                said = Some(rest);
+            }
+            Err(error) => {
+                not_logged_in(&mut client, peer, &error, shared).await;
+                return None;
+            }
+        }
+    }
     if startup.replication().is_some_and(|v| !matches!(v, b"false" | b"off" | b"no" | b"0")) {
-        if server.write_all(&packet).await.is_err() || server.write_all(input.data()).await.is_err() {
-            refuse(&mut client, "08006", "the server closed the connection during start-up").await;
+        let begins = if said.is_some() { &[] } else { packet.as_slice() };
+        let said = said.unwrap_or_default();
+        let passed = async {
+            server.write_all(&[begins, input.data()].concat()).await?;
+            server.flush().await?;
+            client.write_all(said.data()).await?;
+            client.flush().await
+        };
+        if passed.await.is_err() {
+            let message = "the server closed the connection during start-up";
+            Refusal::new("08006", message).send(&mut client).await;
             return None;
         }
         return Some(Started::Replication { client, server });
@@ -107,49 +155,67 @@ pub(super) async fn start(mut client: Stream, peer: Peer, shared: &Arc<Shared>) 
             .collect(),
     };
     let mut buffers = Box::new(Buffers { client_in: input, ..Buffers::default() });
-    buffers.server_out.extend(&packet);
+    match said {
+        Some(said) => buffers.server_in = said,
+        None => buffers.server_out.extend(&packet),
+    }
     let session = Box::new(Session::new(shared.clone(), facts));
     Some(Started::Session { client, server, session, buffers })
 }
 
-enum First {
-    Packet(Vec<u8>),
-    Gone,
-    Bad(&'static str),
-}
-
-/// The first packet that is no request for encryption. What follows it stays in `input`.
-async fn first_packet(client: &mut Stream, input: &mut In) -> First {
-    let mut requests = 0;
-    loop {
-        match scan_startup(input.data()) {
-            StartupScan::Incomplete => match client.read_buf(input.spare()).await {
-                Ok(0) | Err(_) => return First::Gone,
-                Ok(_) => continue,
-            },
-            StartupScan::Malformed { .. } => return First::Bad("invalid length of startup packet"),
-            StartupScan::Packet(len) => {
-                let packet = input.data().get(..len).unwrap_or_default().to_vec();
-                input.consume(len);
-                if !matches!(read_startup(&packet), Ok(Startup::Ssl | Startup::GssEnc)) {
-                    return First::Packet(packet);
-                }
-                requests += 1;
-                if requests > MAX_REQUESTS {
-                    return First::Bad("too many requests for encryption");
-                }
-                if client.write_all(b"N").await.is_err() {
-                    return First::Gone;
-                }
-            }
+/// Tells a client that it is not who it says, or nothing if it is gone. It has no session, and gets none.
+async fn not_authenticated(client: &mut Stream, peer: Peer, failure: &Failure, shared: &Shared) {
+    match failure {
+        Failure::Gone => shared.metrics.authentication(Authenticated::Gone),
+        Failure::Refused { sqlstate, message } => {
+            shared.metrics.authentication(Authenticated::Refused);
+            tracing::info!(target: targets::SESSION, %peer, sqlstate, message, "a client was not authenticated");
+            Refusal::new(sqlstate, message.as_str()).send(client).await;
         }
     }
 }
 
-/// Tells a client that it is not served, and closes.
-async fn refuse(client: &mut Stream, sqlstate: &str, message: &str) {
-    let mut out = Out::new();
-    super::fatal(&mut out, sqlstate, message);
-    let _ = client.write_all(out.pending()).await;
-    let _ = client.shutdown().await;
+/// Tells a client, who is who it says, that the server does not let its session in: in the server's own words if it had any.
+async fn not_logged_in(client: &mut Stream, peer: Peer, error: &LoginError, shared: &Shared) {
+    shared.metrics.authentication(Authenticated::NoLogin);
+    shared.metrics.upstream_error("login");
+    tracing::warn!(target: targets::UPSTREAM, %peer, %error, "a session was not logged in to the server");
+    match error {
+        LoginError::Refused(frame) => {
+            let _ = client.write_all(frame).await;
+            let _ = client.shutdown().await;
+        }
+        other => {
+            let message = format!("staleguard could not log in to the server: {other}");
+            Refusal::new("08006", message).send(client).await;
+        }
+    }
+}
+
+/// What a client is told that comes without the encryption or certificate that the settings ask for: PostgreSQL's own
+/// words where `pg_hba.conf` has nothing but `hostssl`.
+fn lacks_tls(
+    client: &Stream,
+    certified: bool,
+    peer: Peer,
+    startup: &Startup<'_>,
+    shared: &Shared,
+) -> Option<Refusal> {
+    let tls = shared.client_tls.as_ref()?;
+    let name = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+    match client {
+        Stream::Tcp(_) if tls.required => Some(Refusal::new(
+            "28000",
+            format!(
+                "no pg_hba.conf entry for host \"{}\", user \"{}\", database \"{}\", no encryption",
+                peer.host(),
+                name(startup.user()),
+                name(startup.database()),
+            ),
+        )),
+        Stream::Tls(_) if tls.certified && !certified => {
+            Some(Refusal::new("28000", "connection requires a valid client certificate"))
+        }
+        _ => None,
+    }
 }

@@ -107,6 +107,11 @@ impl Proxy {
         line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number of kB") / 1024
     }
 
+    /// Sends a signal that does not end it (`HUP`).
+    pub fn tell(&self, name: &str) {
+        run(Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]));
+    }
+
     /// Sends a signal (`TERM`) and waits for the end.
     pub fn signal(mut self, name: &str) -> ExitStatus {
         run(Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]));

@@ -2,7 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_rustls::rustls::ClientConfig;
 
 use super::LIMIT;
 use super::frames::{self, Frame};
@@ -32,12 +35,7 @@ pub struct Raw {
 impl Raw {
     /// Opens a connection and sends nothing yet.
     pub fn open(address: &str) -> Self {
-        Self::over(Socket::open(address))
-    }
-
-    /// A client over a connection on which nothing has been said.
-    pub fn over(stream: Socket) -> Self {
-        Self { stream, key: Vec::new(), greeting: Vec::new() }
+        Self { stream: Socket::open(address), key: Vec::new(), greeting: Vec::new() }
     }
 
     /// A session of a role that needs no password.
@@ -47,17 +45,29 @@ impl Raw {
 
     /// A session with these startup parameters.
     pub fn connect_with(address: &str, parameters: &[(&str, &str)]) -> Self {
-        Self::begun(Socket::open(address), parameters)
+        Self::open(address).log_in(parameters)
     }
 
-    /// A session over an open connection.
-    pub fn begun(stream: Socket, parameters: &[(&str, &str)]) -> Self {
-        let mut raw = Self::over(stream);
-        raw.send(&frames::startup(parameters));
-        raw.greeting = raw.until_ready(1);
-        let key = raw.greeting.iter().find(|f| f.tag == b'K');
-        raw.key = key.unwrap_or_else(|| panic!("no session: {:?}", raw.greeting)).body.clone();
-        raw
+    /// Goes on under TLS on this connection.
+    pub fn into_tls(self, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Ok(Self { stream: self.stream.into_tls(config)?, ..self })
+    }
+
+    /// A connection under TLS, asked for with an SSLRequest; nothing more has been said.
+    pub fn open_tls(address: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let mut raw = Self::open(address);
+        raw.send(&frames::ssl_request());
+        assert_eq!(raw.byte(), b'S');
+        raw.into_tls(config)
+    }
+
+    /// A session's start on a connection that is open.
+    pub fn log_in(mut self, parameters: &[(&str, &str)]) -> Self {
+        self.send(&frames::startup(parameters));
+        self.greeting = self.until_ready(1);
+        let key = self.greeting.iter().find(|f| f.tag == b'K');
+        self.key = key.unwrap_or_else(|| panic!("no session: {:?}", self.greeting)).body.clone();
+        self
     }
 
     /// Process id of the backend behind this session.

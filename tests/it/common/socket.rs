@@ -1,5 +1,4 @@
 //! What carries a raw session: TCP, a Unix socket, or TLS.
-#![allow(dead_code)]
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
