@@ -21,6 +21,15 @@ use crate::wire::tag::back;
 /// The longest message that a server sends before it has authenticated anyone, as libpq has it.
 const MAX_MESSAGE: usize = 30_000;
 
+/// The most rounds of hashing that a server may ask for: the session's core does nothing else meanwhile.
+const MAX_ROUNDS: u32 = 1_000_000;
+
+/// The rounds that a challenge asks for.
+fn rounds(challenge: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(challenge).ok()?;
+    text.split(',').find_map(|part| part.strip_prefix("i="))?.parse().ok()
+}
+
 /// Why a session was not logged in.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
@@ -206,6 +215,9 @@ impl Answers<'_> {
                 }
             }
             (Authentication::SaslContinue(message), State::Scram(mut scram), _) => {
+                if rounds(message).is_none_or(|rounds| rounds > MAX_ROUNDS) {
+                    return Err(LoginError::Malformed);
+                }
                 scram.update(message).map_err(|_| LoginError::Malformed)?;
                 let written = auth::sasl_response(out, scram.message());
                 self.state = State::Scram(scram);

@@ -108,8 +108,8 @@ impl ServerTls {
     }
 
     async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
-        let config = ClientConfig::clone(&self.config.get());
-        let connector = TlsConnector::from(Arc::new(config));
+        let config: Arc<ClientConfig> = Arc::clone(&*self.config.get());
+        let connector = TlsConnector::from(config);
         connector.connect(self.name.clone(), stream).await.map_err(HandshakeError::Handshake)
     }
 }
