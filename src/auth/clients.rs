@@ -85,7 +85,10 @@ impl Authenticator {
         if applicant.user.is_empty() {
             return Err(Failure::refused("28000", "no PostgreSQL user name specified in startup packet"));
         }
+        // A name that is not UTF-8 came with this character in its place: it is nobody's that is known here.
+        let readable = !applicant.user.contains(char::REPLACEMENT_CHARACTER);
         let secret = match self.in_file(applicant.user) {
+            _ if !readable => None,
             Some(secret) => Some(secret),
             None => self.looked_up(&applicant, upstream, limit).await?,
         };

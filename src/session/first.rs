@@ -85,7 +85,7 @@ impl Opening<'_> {
                 }
                 Ok(Startup::GssEnc) if !self.gss_done => {
                     (self.ssl_done, self.gss_done) = (false, true);
-                    opened.client.write_all(b"N").await.ok()?;
+                    decline(&mut opened.client).await?;
                     self.behind_request(&opened, "received unencrypted data after GSSAPI encryption request")
                 }
                 Ok(Startup::Ssl) => Some(unsupported("1234.5679")),
@@ -142,7 +142,7 @@ impl Opening<'_> {
             (client, _) => {
                 opened.client = client;
                 self.gss_done = false;
-                opened.client.write_all(b"N").await.ok()?;
+                decline(&mut opened.client).await?;
                 Some(opened)
             }
         }
@@ -185,6 +185,11 @@ impl Opening<'_> {
         }
         (self.requests > MAX_REQUESTS).then(|| Refusal::new("08P01", "too many requests for encryption"))
     }
+}
+
+async fn decline(client: &mut Stream) -> Option<()> {
+    client.write_all(b"N").await.ok()?;
+    client.flush().await.ok()
 }
 
 /// The next whole packet. What follows it stays in the input.
