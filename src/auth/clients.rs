@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::scram::{Breach, Server, Verifier};
 use super::users::Secret;
 use super::{Authenticator, Credential, Login, random};
-use crate::server::{Peer, Stream, Upstream};
+use crate::server::{Peer, Shared, Stream, Upstream};
 use crate::telemetry::targets;
 use crate::wire::auth::{self, SCRAM, SCRAM_PLUS, read_sasl_initial};
 use crate::wire::buffer::In;
@@ -75,26 +75,38 @@ impl From<Breach> for Failure {
 }
 
 impl Authenticator {
-    /// Authenticates a client, within the time limit.
-    pub async fn authenticate(
+    /// Authenticates a client, within the time limit. With a failure its connection is handed back.
+    pub async fn authenticate<'a>(
         &self,
-        mut applicant: Applicant<'_>,
-        upstream: &Upstream,
-        limit: Duration,
-    ) -> Result<Login, Failure> {
+        mut applicant: Applicant<'a>,
+        shared: &Shared,
+    ) -> Result<Login, (&'a mut Stream, Failure)> {
+        let outcome = match self.secret(&applicant, shared).await {
+            Ok(secret) => match tokio::time::timeout(LIMIT, self.exchange(&mut applicant, secret)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Failure::Gone),
+            },
+            Err(failure) => Err(failure),
+        };
+        outcome.map_err(|failure| (applicant.client, failure))
+    }
+
+    /// What is known of the user that the client names.
+    async fn secret(
+        &self,
+        applicant: &Applicant<'_>,
+        shared: &Shared,
+    ) -> Result<Option<Arc<Secret>>, Failure> {
         if applicant.user.is_empty() {
             return Err(Failure::refused("28000", "no PostgreSQL user name specified in startup packet"));
         }
         // A name that is not UTF-8 came with this character in its place: it is nobody's that is known here.
-        let readable = !applicant.user.contains(char::REPLACEMENT_CHARACTER);
-        let secret = match self.in_file(applicant.user) {
-            _ if !readable => None,
-            Some(secret) => Some(secret),
-            None => self.looked_up(&applicant, upstream, limit).await?,
-        };
-        match tokio::time::timeout(LIMIT, self.exchange(&mut applicant, secret)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::Gone),
+        if applicant.user.contains(char::REPLACEMENT_CHARACTER) {
+            return Ok(None);
+        }
+        match self.in_file(applicant.user) {
+            Some(secret) => Ok(Some(secret)),
+            None => self.looked_up(applicant, &shared.upstream, shared.settings.connect_timeout).await,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::server::{Peer, Shared, Stream};
 use crate::wire::buffer::Out;
 use crate::wire::build;
 
+mod admit;
 mod after;
 mod again;
 mod client;

@@ -1,20 +1,20 @@
 //! From accept to the server's answer to the start-up packet.
 //!
-//! A CancelRequest goes to the server as it is; a start-up packet opens the server connection and is forwarded byte for byte, so that the server itself judges
-//! versions, options and passwords.
+//! A CancelRequest goes to the server as it is; a start-up packet opens the server connection and is forwarded byte
+//! for byte, so that the server itself judges versions, options and, unless `auth.mode` is `proxy`, passwords.
 
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 
+use super::admit;
 use super::first::{self, First, Opened};
 use super::refusal::Refusal;
 use super::state::{Buffers, Facts, Session};
-use crate::auth::clients::{Applicant, Failure};
-use crate::auth::login::LoginError;
+use crate::auth::clients::Applicant;
 use crate::catalog::views::ViewKey;
 use crate::server::{Peer, Shared, Stream, forward_cancel};
-use crate::telemetry::metrics::{Authenticated, ErrorSource};
+use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
 use crate::wire::startup::{Startup, read_startup};
 
@@ -58,7 +58,7 @@ pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> O
         }
         return None;
     }
-    if let Some(refusal) = lacks_tls(&client, certified, peer, &startup, shared) {
+    if let Some(refusal) = admit::lacks_tls(&client, certified, peer, &startup, shared) {
         tracing::info!(target: targets::SESSION, %peer, message = refusal.message, "refused a connection");
         refusal.send(&mut client).await;
         return None;
@@ -75,18 +75,7 @@ pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> O
                 user: &user,
                 database: &database,
             };
-            let limit = shared.settings.connect_timeout;
-            let outcome = tokio::select! {
-                outcome = authenticator.authenticate(applicant, &shared.upstream, limit) => outcome,
-                () = shared.stopping() => return None,
-            };
-            match outcome {
-                Ok(login) => Some(login),
-                Err(failure) => {
-                    not_authenticated(&mut client, peer, &failure, shared).await;
-                    return None;
-                }
-            }
+            Some(admit::authenticate(authenticator, applicant, shared).await?)
         }
     };
     let mut server = match shared.upstream.connect(shared.settings.connect_timeout).await {
@@ -101,19 +90,10 @@ pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> O
         }
     };
     // What the server has said already, beginning with AuthenticationOk.
-    let mut said = None;
-    if let Some(login) = login {
-        match login.log_in(&mut server, &packet, shared.settings.connect_timeout).await {
-            Ok(rest) => {
-                shared.metrics.authentication(Authenticated::Done);
-                said = Some(rest);
-            }
-            Err(error) => {
-                not_logged_in(&mut client, peer, &error, shared).await;
-                return None;
-            }
-        }
-    }
+    let said = match login {
+        None => None,
+        Some(login) => Some(admit::log_in(login, &mut client, &mut server, &packet, peer, shared).await?),
+    };
     if startup.replication().is_some_and(|v| !matches!(v, b"false" | b"off" | b"no" | b"0")) {
         let begins = if said.is_some() { &[] } else { packet.as_slice() };
         let said = said.unwrap_or_default();
@@ -161,61 +141,4 @@ pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> O
     }
     let session = Box::new(Session::new(shared.clone(), facts));
     Some(Started::Session { client, server, session, buffers })
-}
-
-/// Tells a client that it is not who it says, or nothing if it is gone. It has no session, and gets none.
-async fn not_authenticated(client: &mut Stream, peer: Peer, failure: &Failure, shared: &Shared) {
-    match failure {
-        Failure::Gone => shared.metrics.authentication(Authenticated::Gone),
-        Failure::Refused { sqlstate, message } => {
-            shared.metrics.authentication(Authenticated::Refused);
-            tracing::info!(target: targets::SESSION, %peer, sqlstate, message, "a client was not authenticated");
-            Refusal::new(sqlstate, message.as_str()).send(client).await;
-        }
-    }
-}
-
-/// Tells a client, who is who it says, that the server does not let its session in: in the server's own words if it had any.
-async fn not_logged_in(client: &mut Stream, peer: Peer, error: &LoginError, shared: &Shared) {
-    shared.metrics.authentication(Authenticated::NoLogin);
-    shared.metrics.upstream_error("login");
-    tracing::warn!(target: targets::UPSTREAM, %peer, %error, "a session was not logged in to the server");
-    match error {
-        LoginError::Refused(frame) => {
-            let _ = client.write_all(frame).await;
-            let _ = client.shutdown().await;
-        }
-        other => {
-            let message = format!("staleguard could not log in to the server: {other}");
-            Refusal::new("08006", message).send(client).await;
-        }
-    }
-}
-
-/// What a client is told that comes without the encryption or certificate that the settings ask for: PostgreSQL's own
-/// words where `pg_hba.conf` has nothing but `hostssl`.
-fn lacks_tls(
-    client: &Stream,
-    certified: bool,
-    peer: Peer,
-    startup: &Startup<'_>,
-    shared: &Shared,
-) -> Option<Refusal> {
-    let tls = shared.client_tls.as_ref()?;
-    let name = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
-    match client {
-        Stream::Tcp(_) if tls.required => Some(Refusal::new(
-            "28000",
-            format!(
-                "no pg_hba.conf entry for host \"{}\", user \"{}\", database \"{}\", no encryption",
-                peer.host(),
-                name(startup.user()),
-                name(startup.database()),
-            ),
-        )),
-        Stream::Tls(_) if tls.certified && !certified => {
-            Some(Refusal::new("28000", "connection requires a valid client certificate"))
-        }
-        _ => None,
-    }
 }
