@@ -13,6 +13,8 @@
 //! | [`session`] | one client: its two lanes, reply queue, prepared statements, transaction, probe; whose reads count (`whose`) |
 //! | [`store`] | the contexts that several proxies share: Redis or Valkey behind a trait of [`observe::context`] |
 //! | [`server`] | listeners, worker runtimes, upstream probes, cancel, shutdown |
+//! | [`auth`] | authentication mode `proxy`: SCRAM with the client, the proxy's own login to the server |
+//! | [`tls`] | certificates and keys, what is asked of the other side, files that are read again |
 //! | [`telemetry`] | metric names, logs, the HTTP endpoints |
 //! | [`config`] | settings, their sources and checks |
 //! | [`migrate`] | version columns: up, down, status |
@@ -27,6 +29,7 @@
 //! 4. [`session`] renders the plan with the expected version, sends it and queues the reply.
 //! 5. [`conflict`] judges zero rows after the session's probe, and words the error.
 
+pub mod auth;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -40,4 +43,5 @@ pub mod sql;
 pub mod store;
 pub mod telemetry;
 pub mod throwaway;
+pub mod tls;
 pub mod wire;

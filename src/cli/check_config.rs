@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::flags::SettingFlags;
 use super::{FAILURE, USAGE, fail};
 use crate::config::keys::keys;
 use crate::config::{ConfigError, Loaded};
+use crate::server::Shared;
 
 /// Arguments of `check-config`.
 #[derive(Debug, clap::Args)]
@@ -16,8 +18,15 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> ExitCode {
-    let report = args.settings.load().and_then(|loaded| report(&loaded));
-    match report {
+    let loaded = match args.settings.load() {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error, USAGE),
+    };
+    // Certificates and keys are part of what can be wrong.
+    if let Err(error) = Shared::new(Arc::new(loaded.settings.clone())) {
+        return fail(&error, USAGE);
+    }
+    match report(&loaded) {
         Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error, FAILURE),

@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 async fn look_at(dsn: &str, settings: &Settings) -> Result<Look, ExplainError> {
-    let connection = migrate::connect(dsn, None).await?;
+    let connection = migrate::connect(dsn, None, &settings.tls).await?;
     let (tables, labels) = (&settings.tables, Arc::new(settings.scopes.rules()));
     let column = |value: fn(&TableSettings) -> &str| tables.iter().map(|t| value(t)).collect::<Vec<&str>>();
     let named = |value: fn(&IdentityRule) -> &str| labels.identities.iter().map(value).collect::<Vec<&str>>();

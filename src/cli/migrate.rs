@@ -64,8 +64,8 @@ struct Common {
     /// The database: postgres://user:password@host:5432/database. A password may come from PGPASSWORD instead
     #[arg(long, value_name = "DSN")]
     dsn: String,
-    /// The configuration file (TOML), for its tables and catalog.max_age
-    #[arg(long, value_name = "FILE", help = format!("The configuration file (TOML), for its tables and catalog.max_age [variable: {CONFIG_VARIABLE}]"))]
+    /// The configuration file (TOML), for its tables, catalog.max_age and TLS with the server
+    #[arg(long, value_name = "FILE", help = format!("The configuration file (TOML), for its tables, catalog.max_age and TLS with the server [variable: {CONFIG_VARIABLE}]"))]
     config: Option<PathBuf>,
     /// Only this configured table (schema.table; a bare name means schema public). May be given again
     #[arg(long = "table", value_name = "TABLE")]
@@ -150,7 +150,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let options = args.action.options(&loaded.settings);
     let answer = runtime.block_on(async {
         let password = std::env::var("PGPASSWORD").ok();
-        let mut connection = migrate::connect(&common.dsn, password.as_deref()).await?;
+        let mut connection = migrate::connect(&common.dsn, password.as_deref(), &loaded.settings.tls).await?;
         let answer = act(&args.action, &mut connection, &tables, &options).await;
         connection.close().await;
         Ok::<Answer, migrate::ConnectError>(answer)

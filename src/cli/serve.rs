@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
     match server::run(loaded.settings) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ ServeError::Config(_)) => fail(&error, USAGE),
+        Err(error @ ServeError::Setup(_)) => fail(&error, USAGE),
         Err(error) => fail(&error, FAILURE),
     }
 }

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use super::Settings;
+use super::address::{ListenAddress, ServerAddress};
+use super::auth::AUTH_KEYS;
 use super::scopes::SCOPE_KEYS;
+use super::tls::TLS_KEYS;
 use super::value::{self, Raw};
 
 /// One setting.
@@ -34,7 +37,8 @@ impl Key {
 }
 
 /// What `upstream` allows.
-pub const UPSTREAM_ALLOWED: &str = "HOST:PORT, such as 127.0.0.1:5432, db.internal:5432 or [::1]:5432";
+pub const UPSTREAM_ALLOWED: &str = "HOST:PORT, such as 127.0.0.1:5432, db.internal:5432 or [::1]:5432, \
+     or the folder of a Unix socket, such as /var/run/postgresql:5432";
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,23 +51,31 @@ pub const TABLES: &str = "tables";
 
 /// All settings but the tables.
 pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
-    KEYS.iter().chain(SCOPE_KEYS)
+    KEYS.iter().chain(SCOPE_KEYS).chain(TLS_KEYS).chain(AUTH_KEYS)
 }
 
 const KEYS: &[Key] = &[
     Key {
         name: "listen",
         default: "127.0.0.1:6442",
-        allowed: "one IP:PORT or several different ones, such as 127.0.0.1:6442 or [::]:6442; port 0 lets the system choose",
+        allowed: "one IP:PORT or several different ones, such as 127.0.0.1:6442 or [::]:6442; port 0 lets the system choose; \
+                  or the folder of a Unix socket, such as /run/staleguard:6442",
         meaning: "Addresses that PostgreSQL clients connect to",
-        set: |s, raw| value::list(raw, value::address).map(|v| s.listen = v),
+        set: |s, raw| value::list(raw, ListenAddress::read).map(|v| s.listen = v),
+    },
+    Key {
+        name: "unix_socket_permissions",
+        default: "0777",
+        allowed: "an octal number from 0600 to 0777, such as 0770",
+        meaning: "Permissions of the Unix sockets that listen names: who may write to a socket may connect",
+        set: |s, raw| value::permissions(raw).map(|v| s.unix_socket_permissions = v),
     },
     Key {
         name: "upstream",
         default: "(none: has to be given)",
         allowed: UPSTREAM_ALLOWED,
         meaning: "The PostgreSQL server",
-        set: |s, raw| value::host_port(raw).map(|v| s.upstream = Some(v)),
+        set: |s, raw| ServerAddress::read(raw).map(|v| s.upstream = Some(v)),
     },
     Key {
         name: "http",

@@ -4,18 +4,22 @@
 //! built-in defaults. [`keys`] is the one table that names every setting: its flag, its variable, its
 //! default, what it allows and how it is read all follow from it.
 
+pub mod address;
+pub mod auth;
 pub mod file;
 pub mod keys;
 pub mod load;
 pub mod origin;
 pub mod scopes;
 pub mod tables;
+pub mod tls;
 pub mod value;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use address::{HostPort, ListenAddress, ServerAddress};
 pub use load::{Loaded, load};
 pub use origin::{ConfigError, Origin};
 use tables::TableDefaults;
@@ -27,9 +31,11 @@ pub use crate::catalog::{Blind, Mode};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Addresses that PostgreSQL clients connect to. Port 0 lets the system choose one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
+    /// Permissions of the Unix sockets that clients connect to.
+    pub unix_socket_permissions: u32,
     /// The PostgreSQL server. Only `serve` cannot do without it: see [`Settings::upstream`].
-    pub upstream: Option<HostPort>,
+    pub upstream: Option<ServerAddress>,
     /// Address of `/metrics`, `/health` and `/ready`.
     pub http: SocketAddr,
     /// The `environment` label of `version_conflicts_total`.
@@ -60,6 +66,10 @@ pub struct Settings {
     pub max_users: usize,
     /// The log.
     pub log: LogSettings,
+    /// Who authenticates clients.
+    pub auth: auth::AuthSettings,
+    /// Encryption.
+    pub tls: tls::TlsSettings,
     /// The looks at the server's catalog.
     pub catalog: CatalogSettings,
     /// The tables to protect, in the order given.
@@ -134,25 +144,6 @@ pub struct CatalogSettings {
     pub max_age: Duration,
 }
 
-/// A host name or address and a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostPort {
-    /// DNS name, IPv4 address, or IPv6 address without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl std::fmt::Display for HostPort {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
 impl Settings {
     /// What the entries of tables inherit.
     pub fn table_defaults(&self) -> TableDefaults {
@@ -160,7 +151,7 @@ impl Settings {
     }
 
     /// The upstream, or the error that says how to name it.
-    pub fn upstream(&self) -> Result<&HostPort, ConfigError> {
+    pub fn upstream(&self) -> Result<&ServerAddress, ConfigError> {
         self.upstream.as_ref().ok_or(ConfigError::Missing {
             key: "upstream",
             allowed: keys::UPSTREAM_ALLOWED,
@@ -173,7 +164,8 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 6442))],
+            listen: vec![ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 6442)))],
+            unix_socket_permissions: 0o777,
             upstream: None,
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 9642)),
             environment: "production".to_owned(),
@@ -202,6 +194,8 @@ impl Default for Settings {
                 format: LogFormat::Json,
                 level: LogLevel { all: tracing::level_filters::LevelFilter::INFO, targets: Vec::new() },
             },
+            auth: auth::AuthSettings::default(),
+            tls: tls::TlsSettings::default(),
             catalog: CatalogSettings { max_age: Duration::from_secs(5) },
             tables: tables::built_in(TableDefaults::default()),
         }

@@ -64,6 +64,7 @@ fn flags_over_environment_over_file_over_defaults() {
 /// A value other than the default for each setting, as flags and variables give it.
 const OTHER: &[(&str, &str)] = &[
     ("listen", "0.0.0.0:1,[::]:0"),
+    ("unix_socket_permissions", "0770"),
     ("upstream", "db.internal:5433"),
     ("http", "[::1]:0"),
     ("environment", "staging"),
@@ -102,6 +103,24 @@ const OTHER: &[(&str, &str)] = &[
     ("context.store", "redis://store.internal:6380/2"),
     ("context.store_timeout", "20ms"),
     ("context.store_prefix", "app.blue-1"),
+    ("tls.client", "allow"),
+    ("tls.certificate", "/etc/staleguard/proxy.pem"),
+    ("tls.key", "/etc/staleguard/proxy.key"),
+    ("tls.client_ca", "/etc/staleguard/clients.pem"),
+    ("tls.client_certificates", "required"),
+    ("tls.min_version", "1.3"),
+    ("tls.handshake_timeout", "500ms"),
+    ("tls.server", "verify-full"),
+    ("tls.server_ca", "/etc/ssl/certs/ca-certificates.crt"),
+    ("tls.server_certificate", "/etc/staleguard/client.pem"),
+    ("tls.server_key", "/etc/staleguard/client.key"),
+    ("tls.server_name", "db.internal"),
+    ("tls.server_negotiation", "direct"),
+    ("auth.mode", "proxy"),
+    ("auth.users", "/etc/staleguard/users.txt"),
+    ("auth.query", "select usename, passwd from pg_shadow where usename = $1"),
+    ("auth.query_user", "staleguard"),
+    ("auth.query_database", "postgres"),
 ];
 
 #[test]
@@ -128,7 +147,8 @@ fn native_values_of_the_file() {
     assert_eq!(settings.conflict.sqlstate, "40002");
     assert_eq!(settings.observations.max_bytes_per_connection, 4096);
     let upstream = file("upstream = '[::1]:5432'").unwrap().upstream.unwrap();
-    assert_eq!((upstream.host.as_str(), upstream.to_string().as_str()), ("::1", "[::1]:5432"));
+    assert_eq!(upstream.to_string(), "[::1]:5432");
+    assert_eq!(upstream, HostPort { host: "::1".to_owned(), port: 5432 }.into());
 }
 
 #[test]
@@ -151,9 +171,23 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
     // (setting, wrong values): each tried as a flag, a variable and in the file.
     let table: &[(&str, &[&str])] = &[
         ("listen", &["", "6442", "localhost:6442", "127.0.0.1", "127.0.0.1:1,127.0.0.1:1", "127.0.0.1:1,"]),
+        ("unix_socket_permissions", &["", "0077", "0788", "01777", "rwx"]),
         (
             "upstream",
-            &["", "db", "db:", ":5432", "db:0", "db:65536", "::1:5432", "[::1:5432", "[db]:1", "a b:1"],
+            &[
+                "/run:0",
+                "run/pg:1",
+                "",
+                "db",
+                "db:",
+                ":5432",
+                "db:0",
+                "db:65536",
+                "::1:5432",
+                "[::1:5432",
+                "[db]:1",
+                "a b:1",
+            ],
         ),
         ("http", &["9642", "localhost:9642", "off"]),
         ("environment", &["", " ", "a\tb"]),
@@ -219,6 +253,25 @@ fn a_wrong_value_names_key_value_allowed_and_origin() {
         ("context.store", &["", "remote", "store:6379", "rediss://store", "redis://", "redis://store/x"]),
         ("context.store_timeout", &["0ms", "11s", "50"]),
         ("context.store_prefix", &["", "a b", "a:b", "ä"]),
+        ("tls.client", &["", "on", "prefer"]),
+        // Whether a file can be read is found out when it is read.
+        ("tls.certificate", &[]),
+        ("tls.key", &[]),
+        ("tls.client_ca", &[]),
+        ("tls.client_certificates", &["", "none", "true"]),
+        ("tls.min_version", &["", "1.1", "TLSv1.2"]),
+        ("tls.handshake_timeout", &["0s", "2h", "5"]),
+        ("tls.server", &["", "allow", "verify"]),
+        ("tls.server_ca", &[]),
+        ("tls.server_certificate", &[]),
+        ("tls.server_key", &[]),
+        ("tls.server_name", &[" "]),
+        ("tls.server_negotiation", &["", "ssl"]),
+        ("auth.mode", &["", "md5", "pass"]),
+        ("auth.users", &[]),
+        ("auth.query", &[" "]),
+        ("auth.query_user", &[" "]),
+        ("auth.query_database", &[" "]),
     ];
     assert_eq!(table.iter().map(|(n, _)| *n).collect::<Vec<_>>(), keys().map(|k| k.name).collect::<Vec<_>>());
     for (name, wrong) in table {
@@ -294,7 +347,10 @@ fn settings_that_do_not_go_together_are_named_both() {
 #[test]
 fn errors_of_the_file() {
     let table = [
-        ("upstraem = 'db:1'", "unknown setting upstraem (from FILE line 1): there is listen, upstream, "),
+        (
+            "upstraem = 'db:1'",
+            "unknown setting upstraem (from FILE line 1): there is listen, unix_socket_permissions, ",
+        ),
         (
             "\n\n[conflict]\n\nsql = '1'",
             "unknown setting conflict.sql (from FILE line 5): there is conflict.sqlstate",

@@ -130,6 +130,13 @@ pub fn address(raw: &Raw) -> Option<SocketAddr> {
     }
 }
 
+/// Permissions of a file in octal, as text: the owner may read and write at least.
+pub fn permissions(raw: &Raw) -> Option<u32> {
+    let text = text(raw)?;
+    let mode = u32::from_str_radix(text.strip_prefix("0o").unwrap_or(&text), 8).ok()?;
+    (0o600..=0o777).contains(&mode).then_some(mode).filter(|mode| mode & 0o600 == 0o600)
+}
+
 /// One item or more, none of them twice: an array, or text with commas between.
 pub fn list<T: PartialEq>(raw: &Raw, item: impl Fn(&Raw) -> Option<T>) -> Option<Vec<T>> {
     let items: Vec<T> = match raw {

@@ -4,10 +4,15 @@ use std::error::Error as _;
 use std::fmt;
 
 use tokio::task::JoinHandle;
+use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Socket};
 
 use super::OLDEST_SERVER;
+use crate::config::tls::{Negotiation, ServerMode, TlsSettings};
+use crate::tls::TlsError;
+use crate::tls::postgres::{self, MakeTls};
 
 /// What the server, or the connection to it, said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +75,9 @@ pub enum ConnectError {
         /// What is known to hold no part of the text.
         reason: String,
     },
+    /// Certificates and keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No connection.
     #[error("cannot connect to {target}: {error}{hint}")]
     Connect {
@@ -115,8 +123,13 @@ impl Connection {
     }
 }
 
-/// Connects without TLS, inside a tokio runtime. `password` counts where the connection string has none.
-pub async fn connect(dsn: &str, password: Option<&str>) -> Result<Connection, ConnectError> {
+/// Connects inside a tokio runtime. `password` counts where the connection string has none; TLS is spoken if the settings
+/// or the connection string ask for it.
+pub async fn connect(
+    dsn: &str,
+    password: Option<&str>,
+    tls: &TlsSettings,
+) -> Result<Connection, ConnectError> {
     let mut config: Config = dsn.parse().map_err(|e| bad_dsn(&e))?;
     if let Some(p) = password.filter(|_| config.get_password().is_none()) {
         config.password(p);
@@ -125,21 +138,25 @@ pub async fn connect(dsn: &str, password: Option<&str>) -> Result<Connection, Co
         config.application_name("staleguard migrate");
     }
     let target = target(&config);
-    let (client, connection) = config.connect(NoTls).await.map_err(|e| {
+    let asked = postgres::ssl_mode(tls, config.get_ssl_mode());
+    config.ssl_mode(asked);
+    if tls.server >= ServerMode::Require && tls.server_negotiation == Negotiation::Direct {
+        config.ssl_negotiation(SslNegotiation::Direct);
+    }
+    let opened = if asked == SslMode::Require || tls.server == ServerMode::Prefer {
+        open(&config, MakeTls::new(tls)?).await
+    } else {
+        open(&config, NoTls).await
+    };
+    let (client, driver) = opened.map_err(|e| {
         let error = ServerError::from(e);
-        let hint = if error.text.contains("TLS") {
-            "; staleguard migrate connects without TLS: use sslmode=disable or prefer"
-        } else if error.text.contains("password missing") {
+        let hint = if error.text.contains("password missing") {
             "; put the password into the connection string or into PGPASSWORD"
         } else {
             ""
         };
         ConnectError::Connect { target: target.clone(), error, hint }
     })?;
-    // What the driver would report here is also the answer to whichever question is open then.
-    let driver = tokio::spawn(async move {
-        let _ = connection.await;
-    });
     let row = client
         .query_typed_one(
             "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
@@ -155,6 +172,19 @@ pub async fn connect(dsn: &str, password: Option<&str>) -> Result<Connection, Co
         return Err(ConnectError::TooOld { version: server_version });
     }
     Ok(Connection { client, server_version, driver })
+}
+
+async fn open<T>(config: &Config, tls: T) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect(tls).await?;
+    // What the driver would report here is also the answer to whichever question is open then.
+    let driver = tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok((client, driver))
 }
 
 /// Only reasons of a fixed wording are passed on: others quote parts of the string.

@@ -30,6 +30,7 @@ pub async fn forward_cancel(packet: &[u8], upstream: &Upstream, limit: Duration)
     let mut stream = upstream.connect(limit).await?;
     let exchange = async {
         stream.write_all(packet).await?;
+        stream.flush().await?;
         // The server answers nothing; whatever it might send is of no interest.
         let mut discarded = [0u8; 64];
         loop {

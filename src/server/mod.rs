@@ -8,10 +8,12 @@ mod listen;
 pub mod probe;
 mod run;
 pub mod shared;
+pub mod stream;
 pub mod upstream;
 mod worker;
 
 pub use cancel::{CancelError, forward_cancel};
 pub use run::{ServeError, run};
 pub use shared::Shared;
+pub use stream::{Peer, Stream};
 pub use upstream::{Upstream, UpstreamError};

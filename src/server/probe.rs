@@ -14,9 +14,7 @@ use super::shared::Shared;
 use super::upstream::{Upstream, UpstreamError};
 use crate::telemetry::health::Readiness;
 use crate::telemetry::targets;
-
-/// Length 8 and the request code 80877103 (PostgreSQL documentation, Message Formats, SSLRequest).
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+use crate::tls::server::SSL_REQUEST;
 
 /// Why a probe failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +48,10 @@ impl ProbeError {
 /// One probe. `limit` holds for connecting and for the answer, each.
 pub async fn probe(upstream: &Upstream, limit: Duration) -> Result<(), ProbeError> {
     let mut stream = upstream.connect(limit).await?;
+    if upstream.asks_for_tls() {
+        // The server has answered an SSLRequest, or more.
+        return Ok(());
+    }
     let exchange = async {
         stream.write_all(&SSL_REQUEST).await?;
         match stream.read_u8().await? {

@@ -2,7 +2,6 @@
 //! signal to stop; sessions live on the workers.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +9,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use super::shared::Shared;
+use super::shared::{SetupError, Shared};
 use super::worker::Workers;
 use super::{listen, probe};
-use crate::config::{ConfigError, Settings};
+use crate::config::Settings;
 use crate::observe::context::SnapshotError;
 use crate::store;
 use crate::telemetry::health::{Heartbeats, Readiness};
@@ -27,16 +26,16 @@ const STORE_STOP_LIMIT: Duration = Duration::from_secs(2);
 /// Why the proxy cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A setting is missing.
+    /// The settings cannot be put to use.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Setup(#[from] SetupError),
     /// An address is taken, or not ours.
     #[error("cannot listen on {address} (setting {setting}): {reason}")]
     Bind {
         /// `listen` or `http`.
         setting: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// The operating system's words.
         reason: io::Error,
     },
@@ -60,13 +59,22 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
 async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) -> Result<(), ServeError> {
     // Before anything is announced: who sees the announcement may signal at once.
     let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let hangup = signal(SignalKind::hangup())?;
     let settings = &shared.settings;
     let listeners = settings
         .listen
         .iter()
-        .map(|address| bind("listen", *address))
-        .collect::<Result<Vec<TcpListener>, ServeError>>()?;
-    let http_listener = bind("http", settings.http)?;
+        .map(|address| {
+            listen::Listener::bind(address, settings.unix_socket_permissions).map_err(|reason| {
+                ServeError::Bind { setting: "listen", address: address.to_string(), reason }
+            })
+        })
+        .collect::<Result<Vec<_>, ServeError>>()?;
+    let http_listener = listen::bind(settings.http).map_err(|reason| ServeError::Bind {
+        setting: "http",
+        address: settings.http.to_string(),
+        reason,
+    })?;
 
     let heartbeats = Arc::new(Heartbeats::new(settings.workers));
     let readiness = Arc::new(Readiness::new(shared.metrics.upstream_ready.clone()));
@@ -87,6 +95,7 @@ async fn control(shared: &Arc<Shared>, stop: &tokio::sync::watch::Sender<bool>) 
     let mut background = JoinSet::new();
     background.spawn(probe::run(Arc::clone(shared), readiness));
     background.spawn(upkeep(Arc::clone(shared)));
+    background.spawn(reloads(hangup, Arc::clone(shared)));
     let store_task = shared.store.as_ref().and_then(|store| store.task.lock().ok()?.take());
     if let Some(task) = store_task {
         background.spawn(store::run(task));
@@ -149,12 +158,8 @@ fn save_contexts(shared: &Shared) {
     }
 }
 
-fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    listen::bind(address).map_err(|reason| ServeError::Bind { setting, address, reason })
-}
-
 /// One `listening` event for each socket, with the address as bound: what port 0 came to.
-fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> io::Result<()> {
+fn announce(shared: &Shared, listeners: &[listen::Listener], http: &TcpListener) -> io::Result<()> {
     let settings = &shared.settings;
     let tables: Vec<String> = settings.tables.iter().map(|t| format!("{}.{}", t.schema, t.name)).collect();
     tracing::info!(
@@ -176,8 +181,8 @@ fn announce(shared: &Shared, listeners: &[TcpListener], http: &TcpListener) -> i
         );
     }
     for listener in listeners {
-        let address = listener.local_addr()?;
-        tracing::info!(target: targets::SERVER, service = "postgres", %address, "listening");
+        let address = listener.address()?;
+        tracing::info!(target: targets::SERVER, service = "postgres", address, "listening");
     }
     let address = http.local_addr()?;
     tracing::info!(target: targets::SERVER, service = "http", %address, "listening");
@@ -188,6 +193,14 @@ async fn stop_signal((interrupt, terminate): &mut (Signal, Signal)) -> &'static 
     tokio::select! {
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+/// SIGHUP reads certificates again at once. A worker would notice a change by itself at its next handshake.
+async fn reloads(mut hangup: Signal, shared: Arc<Shared>) {
+    while hangup.recv().await.is_some() {
+        tracing::info!(target: targets::SERVER, signal = "SIGHUP", "reading certificates again");
+        shared.reload();
     }
 }
 

@@ -8,6 +8,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 
 use super::upstream::Upstream;
+use crate::auth::{AuthError, Authenticator};
 use crate::catalog::Blind;
 use crate::catalog::labels::LabelRules;
 use crate::catalog::views::Views;
@@ -20,6 +21,8 @@ use crate::telemetry::Metrics;
 use crate::telemetry::notices::Notices;
 use crate::telemetry::units::Units;
 use crate::telemetry::users::Users;
+use crate::tls::TlsError;
+use crate::tls::clients::ClientTls;
 
 /// How many plans of statement texts are kept.
 const PLANS: usize = 10_000;
@@ -52,6 +55,20 @@ impl Told {
     }
 }
 
+/// Why the settings cannot be put to use. The person who wrote them is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A setting is missing.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Certificates and keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Users.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+}
+
 /// One for the whole process, behind an `Arc`.
 #[derive(Debug)]
 pub struct Shared {
@@ -81,6 +98,10 @@ pub struct Shared {
     pub plans: PlanCache,
     /// Texts that have been logged as unparsed.
     pub told: Told,
+    /// What authenticates clients; `None`: the server does.
+    pub authenticator: Option<Authenticator>,
+    /// TLS with clients.
+    pub client_tls: Option<ClientTls>,
     /// The PostgreSQL server.
     pub upstream: Upstream,
     /// Turns true once, when the process stops.
@@ -111,11 +132,14 @@ fn contexts(settings: &Settings, metrics: &Metrics) -> (Contexts, Option<Store>)
 
 impl Shared {
     /// Puts the parts together. The sender tells all sessions to stop: send `true` once.
-    pub fn new(settings: Arc<Settings>) -> Result<(Arc<Self>, watch::Sender<bool>), ConfigError> {
+    pub fn new(settings: Arc<Settings>) -> Result<(Arc<Self>, watch::Sender<bool>), SetupError> {
         let (stop, shutdown) = watch::channel(false);
         let refuses = settings.tables.iter().any(|t| t.blind == Blind::Reject)
             || settings.on_unparsed == OnUnparsed::Reject;
         let metrics = Metrics::new(&settings.environment, &settings.tables);
+        let client_tls = ClientTls::new(&settings.tls, &metrics)?;
+        let upstream = Upstream::new(settings.upstream()?.clone()).with_tls(&settings.tls, &metrics)?;
+        let authenticator = Authenticator::new(&settings.auth, &metrics)?;
         let (contexts, store) = contexts(&settings, &metrics);
         let shared = Self {
             refuses,
@@ -130,12 +154,25 @@ impl Shared {
             notices: Notices::default(),
             plans: PlanCache::new(PLANS),
             told: Told::default(),
-            upstream: Upstream::new(settings.upstream()?.clone()),
+            authenticator,
+            client_tls,
+            upstream,
             shutdown,
             next_session: AtomicU64::new(1),
             settings,
         };
         Ok((Arc::new(shared), stop))
+    }
+
+    /// Reads certificates and the like again now.
+    pub fn reload(&self) {
+        if let Some(tls) = &self.client_tls {
+            tls.reload();
+        }
+        self.upstream.reload();
+        if let Some(authenticator) = &self.authenticator {
+            authenticator.reload();
+        }
     }
 
     /// What `/status` tells.

@@ -1,7 +1,6 @@
 //! Worker threads: one current-thread runtime each. A session lives on the worker that it was handed to.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet, LocalSet};
 
 use super::shared::Shared;
+use super::stream::{Accepted, Peer, Stream};
 use crate::telemetry::health::Heartbeats;
 use crate::telemetry::targets;
 
@@ -23,13 +23,12 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(super) const SESSION_STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a worker does with a client: [`crate::session::run`], or a test's stand-in.
-pub(super) type Handler =
-    fn(tokio::net::TcpStream, SocketAddr, Arc<Shared>) -> Pin<Box<dyn Future<Output = ()>>>;
+pub(super) type Handler = fn(Stream, Peer, Arc<Shared>) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// A client on its way to a worker.
 pub(super) struct Client {
-    pub stream: std::net::TcpStream,
-    pub peer: SocketAddr,
+    pub stream: Accepted,
+    pub peer: Peer,
     pub place: Place,
 }
 
@@ -66,12 +65,7 @@ impl Workers {
     }
 
     /// Hands a client to the worker with the fewest sessions; where its queue is full, to the next.
-    pub fn hand_over(
-        &self,
-        stream: std::net::TcpStream,
-        peer: SocketAddr,
-        gauge: &Gauge,
-    ) -> Result<(), NoWorker> {
+    pub fn hand_over(&self, stream: Accepted, peer: Peer, gauge: &Gauge) -> Result<(), NoWorker> {
         let mut order: Vec<(usize, &Worker)> =
             self.0.iter().map(|worker| (worker.sessions.load(Ordering::Relaxed), worker)).collect();
         order.sort_by_key(|(sessions, _)| *sessions);
@@ -165,7 +159,7 @@ async fn serve(
 
 async fn session(client: Client, shared: Arc<Shared>, handler: Handler) {
     let Client { stream, peer, place } = client;
-    match tokio::net::TcpStream::from_std(stream) {
+    match Stream::try_from(stream) {
         Ok(stream) => handler(stream, peer, shared).await,
         Err(error) => {
             tracing::warn!(target: targets::SERVER, %peer, %error, "a client's socket cannot be used")
@@ -203,11 +197,7 @@ mod tests {
     use crate::config::{HostPort, Settings};
 
     /// Answers each byte with the name of its thread's worker; a `p` makes it panic.
-    fn handler(
-        mut client: TcpStream,
-        _: SocketAddr,
-        shared: Arc<Shared>,
-    ) -> Pin<Box<dyn Future<Output = ()>>> {
+    fn handler(mut client: Stream, _: Peer, shared: Arc<Shared>) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(async move {
             loop {
                 let byte = tokio::select! {
@@ -236,7 +226,7 @@ mod tests {
 
     impl Bench {
         async fn start(workers: usize) -> Self {
-            let upstream = Some(HostPort { host: "127.0.0.1".to_owned(), port: 1 });
+            let upstream = Some(HostPort { host: "127.0.0.1".to_owned(), port: 1 }.into());
             let settings = Settings { workers, upstream, ..Settings::default() };
             let (shared, stop) = Shared::new(Arc::new(settings)).unwrap();
             let heartbeats = Arc::new(Heartbeats::new(workers));
@@ -248,7 +238,8 @@ mod tests {
             let client = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
             let (stream, peer) = self.listener.accept().await.unwrap();
             let gauge = &self.shared.metrics.connections;
-            self.workers.hand_over(stream.into_std().unwrap(), peer, gauge).unwrap();
+            let stream = Accepted::Tcp(stream.into_std().unwrap());
+            self.workers.hand_over(stream, Peer::Tcp(peer), gauge).unwrap();
             client
         }
     }

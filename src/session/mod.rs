@@ -7,15 +7,13 @@
 //! with each request until it is answered is in `detail.rs`, what its answer means in `replies.rs`; `extended.rs` and
 //! `bind.rs` send the messages of the extended protocol.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-
-use crate::server::Shared;
+use crate::server::{Peer, Shared, Stream};
 use crate::wire::buffer::Out;
 use crate::wire::build;
 
+mod admit;
 mod after;
 mod again;
 mod bind;
@@ -27,6 +25,7 @@ mod effects;
 mod errors;
 mod extended;
 mod fetch;
+mod first;
 mod guards;
 mod held;
 mod hold;
@@ -39,6 +38,7 @@ mod observed;
 mod own;
 mod prepared;
 pub mod queue;
+mod refusal;
 mod refuse;
 mod relay;
 mod replies;
@@ -57,7 +57,7 @@ mod writes;
 mod written;
 
 /// Serves one client until it or the server is gone, or the process stops.
-pub async fn run(client: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+pub async fn run(client: Stream, peer: Peer, shared: Arc<Shared>) {
     let Some(started) = startup::start(client, peer, &shared).await else { return };
     match started {
         startup::Started::Session { client, server, session, buffers } => {

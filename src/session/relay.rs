@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::own::Overdue;
 use super::state::{Buffers, Session};
 use crate::observe::context::store::Fetching;
-use crate::server::forward_cancel;
+use crate::server::{Stream, forward_cancel};
 use crate::telemetry::targets;
 use crate::wire::buffer::{In, Out};
 
@@ -34,21 +33,24 @@ struct Sides {
     client_dead: bool,
     /// The server has been told that nothing more comes.
     server_shut: bool,
+    /// Nothing can be written to the server any more.
+    server_dead: bool,
 }
 
 /// Runs the session to its end.
-pub(super) async fn relay(
-    mut client: TcpStream,
-    mut server: TcpStream,
-    mut session: Session,
-    mut io: Buffers,
-) {
+pub(super) async fn relay(mut client: Stream, mut server: Stream, mut session: Session, mut io: Buffers) {
     let shared = session.shared.clone();
     let mut stopping = pin!(shared.stopping());
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed: Option<std::time::Instant> = None;
     let mut fetching: Option<Fetching> = None;
-    let mut sides = Sides { client_open: true, server_open: true, client_dead: false, server_shut: false };
+    let mut sides = Sides {
+        client_open: true,
+        server_open: true,
+        client_dead: false,
+        server_shut: false,
+        server_dead: false,
+    };
     poll_fn(|cx| {
         loop {
             match step(cx, &mut client, &mut server, &mut session, &mut io, &mut sides) {
@@ -100,8 +102,8 @@ enum Step {
 
 fn step(
     cx: &mut Context<'_>,
-    client: &mut TcpStream,
-    server: &mut TcpStream,
+    client: &mut Stream,
+    server: &mut Stream,
     session: &mut Session,
     io: &mut Buffers,
     sides: &mut Sides,
@@ -151,10 +153,12 @@ fn step(
         Poll::Ready(Err(_)) => {
             // What the server said before it went is still to be read.
             io.server_out = Out::new();
+            sides.server_dead = true;
         }
         Poll::Pending => {}
     }
-    if session.closing || sides.client_dead && io.server_out.is_empty() {
+    let server_sent = io.server_out.is_empty() && (sides.server_dead || !server.is_unsent());
+    if session.closing || sides.client_dead && server_sent {
         return Step::Over;
     }
     if !sides.server_open && io.client_out.is_empty() {
@@ -169,7 +173,7 @@ fn step(
         }
         return Step::Over;
     }
-    if !sides.client_open && !sides.server_shut && !session.waits() && io.server_out.is_empty() {
+    if !sides.client_open && !sides.server_shut && !session.waits() && server_sent {
         // As a direct connection would: the server sees the end of the client's stream behind its last bytes.
         io.client_in.consume(io.client_in.len());
         if let Poll::Ready(_done) = Pin::new(&mut *server).poll_shutdown(cx) {
@@ -185,14 +189,14 @@ fn wants_client(session: &Session, io: &Buffers) -> bool {
     !session.waits() && session.started || io.client_in.len() < HIGH_WATER
 }
 
-fn poll_fill(cx: &mut Context<'_>, stream: &mut TcpStream, input: &mut In) -> Poll<std::io::Result<usize>> {
+fn poll_fill(cx: &mut Context<'_>, stream: &mut Stream, input: &mut In) -> Poll<std::io::Result<usize>> {
     let spare: &mut BytesMut = input.spare();
     poll_read_buf(cx, Pin::new(stream), spare)
 }
 
 fn poll_read_buf(
     cx: &mut Context<'_>,
-    stream: Pin<&mut TcpStream>,
+    stream: Pin<&mut Stream>,
     buffer: &mut BytesMut,
 ) -> Poll<std::io::Result<usize>> {
     let mut future = pin!(tokio::io::AsyncReadExt::read_buf(stream.get_mut(), buffer));
@@ -200,7 +204,7 @@ fn poll_read_buf(
 }
 
 /// Writes what is pending; true if anything went.
-fn poll_drain(cx: &mut Context<'_>, stream: &mut TcpStream, out: &mut Out) -> Poll<std::io::Result<bool>> {
+fn poll_drain(cx: &mut Context<'_>, stream: &mut Stream, out: &mut Out) -> Poll<std::io::Result<bool>> {
     let mut any = false;
     while !out.is_empty() {
         match Pin::new(&mut *stream).poll_write(cx, out.pending()) {
@@ -214,7 +218,11 @@ fn poll_drain(cx: &mut Context<'_>, stream: &mut TcpStream, out: &mut Out) -> Po
             Poll::Pending => return Poll::Pending,
         }
     }
-    Poll::Ready(Ok(any))
+    // What is encrypted and waits for the socket: the waker is set where it does.
+    match Pin::new(stream).poll_flush(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        _ => Poll::Ready(Ok(any)),
+    }
 }
 
 /// Arms the timer for the exchange in flight and tells whether it has taken too long.
@@ -258,7 +266,7 @@ fn cancel(session: &Session) {
 }
 
 /// Sends the last bytes, within a limit.
-async fn finish(mut client: TcpStream, out: &mut Out) {
+async fn finish(mut client: Stream, out: &mut Out) {
     let last = async {
         poll_fn(|cx| {
             loop {

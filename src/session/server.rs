@@ -10,6 +10,7 @@ use super::own::Exchange;
 use super::queue::{Kind, Reply};
 use super::results::may_be_ours;
 use super::state::{Buffers, Session, Wait};
+use crate::wire::auth::{self, Authentication, SCRAM_PLUS, read_authentication};
 use crate::wire::buffer::Out;
 use crate::wire::frame::{Scan, scan};
 use crate::wire::read::{
@@ -115,7 +116,7 @@ impl Session {
             _ => {}
         }
         if !self.started {
-            return self.start_up(tag, frame, body);
+            return self.start_up(tag, frame, body, client);
         }
         if tag == back::READY {
             return self.ready(frame, body, client, server);
@@ -145,9 +146,19 @@ impl Session {
         fate
     }
 
-    /// Authentication and the rest of start-up pass as they are.
-    fn start_up(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Fate {
+    /// Authentication and the rest of start-up pass as they are; but that no mechanism passes that binds to a
+    /// certificate: the one that the server binds to is not the one that the client sees, if it sees any.
+    fn start_up(&mut self, tag: u8, frame: &[u8], body: &[u8], client: &mut Out) -> Fate {
         match tag {
+            back::AUTHENTICATION => {
+                if let Some(Authentication::Sasl(mut offered)) = read_authentication(body)
+                    && offered.contains(&SCRAM_PLUS.as_bytes())
+                {
+                    offered.retain(|name| *name != SCRAM_PLUS.as_bytes());
+                    super::put(auth::sasl(client.as_bytes_mut(), &offered));
+                    return Fate::Gone;
+                }
+            }
             back::READY => {
                 self.status = read_ready(body).unwrap_or(b'I');
                 self.started = true;

@@ -1,55 +1,49 @@
 //! From accept to the server's answer to the start-up packet.
 //!
-//! GSSENCRequest and SSLRequest are answered `N`; a CancelRequest goes to the server as it is; a start-up
-//! packet opens the server connection and is forwarded byte for byte, so that the server itself judges
-//! versions, options and passwords.
+//! A CancelRequest goes to the server as it is; a start-up packet opens the server connection and is forwarded byte
+//! for byte, so that the server itself judges versions, options and, unless `auth.mode` is `proxy`, passwords.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 
+use super::admit;
+use super::first::{self, First, Opened};
+use super::refusal::Refusal;
 use super::state::{Buffers, Facts, Session};
+use crate::auth::clients::Applicant;
 use crate::catalog::views::ViewKey;
-use crate::server::{Shared, forward_cancel};
+use crate::server::{Peer, Shared, Stream, forward_cancel};
 use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
-use crate::wire::buffer::{In, Out};
-use crate::wire::startup::{Startup, StartupScan, read_startup, scan_startup};
-
-/// How long a client may take for its first packets; the server's own `authentication_timeout` follows.
-const FIRST_PACKET_LIMIT: Duration = Duration::from_secs(60);
-
-/// How many SSLRequest and GSSENCRequest packets a client may send.
-const MAX_REQUESTS: usize = 4;
+use crate::wire::startup::{Startup, read_startup};
 
 /// What a connection turned out to be.
 pub(super) enum Started {
     /// An ordinary session.
-    Session { client: TcpStream, server: TcpStream, session: Box<Session>, buffers: Box<Buffers> },
+    Session { client: Stream, server: Stream, session: Box<Session>, buffers: Box<Buffers> },
     /// A replication connection: its bytes are nobody's business.
-    Replication { client: TcpStream, server: TcpStream },
+    Replication { client: Stream, server: Stream },
 }
 
 /// Reads the first packets. `None`: the connection is dealt with.
-pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) -> Option<Started> {
-    let mut input = In::new();
-    let first = tokio::select! {
-        first = tokio::time::timeout(FIRST_PACKET_LIMIT, first_packet(&mut client, &mut input)) => first.ok()?,
+pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> Option<Started> {
+    let opened = tokio::select! {
+        opened = first::open(client, peer, shared) => opened?,
         () = shared.stopping() => return None,
     };
+    let Opened { mut client, mut input, end_point, certified, first } = opened;
     let packet = match first {
         First::Packet(packet) => packet,
-        First::Gone => return None,
-        First::Bad(message) => {
+        First::Refused(refusal) => {
             shared.metrics.protocol_error(ErrorSource::Client);
-            tracing::info!(target: targets::SESSION, %peer, message, "refused a connection");
-            refuse(&mut client, "08P01", message).await;
+            tracing::info!(target: targets::SESSION, %peer, message = refusal.message, "refused a connection");
+            refusal.send(&mut client).await;
             return None;
         }
     };
+    let text =
+        |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
     let startup = match read_startup(&packet) {
         Ok(startup) => startup,
         Err(error) => {
@@ -64,22 +58,54 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
         }
         return None;
     }
+    if let Some(refusal) = admit::lacks_tls(&client, certified, peer, &startup, shared) {
+        tracing::info!(target: targets::SESSION, %peer, message = refusal.message, "refused a connection");
+        refusal.send(&mut client).await;
+        return None;
+    }
+    let login = match &shared.authenticator {
+        None => None,
+        Some(authenticator) => {
+            let (user, database) = (text(startup.user()), text(startup.database()));
+            let applicant = Applicant {
+                client: &mut client,
+                input: &mut input,
+                end_point: end_point.as_deref(),
+                peer,
+                user: &user,
+                database: &database,
+            };
+            Some(admit::authenticate(authenticator, applicant, shared).await?)
+        }
+    };
     let mut server = match shared.upstream.connect(shared.settings.connect_timeout).await {
         Ok(server) => server,
         Err(error) => {
             shared.metrics.upstream_error(error.kind());
             shared.views.outdate_all();
             tracing::warn!(target: targets::UPSTREAM, %peer, %error, "no connection to the server");
-            refuse(&mut client, "08006", &format!("staleguard could not connect to the server: {error}"))
-                .await;
+            let message = format!("staleguard could not connect to the server: {error}");
+            Refusal::new("08006", message).send(&mut client).await;
             return None;
         }
     };
-    let text =
-        |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
+    // What the server has said already, beginning with AuthenticationOk.
+    let said = match login {
+        None => None,
+        Some(login) => Some(admit::log_in(login, &mut client, &mut server, &packet, peer, shared).await?),
+    };
     if startup.replication().is_some_and(|v| !matches!(v, b"false" | b"off" | b"no" | b"0")) {
-        if server.write_all(&packet).await.is_err() || server.write_all(input.data()).await.is_err() {
-            refuse(&mut client, "08006", "the server closed the connection during start-up").await;
+        let begins = if said.is_some() { &[] } else { packet.as_slice() };
+        let said = said.unwrap_or_default();
+        let passed = async {
+            server.write_all(&[begins, input.data()].concat()).await?;
+            server.flush().await?;
+            client.write_all(said.data()).await?;
+            client.flush().await
+        };
+        if passed.await.is_err() {
+            let message = "the server closed the connection during start-up";
+            Refusal::new("08006", message).send(&mut client).await;
             return None;
         }
         return Some(Started::Replication { client, server });
@@ -109,49 +135,10 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
             .collect(),
     };
     let mut buffers = Box::new(Buffers { client_in: input, ..Buffers::default() });
-    buffers.server_out.extend(&packet);
+    match said {
+        Some(said) => buffers.server_in = said,
+        None => buffers.server_out.extend(&packet),
+    }
     let session = Box::new(Session::new(shared.clone(), facts));
     Some(Started::Session { client, server, session, buffers })
-}
-
-enum First {
-    Packet(Vec<u8>),
-    Gone,
-    Bad(&'static str),
-}
-
-/// The first packet that is no request for encryption. What follows it stays in `input`.
-async fn first_packet(client: &mut TcpStream, input: &mut In) -> First {
-    let mut requests = 0;
-    loop {
-        match scan_startup(input.data()) {
-            StartupScan::Incomplete => match client.read_buf(input.spare()).await {
-                Ok(0) | Err(_) => return First::Gone,
-                Ok(_) => continue,
-            },
-            StartupScan::Malformed { .. } => return First::Bad("invalid length of startup packet"),
-            StartupScan::Packet(len) => {
-                let packet = input.data().get(..len).unwrap_or_default().to_vec();
-                input.consume(len);
-                if !matches!(read_startup(&packet), Ok(Startup::Ssl | Startup::GssEnc)) {
-                    return First::Packet(packet);
-                }
-                requests += 1;
-                if requests > MAX_REQUESTS {
-                    return First::Bad("too many requests for encryption");
-                }
-                if client.write_all(b"N").await.is_err() {
-                    return First::Gone;
-                }
-            }
-        }
-    }
-}
-
-/// Tells a client that it is not served, and closes.
-async fn refuse(client: &mut TcpStream, sqlstate: &str, message: &str) {
-    let mut out = Out::new();
-    super::fatal(&mut out, sqlstate, message);
-    let _ = client.write_all(out.pending()).await;
-    let _ = client.shutdown().await;
 }

@@ -1,6 +1,5 @@
 //! The state of one client's session between its two sockets. No I/O: frames go in, frames come out.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +25,7 @@ use crate::config::scopes::ScopeKind;
 use crate::observe::context::store::Ask;
 use crate::observe::context::{ContextScope, Unit};
 use crate::observe::{Limits, Observations, Scope};
-use crate::server::Shared;
+use crate::server::{Peer, Shared};
 use crate::sql::encoding::Encoding;
 use crate::sql::lexer::LexOptions;
 use crate::wire::buffer::{In, Out};
@@ -48,7 +47,7 @@ pub(crate) struct Buffers {
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub id: u64,
-    pub peer: SocketAddr,
+    pub peer: Peer,
     pub user: String,
     pub database: String,
     pub application_name: String,

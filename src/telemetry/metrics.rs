@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+pub use super::encryption::{Authenticated, Handshake, Reload, Side};
 use super::names::{self, Kind, Metric};
 use super::store::StoreMetrics;
 use crate::catalog::{Mode, TableSettings};
@@ -379,6 +380,22 @@ impl Metrics {
     /// A breach of the protocol: `staleguard_protocol_errors_total`.
     pub fn protocol_error(&self, source: ErrorSource) {
         self.labelled(names::PROTOCOL_ERRORS, [source.label().into()]).increment(1);
+    }
+
+    /// A TLS handshake: `staleguard_tls_handshakes_total`.
+    pub fn handshake(&self, side: Side, outcome: Handshake) {
+        let labels = [side.label().into(), outcome.label().into()];
+        self.labelled(names::TLS_HANDSHAKES, labels).increment(1);
+    }
+
+    /// An authentication of the proxy's own: `staleguard_authentications_total`.
+    pub fn authentication(&self, outcome: Authenticated) {
+        self.labelled(names::AUTHENTICATIONS, [outcome.label().into()]).increment(1);
+    }
+
+    /// Files that have changed: `staleguard_reloads_total`.
+    pub fn reload(&self, outcome: Reload) {
+        self.labelled(names::RELOADS, [outcome.label().into()]).increment(1);
     }
 
     /// A look at the catalog: `staleguard_catalog_looks_total`.

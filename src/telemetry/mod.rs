@@ -1,5 +1,6 @@
 //! Metrics, logs, and the HTTP endpoints.
 
+mod encryption;
 pub mod health;
 pub mod http;
 pub mod log;

@@ -69,6 +69,12 @@ metrics! {
         "Failures to reach the server or of an open connection to it, by kind.";
     UPSTREAM_READY: Gauge "staleguard_upstream_ready" []
         "1 while the readiness probes of the server succeed, else 0.";
+    TLS_HANDSHAKES: Counter "staleguard_tls_handshakes_total" ["side", "outcome"]
+        "TLS handshakes with clients and with the server, by outcome.";
+    AUTHENTICATIONS: Counter "staleguard_authentications_total" ["outcome"]
+        "Clients that the proxy itself has authenticated or refused, in auth.mode proxy, by outcome.";
+    RELOADS: Counter "staleguard_reloads_total" ["outcome"]
+        "Times that certificates or users were read again from changed files, by whether they could be used.";
     PROTOCOL_ERRORS: Counter "staleguard_protocol_errors_total" ["source"]
         "Messages that break the protocol, by whose fault they are.";
     SESSIONS_DESYNCED: Counter "staleguard_sessions_desynced_total" []
@@ -112,6 +118,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::telemetry::metrics::{Authenticated, Handshake, Reload, Side};
     use crate::telemetry::{CatalogLook, ErrorSource, WriteOutcome, targets};
 
     const PAGE: &str = include_str!("../../docs/metrics.md");
@@ -134,7 +141,12 @@ mod tests {
         let outcomes = WriteOutcome::ALL.map(WriteOutcome::label);
         let sources = ErrorSource::ALL.map(ErrorSource::label);
         let looks = CatalogLook::ALL.map(CatalogLook::label);
-        for label in outcomes.iter().chain(&sources).chain(&looks) {
+        let handshakes = Handshake::ALL.map(Handshake::label);
+        let sides = Side::ALL.map(Side::label);
+        let reloads = Reload::ALL.map(Reload::label);
+        let authenticated = Authenticated::ALL.map(Authenticated::label);
+        let encryption = handshakes.iter().chain(&sides).chain(&reloads).chain(&authenticated);
+        for label in outcomes.iter().chain(&sources).chain(&looks).chain(encryption) {
             assert!(PAGE.contains(&format!("`{label}`")), "{label}");
         }
     }

@@ -1,6 +1,7 @@
 //! Failure modes that other proxies of this kind have been caught on, a test each: prepared statements here, rewriting
 //! in a file of its own. The numbers are those of the list that they come from.
 
+mod authentication;
 mod rewriting;
 
 use std::process::Command;

@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod apps;
+mod auth_proxy;
 mod blind;
 mod bounds;
 mod client_statements;
@@ -56,8 +57,12 @@ mod shared_store;
 mod sql_prepare;
 mod startup;
 mod third_look;
+mod tls_clients;
+mod tls_reload;
+mod tls_server;
 mod trigger;
 mod two_users;
 mod unchecked;
+mod unix_sockets;
 mod views;
 mod zero_rows;

@@ -285,6 +285,12 @@ pub fn major() -> u32 {
     binaries::major_of(&bin_dir()).expect("postgres --version")
 }
 
+/// User and group that servers run as, where that is not the test's own account.
+pub fn account() -> Option<(u32, u32)> {
+    let me = fs::metadata("/proc/self").unwrap().uid();
+    (me == 0).then(nobody)
+}
+
 /// User and group of the account `nobody`.
 fn nobody() -> (u32, u32) {
     let passwd = BufReader::new(fs::File::open("/etc/passwd").unwrap());

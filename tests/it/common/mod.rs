@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub mod certs;
 pub mod cluster;
 pub mod conflict;
 pub mod frames;
@@ -9,7 +10,9 @@ pub mod log;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod socket;
 pub mod switch;
+pub mod tls;
 pub mod twin;
 
 /// How long any one thing may take before a test fails. Generous: the machine may be busy.

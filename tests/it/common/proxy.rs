@@ -26,7 +26,10 @@ impl Proxy {
     /// Starts `serve` before any address, with further arguments.
     pub fn start_before(upstream: &str, extra: &[&str]) -> Self {
         let mut command = staleguard();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--upstream", upstream]);
+        command.args(["serve", "--http", "127.0.0.1:0", "--upstream", upstream]);
+        if !extra.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let mut child = command
             .args(extra)
             .stdin(Stdio::null())
@@ -102,6 +105,11 @@ impl Proxy {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number of kB") / 1024
+    }
+
+    /// Sends a signal that does not end it (`HUP`).
+    pub fn tell(&self, name: &str) {
+        run(Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]));
     }
 
     /// Sends a signal (`TERM`) and waits for the end.

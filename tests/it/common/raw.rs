@@ -2,10 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_rustls::rustls::ClientConfig;
 
 use super::LIMIT;
 use super::frames::{self, Frame};
+use super::socket::Socket;
 
 /// The two ways to send a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub const BOTH: [(Protocol, &str); 2] = [(Protocol::Simple, "1"), (Protocol::Ext
 
 /// One session.
 pub struct Raw {
-    stream: TcpStream,
+    stream: Socket,
     /// Body of BackendKeyData: what a CancelRequest carries.
     pub key: Vec<u8>,
     /// What the server sent from the startup's answer to the first ReadyForQuery.
@@ -31,11 +35,7 @@ pub struct Raw {
 impl Raw {
     /// Opens a connection and sends nothing yet.
     pub fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream.set_write_timeout(Some(LIMIT)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, key: Vec::new(), greeting: Vec::new() }
+        Self { stream: Socket::open(address), key: Vec::new(), greeting: Vec::new() }
     }
 
     /// A session of a role that needs no password.
@@ -45,12 +45,29 @@ impl Raw {
 
     /// A session with these startup parameters.
     pub fn connect_with(address: &str, parameters: &[(&str, &str)]) -> Self {
+        Self::open(address).log_in(parameters)
+    }
+
+    /// Goes on under TLS on this connection.
+    pub fn into_tls(self, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Ok(Self { stream: self.stream.into_tls(config)?, ..self })
+    }
+
+    /// A connection under TLS, asked for with an SSLRequest; nothing more has been said.
+    pub fn open_tls(address: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let mut raw = Self::open(address);
-        raw.send(&frames::startup(parameters));
-        raw.greeting = raw.until_ready(1);
-        let key = raw.greeting.iter().find(|f| f.tag == b'K');
-        raw.key = key.unwrap_or_else(|| panic!("no session: {:?}", raw.greeting)).body.clone();
-        raw
+        raw.send(&frames::ssl_request());
+        assert_eq!(raw.byte(), b'S');
+        raw.into_tls(config)
+    }
+
+    /// A session's start on a connection that is open.
+    pub fn log_in(mut self, parameters: &[(&str, &str)]) -> Self {
+        self.send(&frames::startup(parameters));
+        self.greeting = self.until_ready(1);
+        let key = self.greeting.iter().find(|f| f.tag == b'K');
+        self.key = key.unwrap_or_else(|| panic!("no session: {:?}", self.greeting)).body.clone();
+        self
     }
 
     /// Process id of the backend behind this session.
@@ -60,22 +77,23 @@ impl Raw {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.try_send(bytes).unwrap();
     }
 
     /// Sends bytes to a peer that may have closed already.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
     }
 
     /// A second handle that only sends.
     pub fn writer(&self) -> TcpStream {
-        self.stream.try_clone().unwrap()
+        self.stream.tcp().try_clone().unwrap()
     }
 
     /// Closes our sending side only.
     pub fn close_sending(&mut self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        self.stream.close_sending();
     }
 
     /// The next byte, outside of any frame (the answer to SSLRequest).
@@ -145,9 +163,9 @@ impl Raw {
 
     /// True if nothing comes within `wait`.
     pub fn quiet(&mut self, wait: Duration) -> bool {
-        self.stream.set_read_timeout(Some(wait)).unwrap();
-        let quiet = self.stream.peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
-        self.stream.set_read_timeout(Some(LIMIT)).unwrap();
+        self.stream.limit(wait);
+        let quiet = self.stream.tcp().peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
+        self.stream.limit(LIMIT);
         quiet
     }
 
