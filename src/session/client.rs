@@ -16,7 +16,7 @@ use crate::rewrite::plan::{Plan, Reason, StatementPlan};
 use crate::rewrite::render::{Checks, render_query};
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
-use crate::wire::frame::{Scan, scan};
+use crate::wire::frame::{HEADER, Scan, scan_front};
 use crate::wire::read::{read_bind, read_close, read_describe, read_execute, read_parse, read_query};
 use crate::wire::tag::front;
 use crate::wire::{build, edit};
@@ -37,17 +37,13 @@ impl Session {
     pub fn client_input(&mut self, io: &mut Buffers) {
         let mut run = 0;
         loop {
-            if self.closing {
+            if self.closing || self.client_broken {
                 run = 0;
                 io.client_in.consume(io.client_in.len());
                 break;
             }
             let Some(data) = io.client_in.data().get(run..) else { break };
             if data.is_empty() {
-                break;
-            }
-            if self.client_raw {
-                run += data.len();
                 break;
             }
             if self.client_rest > 0 {
@@ -59,12 +55,15 @@ impl Session {
             if self.wait.is_some() {
                 break;
             }
-            let (tag, len) = match scan(data) {
+            let (tag, len) = match scan_front(data) {
                 Scan::Incomplete => break,
                 Scan::Malformed => {
-                    // The server closes such a connection with an error of its own: let it.
+                    // The server closes such a connection once it has read the header: let it. Nothing behind that
+                    // may go, for where a statement begins in it nobody knows.
                     self.shared.metrics.protocol_error(crate::telemetry::metrics::ErrorSource::Client);
-                    self.client_raw = true;
+                    self.client_broken = true;
+                    io.server_out.forward(&mut io.client_in, run + HEADER);
+                    run = 0;
                     continue;
                 }
                 Scan::Frame { tag, len } => (tag, len),

@@ -10,6 +10,8 @@
 use crate::common::frames::Frame;
 use crate::decode;
 
+const SILENCE: &str = "(nothing more comes";
+
 /// What came, decoded. Two are the same if their bytes are.
 #[derive(Debug, Clone)]
 pub struct Item {
@@ -28,6 +30,16 @@ impl Item {
     /// Something that is no frame: a byte, the end of a connection.
     pub fn event(line: String) -> Self {
         Self { bytes: line.clone().into_bytes(), line }
+    }
+
+    /// What was waited for did not come.
+    pub fn silence(error: &std::io::Error) -> Self {
+        Self::event(format!("{SILENCE}, {:?})", error.kind()))
+    }
+
+    /// What was waited for did not come.
+    pub fn is_silence(&self) -> bool {
+        self.line.starts_with(SILENCE)
     }
 }
 
@@ -161,6 +173,13 @@ fn differences_and_records() {
     assert!(!is_recorded(&found, &record(&["! why", "+ x", "- b"])));
     assert!(!is_recorded(&found, &record(&["! why", "- b"])) && !is_recorded(&found, &[]));
     assert!(!is_recorded(&difference(&items("a"), &items("a")), &record(&["! why", "- b"])));
-    assert!(matches("a..c", "abbc") && matches("a..", "abc") && matches("..c", "abc") && matches("abc", "abc"));
-    assert!(!matches("a..c", "abcd") && !matches("b..", "abc") && !matches("a", "abc") && !matches("a..b..c", "ac"));
+    assert!(
+        matches("a..c", "abbc") && matches("a..", "abc") && matches("..c", "abc") && matches("abc", "abc")
+    );
+    assert!(
+        !matches("a..c", "abcd")
+            && !matches("b..", "abc")
+            && !matches("a", "abc")
+            && !matches("a..b..c", "ac")
+    );
 }

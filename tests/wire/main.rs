@@ -121,9 +121,12 @@ fn run(topic: &str) {
 fn new_database(clusters: &[&Cluster]) -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let name = format!("wire{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    for cluster in clusters {
-        cluster.direct("postgres").ok(&format!("create database {name} template direct strategy file_copy"));
-    }
+    let sql = format!("create database {name} template direct strategy file_copy");
+    std::thread::scope(|scope| {
+        for cluster in clusters {
+            scope.spawn(|| cluster.direct("postgres").ok(&sql));
+        }
+    });
     name
 }
 

@@ -38,12 +38,21 @@ struct Player<'a> {
 
 /// Plays a script in a database of that name on both sides. What differs and is not on record, to read.
 pub fn play(script: &Script, direct: &Side<'_>, proxied: &Side<'_>, database: &str) -> Result<(), String> {
-    let mut players = [direct, proxied]
-        .map(|side| Player { side, database, masked: &script.masked, connections: BTreeMap::new() });
+    let mut players = [direct, proxied].map(|side| Player {
+        side,
+        database,
+        masked: &script.masked,
+        connections: BTreeMap::new(),
+    });
     let mut report = String::new();
     for step in &script.steps {
         let [direct, proxied] = players.each_mut().map(|p| p.step(step));
-        judge(&format!("line {}", step.line), &step.recorded, &direct?, &proxied?, &mut report);
+        let (direct, proxied) = (direct?, proxied?);
+        judge(&format!("line {}", step.line), &step.recorded, &direct, &proxied, &mut report);
+        if direct.last().is_some_and(Item::is_silence) {
+            let came: String = direct.iter().map(|item| format!("  {}\n", item.line)).collect();
+            return Err(format!("{report}line {}: also direct nothing more comes\n{came}", step.line));
+        }
         if report.len() > 20_000 {
             report += "... and so on\n";
             return Err(report);
@@ -104,12 +113,15 @@ impl Player<'_> {
                 Ok(greeting)
             }
             What::Wait(until, count) => {
-                let connection =
-                    self.connections.get_mut(name).ok_or_else(|| format!("line {}: no connection", step.line))?;
+                let connection = self
+                    .connections
+                    .get_mut(name)
+                    .ok_or_else(|| format!("line {}: no connection", step.line))?;
                 let (until, count) = match until {
                     Until::Answered => (Until::Tag(b'Z'), std::mem::take(&mut connection.due)),
                     Until::Tag(b'Z') => {
-                        connection.due = connection.due.saturating_sub(*count);
+                        // The script knows better, as where some of them are skipped.
+                        connection.due = 0;
                         (*until, *count)
                     }
                     until => (*until, *count),
@@ -126,12 +138,15 @@ impl Player<'_> {
                 let came = raw.until_closed();
                 if came.is_empty() { Ok(Vec::new()) } else { Err(format!("a cancel was answered: {came:?}")) }
             }
-            What::Sure(sql) => self.be_sure(sql).map_err(|e| format!("line {}: {e}", step.line)).map(|()| Vec::new()),
+            What::Sure(sql) => {
+                self.be_sure(sql).map_err(|e| format!("line {}: {e}", step.line)).map(|()| Vec::new())
+            }
         }
     }
 
     fn open(&mut self, name: &str, past: bool) {
-        let raw = Raw::open(if past { self.side.cluster.address() } else { self.side.address.clone() }.as_str());
+        let raw =
+            Raw::open(if past { self.side.cluster.address() } else { self.side.address.clone() }.as_str());
         let masks = Masks::of(self.masked);
         self.connections.insert(name.to_owned(), Connection { raw, masks, due: 0, ended: false });
     }
@@ -143,7 +158,8 @@ impl Player<'_> {
     /// Sends a start-up packet. A user and a database are put in where the script leaves them out; `-` for a value
     /// leaves the parameter out.
     fn start(&mut self, name: &str, version: u32, parameters: &[(String, String)]) {
-        let mut all = vec![("user".to_owned(), "postgres".to_owned()), ("database".to_owned(), "$db".to_owned())];
+        let mut all =
+            vec![("user".to_owned(), "postgres".to_owned()), ("database".to_owned(), "$db".to_owned())];
         for (name, value) in parameters {
             match all.iter_mut().take(2).find(|(n, _)| n == name) {
                 Some(pair) => pair.1.clone_from(value),
@@ -152,7 +168,9 @@ impl Player<'_> {
         }
         let mut body = version.to_be_bytes().to_vec();
         for (name, value) in all.iter().filter(|(_, value)| value != "-") {
-            body.extend([name.as_bytes(), &[0], value.replace("$db", self.database).as_bytes(), &[0]].concat());
+            body.extend(
+                [name.as_bytes(), &[0], value.replace("$db", self.database).as_bytes(), &[0]].concat(),
+            );
         }
         body.push(0);
         let connection = self.connection(name);
@@ -209,12 +227,14 @@ impl Connection {
                     self.note(&frame);
                     items.extend(self.masks.item(frame));
                 }
-                Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+                Err(e)
+                    if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+                {
                     items.push(Item::event("(closed)".into()));
                     self.ended = true;
                 }
                 Err(e) => {
-                    items.push(Item::event(format!("(nothing more within {LIMIT:?}: {:?})", e.kind())));
+                    items.push(Item::silence(&e));
                     self.ended = true;
                 }
             }

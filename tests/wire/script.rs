@@ -85,7 +85,8 @@ impl Script {
         if let [Word::Bare(word)] = &words[..]
             && let Some(rest) = word.strip_prefix(['!', '-', '+'])
         {
-            let step = self.steps.last_mut().filter(|s| matches!(s.what, What::Wait(..) | What::Connect { .. }));
+            let step =
+                self.steps.last_mut().filter(|s| matches!(s.what, What::Wait(..) | What::Connect { .. }));
             let step = step.ok_or("a difference belongs behind a wait")?;
             if step.recorded.is_empty() != word.starts_with('!') || rest.trim().is_empty() {
                 return Err("a difference begins with one reason, behind `!`".into());
@@ -125,9 +126,7 @@ fn what(verb: &str, words: &mut Words) -> Result<What, String> {
             let past = words.flag("past");
             What::Connect { past, version: words.version()?.unwrap_or(V3), parameters: words.pairs()? }
         }
-        "Startup" => {
-            What::Startup { version: words.version()?.unwrap_or(V3), parameters: words.pairs()? }
-        }
+        "Startup" => What::Startup { version: words.version()?.unwrap_or(V3), parameters: words.pairs()? },
         "wait" => {
             let count = words.number()?;
             let until = match words.bare().as_deref() {
