@@ -14,6 +14,7 @@ use super::writes::{self, Values, Write};
 use crate::rewrite::known::Known;
 use crate::rewrite::plan::{Plan, Reason, StatementPlan};
 use crate::rewrite::render::{Checks, render_query};
+use crate::sql::encoding::Encoding;
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
 use crate::wire::frame::{HEADER, Scan, scan_front};
@@ -95,7 +96,7 @@ impl Session {
                     Lane::Later => break,
                 }
             } else {
-                self.passing(tag);
+                self.passing(tag, len - HEADER);
                 let n = len.min(data.len());
                 self.client_rest = len - n;
                 run += n;
@@ -119,9 +120,10 @@ impl Session {
         }
     }
 
-    /// A frame that nobody needs to read: note what the server will answer.
-    pub(super) fn passing(&mut self, tag: u8) {
+    /// A frame that nobody needs to read, with a body so long: note what the server will answer.
+    pub(super) fn passing(&mut self, tag: u8, body: usize) {
         match tag {
+            front::FLUSH if body > 0 => self.expect(Kind::BadFlush, Detail::Plain),
             front::SYNC => self.expect(Kind::Sync, Detail::Plain),
             front::FUNCTION_CALL => self.expect(Kind::Function, Detail::Plain),
             front::COPY_DONE | front::COPY_FAIL if self.queue.may_copy_in() => {
@@ -299,7 +301,7 @@ impl Session {
             front::DESCRIBE => self.on_describe(body, out),
             front::EXECUTE => self.on_execute(body, out),
             _ => {
-                self.passing(tag);
+                self.passing(tag, body.len());
                 Lane::Raw
             }
         }
@@ -320,6 +322,10 @@ impl Session {
 
     fn any_plan(&mut self, text: &[u8], prepared: bool) -> Option<(Arc<Plan>, Interest)> {
         let view = self.view_arc()?;
+        // The server does not take it, and its error quotes the bytes around the invalid ones.
+        if self.lex.encoding == Encoding::Utf8 && std::str::from_utf8(text).is_err() {
+            return None;
+        }
         match view.prefilter.interest(text) {
             Interest::None => None,
             interest => {
