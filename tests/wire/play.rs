@@ -10,6 +10,7 @@ use crate::common::cluster::Cluster;
 use crate::common::frames::{Frame, cancel_request, message, untyped};
 use crate::common::raw::Raw;
 use crate::compare::{Item, Masks, difference, is_recorded};
+use crate::decode;
 use crate::script::{Script, Step, Until, What};
 
 /// One side: the server direct, or the server behind the proxy.
@@ -231,6 +232,11 @@ impl Connection {
                     if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
                 {
                     items.push(Item::event("(closed)".into()));
+                    self.ended = true;
+                }
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    let bytes = self.raw.unframed().unwrap_or_else(|e| e.to_string().into_bytes());
+                    items.push(Item::event(format!("unframed {}", decode::quoted(&bytes))));
                     self.ended = true;
                 }
                 Err(e) => {
