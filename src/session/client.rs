@@ -69,9 +69,17 @@ impl Session {
                 }
                 Scan::Frame { tag, len } => (tag, len),
             };
-            if !self.started && tag != front::PASSWORD && tag != front::TERMINATE {
-                // Sent ahead of the server's first ReadyForQuery: it waits for it.
-                break;
+            if !self.started && tag != front::TERMINATE {
+                if tag != front::PASSWORD && self.auth_answered >= self.auth_asked {
+                    // Sent ahead of the server's first ReadyForQuery: it waits for it.
+                    break;
+                }
+                // Whatever stands in the place of an answer is the server's to refuse.
+                self.auth_answered += 1;
+                let n = len.min(data.len());
+                self.client_rest = len - n;
+                run += n;
+                continue;
             }
             let whole = data.get(..len);
             if self.needs_whole(tag) {

@@ -45,6 +45,10 @@ impl Session {
             }
             let (tag, len) = match scan(data) {
                 Scan::Incomplete => break,
+                Scan::Malformed if self.old_protocol && !self.started => {
+                    self.server_rest = usize::MAX;
+                    continue;
+                }
                 Scan::Malformed => {
                     io.client_out.forward(&mut io.server_in, run);
                     return self.desynced(&mut io.client_out, 0, "a frame of impossible length");
@@ -147,6 +151,10 @@ impl Session {
             back::READY => {
                 self.status = read_ready(body).unwrap_or(b'I');
                 self.started = true;
+            }
+            // A password, MD5 or SASL: one answer each. The last word of GSSAPI wants none.
+            back::AUTHENTICATION if matches!(body.get(..4), Some([0, 0, 0, 3 | 5 | 10 | 11])) => {
+                self.auth_asked += 1;
             }
             back::KEY_DATA => self.key_data = frame.get(5..).map(Bytes::copy_from_slice),
             _ => {}

@@ -17,13 +17,10 @@ use crate::server::{Shared, forward_cancel};
 use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
 use crate::wire::buffer::{In, Out};
-use crate::wire::startup::{Startup, StartupScan, read_startup, scan_startup};
+use crate::wire::startup::{Startup, StartupError, StartupScan, read_startup, scan_startup};
 
 /// How long a client may take for its first packets; the server's own `authentication_timeout` follows.
 const FIRST_PACKET_LIMIT: Duration = Duration::from_secs(60);
-
-/// How many SSLRequest and GSSENCRequest packets a client may send.
-const MAX_REQUESTS: usize = 4;
 
 /// What a connection turned out to be.
 pub(super) enum Started {
@@ -46,12 +43,24 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
         First::Bad(message) => {
             shared.metrics.protocol_error(ErrorSource::Client);
             tracing::info!(target: targets::SESSION, %peer, message, "refused a connection");
-            refuse(&mut client, "08P01", message).await;
+            // Nothing for the client: the server closes such a connection, and tells its log alone.
+            return None;
+        }
+        First::Again(code) => {
+            shared.metrics.protocol_error(ErrorSource::Client);
+            tracing::info!(target: targets::SESSION, %peer, code, "encryption was asked for twice");
+            let message = format!("unsupported frontend protocol 1234.{code}");
+            refuse(&mut client, "0A000", &message).await;
             return None;
         }
     };
     let startup = match read_startup(&packet) {
         Ok(startup) => startup,
+        Err(error @ StartupError::CancelLength { .. }) => {
+            shared.metrics.protocol_error(ErrorSource::Client);
+            tracing::info!(target: targets::SESSION, %peer, %error, "refused a connection");
+            return None;
+        }
         Err(error) => {
             // Terminators amiss: the server has words for that; it needs the packet for them.
             tracing::info!(target: targets::SESSION, %peer, %error, "unusual start-up packet passed on");
@@ -77,7 +86,7 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
     };
     let text =
         |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
-    if startup.replication().is_some_and(|v| !matches!(v, b"false" | b"off" | b"no" | b"0")) {
+    if startup.replication() {
         if server.write_all(&packet).await.is_err() || server.write_all(input.data()).await.is_err() {
             refuse(&mut client, "08006", "the server closed the connection during start-up").await;
             return None;
@@ -110,7 +119,8 @@ pub(super) async fn start(mut client: TcpStream, peer: SocketAddr, shared: &Arc<
     };
     let mut buffers = Box::new(Buffers { client_in: input, ..Buffers::default() });
     buffers.server_out.extend(&packet);
-    let session = Box::new(Session::new(shared.clone(), facts));
+    let mut session = Box::new(Session::new(shared.clone(), facts));
+    session.old_protocol = packet.get(4..6).is_some_and(|major| *major < [0, 3][..]);
     Some(Started::Session { client, server, session, buffers })
 }
 
@@ -118,11 +128,13 @@ enum First {
     Packet(Vec<u8>),
     Gone,
     Bad(&'static str),
+    /// A second request for encryption of the kind with this code, which the server takes for a protocol version.
+    Again(u16),
 }
 
 /// The first packet that is no request for encryption. What follows it stays in `input`.
 async fn first_packet(client: &mut TcpStream, input: &mut In) -> First {
-    let mut requests = 0;
+    let (mut ssl, mut gss) = (false, false);
     loop {
         match scan_startup(input.data()) {
             StartupScan::Incomplete => match client.read_buf(input.spare()).await {
@@ -133,12 +145,13 @@ async fn first_packet(client: &mut TcpStream, input: &mut In) -> First {
             StartupScan::Packet(len) => {
                 let packet = input.data().get(..len).unwrap_or_default().to_vec();
                 input.consume(len);
-                if !matches!(read_startup(&packet), Ok(Startup::Ssl | Startup::GssEnc)) {
-                    return First::Packet(packet);
-                }
-                requests += 1;
-                if requests > MAX_REQUESTS {
-                    return First::Bad("too many requests for encryption");
+                let (asked, code) = match read_startup(&packet) {
+                    Ok(Startup::Ssl) => (&mut ssl, 5679),
+                    Ok(Startup::GssEnc) => (&mut gss, 5680),
+                    _ => return First::Packet(packet),
+                };
+                if std::mem::replace(asked, true) {
+                    return First::Again(code);
                 }
                 if client.write_all(b"N").await.is_err() {
                     return First::Gone;

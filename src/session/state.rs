@@ -302,6 +302,11 @@ pub(crate) struct Session {
     pub server_rest: usize,
     /// The client's stream makes no sense from here on: the server has got the header that tells, and closes.
     pub client_broken: bool,
+    /// The client asked for protocol 1 or 2: what the server refuses it with is no frame.
+    pub old_protocol: bool,
+    /// What the server has asked of the client to authenticate itself, and what the client has answered.
+    pub auth_asked: u32,
+    pub auth_answered: u32,
     /// Terminate has been forwarded.
     pub terminated: bool,
     /// The server has told the client that the session ends.
@@ -390,6 +395,9 @@ impl Session {
             client_rest: 0,
             server_rest: 0,
             client_broken: false,
+            old_protocol: false,
+            auth_asked: 0,
+            auth_answered: 0,
             terminated: false,
             fatal: false,
             closing: false,

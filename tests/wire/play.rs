@@ -201,8 +201,9 @@ impl Player<'_> {
         let close = |(name, mut connection): (String, Connection)| {
             let mut came = Vec::new();
             if !connection.ended {
-                // Whatever the server is doing, it ends with its client.
-                let _ = connection.raw.try_send(&message(b'X', &[]));
+                if !connection.raw.key.is_empty() {
+                    let _ = connection.raw.try_send(&message(b'X', &[]));
+                }
                 connection.raw.close_sending();
                 came = connection.wait(Until::Closed, 1);
             }
@@ -224,9 +225,12 @@ impl Connection {
             }
             match self.raw.try_frame() {
                 Ok(frame) => {
-                    seen += usize::from(until == Until::Tag(frame.tag));
+                    let wanted = until == Until::Tag(frame.tag);
                     self.note(&frame);
-                    items.extend(self.masks.item(frame));
+                    if let Some(item) = self.masks.item(frame) {
+                        seen += usize::from(wanted);
+                        items.push(item);
+                    }
                 }
                 Err(e)
                     if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
