@@ -83,7 +83,14 @@ impl Session {
             }
             let whole = data.get(..len);
             if self.needs_whole(tag) {
-                let Some(frame) = whole else { break };
+                let Some(frame) = whole else {
+                    if self.streams(tag, data) {
+                        self.client_rest = len - data.len();
+                        run += data.len();
+                        continue;
+                    }
+                    break;
+                };
                 if self.is_raw(tag, frame) {
                     self.keep_frame(tag, frame);
                     run += len;
@@ -128,20 +135,6 @@ impl Session {
         }
     }
 
-    /// A frame that nobody needs to read, with a body so long: note what the server will answer.
-    pub(super) fn passing(&mut self, tag: u8, body: usize) {
-        match tag {
-            front::FLUSH if body > 0 => self.expect(Kind::BadFlush, Detail::Plain),
-            front::SYNC => self.expect(Kind::Sync, Detail::Plain),
-            front::FUNCTION_CALL => self.expect(Kind::Function, Detail::Plain),
-            front::COPY_DONE | front::COPY_FAIL if self.queue.may_copy_in() => {
-                self.expect(Kind::CopyEnd, Detail::Plain);
-            }
-            front::TERMINATE => self.terminated = true,
-            _ => {}
-        }
-    }
-
     /// The quick way for frames that concern no protected table: queues their reply and lets them pass.
     fn is_raw(&mut self, tag: u8, frame: &[u8]) -> bool {
         if self.hold.is_some() || self.local_error.is_some() || self.local_skip {
@@ -176,10 +169,7 @@ impl Session {
                     self.expect(Kind::Bind, Detail::Plain);
                     return true;
                 };
-                if self.naming
-                    || self.names.statement(bind.statement).is_some()
-                    || self.names.is_uncertain(bind.statement, self.cycle.number)
-                {
+                if self.may_be_ours(bind.statement) {
                     return false;
                 }
                 let undo = self.names.set_portal(bind.portal, None);
@@ -194,11 +184,7 @@ impl Session {
                 };
                 if let Some(target) = &target {
                     let known = match kind {
-                        Kind::DescribeStatement => {
-                            self.naming
-                                || self.names.statement(target.name).is_some()
-                                || self.names.is_uncertain(target.name, self.cycle.number)
-                        }
+                        Kind::DescribeStatement => self.may_be_ours(target.name),
                         _ => {
                             self.names.portal(target.name).is_some()
                                 || self.cursors.named(target.name).is_some()

@@ -33,6 +33,7 @@ mod look;
 mod measure;
 mod observed;
 mod own;
+mod passing;
 mod prepared;
 pub mod queue;
 mod refuse;

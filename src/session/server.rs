@@ -80,9 +80,10 @@ impl Session {
 
     /// Rows and copy data of a request that nobody has a question about.
     fn passes_unread(&mut self, tag: u8) -> bool {
-        matches!(tag, back::DATA_ROW | back::COPY_DATA)
+        matches!(tag, back::DATA_ROW | back::COPY_DATA | back::FUNCTION_RESULT)
             && self.started
             && match self.queue.head() {
+                Some(head) if tag == back::FUNCTION_RESULT => head.kind == Kind::Function,
                 Some(head) => match &head.detail {
                     Detail::Plain | Detail::Undo(_) => matches!(head.kind, Kind::Query | Kind::Execute),
                     Detail::Query(q) => {
