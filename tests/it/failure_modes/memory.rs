@@ -106,6 +106,7 @@ fn mode_20_frames_may_come_in_any_pieces() {
         query("select 'x' from notes where id = 1"),
     ]
     .concat();
+    stage.behind().ok("update projects set name = 'pieces' where id = 1");
     let whole = {
         let mut raw = Raw::open(stage.proxy.address());
         raw.send(&flight);
@@ -144,7 +145,8 @@ fn mode_21_no_length_brings_it_down() {
         for length in lengths {
             let answer = |address: &str| {
                 let mut raw = Raw::connect(address, "postgres", "proxied");
-                let _ = raw.try_send(&[&[*tag], &length.to_be_bytes()[..], b"\0\0\0\0"].concat());
+                let body = &[0; 4][..length.saturating_sub(4).min(4) as usize];
+                let _ = raw.try_send(&[&[*tag], &length.to_be_bytes()[..], body].concat());
                 raw.close_sending();
                 raw.until_closed()
             };
@@ -161,7 +163,7 @@ fn mode_21_no_length_brings_it_down() {
         (b'F', b"\0\0\0\xb1\0\x01\0\x01\xff\xff\x7f\xff\xff\xff"),
     ] {
         let mut twin = stage.twin();
-        let reply = twin.exchange(&[parse("", WRITE, &[]), message(body.0, body.1), sync()]);
+        let reply = twin.exchange(&[parse("", READ, &[]), message(body.0, body.1), sync()]);
         assert!(shape(&reply).contains('E'), "{reply:?}");
     }
     assert!(stage.proxy.peak_memory_mb() < 60, "{} MB", stage.proxy.peak_memory_mb());
