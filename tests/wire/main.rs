@@ -27,7 +27,7 @@ use script::Script;
 
 /// A test for each topic, and the list of them.
 macro_rules! topics {
-    ($($topic:ident)*) => {
+    ($(#[test] fn $topic:ident();)*) => {
         const TOPICS: &[&str] = &[$(stringify!($topic)),*];
         $(#[test]
         fn $topic() {
@@ -37,22 +37,38 @@ macro_rules! topics {
 }
 
 topics! {
-    cancel
-    copy
-    encoding
-    errors
-    flight
-    flush
-    functions
-    hidden_columns
-    messages
-    notices
-    portals
-    positions
-    replication
-    startup
-    statements
-    texts
+    #[test]
+    fn cancel();
+    #[test]
+    fn copy();
+    #[test]
+    fn encoding();
+    #[test]
+    fn errors();
+    #[test]
+    fn flight();
+    #[test]
+    fn flush();
+    #[test]
+    fn functions();
+    #[test]
+    fn hidden_columns();
+    #[test]
+    fn messages();
+    #[test]
+    fn notices();
+    #[test]
+    fn portals();
+    #[test]
+    fn positions();
+    #[test]
+    fn replication();
+    #[test]
+    fn startup();
+    #[test]
+    fn statements();
+    #[test]
+    fn texts();
 }
 
 /// What every server of the rig is started with.

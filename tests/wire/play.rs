@@ -25,6 +25,8 @@ pub struct Side<'a> {
 struct Connection {
     raw: Raw,
     masks: Masks,
+    /// What is sent in one write with what follows it, at the latest when something else is done.
+    unsent: Vec<u8>,
     /// ReadyForQuery that were called for and have not been waited for.
     due: usize,
     ended: bool,
@@ -86,6 +88,9 @@ impl Player<'_> {
     /// What came, if the step was a wait. `Err`: the script itself is at fault.
     fn step(&mut self, step: &Step) -> Result<Vec<Item>, String> {
         let name = &step.connection;
+        if !matches!(step.what, What::Send { .. }) {
+            self.connections.values_mut().for_each(Connection::flush);
+        }
         match &step.what {
             What::Open { past } => {
                 self.open(name, *past);
@@ -109,8 +114,7 @@ impl Player<'_> {
                 }
                 let connection = self.connection(name);
                 connection.due += ready;
-                // To a peer that has closed: what it said before that is compared.
-                let _ = connection.raw.try_send(bytes);
+                connection.unsent.extend(bytes);
                 Ok(greeting)
             }
             What::Wait(until, count) => {
@@ -149,7 +153,8 @@ impl Player<'_> {
         let raw =
             Raw::open(if past { self.side.cluster.address() } else { self.side.address.clone() }.as_str());
         let masks = Masks::of(self.masked);
-        self.connections.insert(name.to_owned(), Connection { raw, masks, due: 0, ended: false });
+        self.connections
+            .insert(name.to_owned(), Connection { raw, masks, unsent: Vec::new(), due: 0, ended: false });
     }
 
     fn connection(&mut self, name: &str) -> &mut Connection {
@@ -176,7 +181,7 @@ impl Player<'_> {
         body.push(0);
         let connection = self.connection(name);
         connection.masks.replication = parameters.iter().any(|(n, _)| n == "replication");
-        let _ = connection.raw.try_send(&untyped(&body));
+        connection.unsent.extend(untyped(&body));
     }
 
     fn be_sure(&mut self, sql: &str) -> Result<(), String> {
@@ -200,6 +205,7 @@ impl Player<'_> {
     fn end(self) -> BTreeMap<String, Vec<Item>> {
         let close = |(name, mut connection): (String, Connection)| {
             let mut came = Vec::new();
+            connection.flush();
             if !connection.ended {
                 if !connection.raw.key.is_empty() {
                     let _ = connection.raw.try_send(&message(b'X', &[]));
@@ -214,7 +220,13 @@ impl Player<'_> {
 }
 
 impl Connection {
+    fn flush(&mut self) {
+        // To a peer that has closed: what it said before that is compared.
+        let _ = self.raw.try_send(&std::mem::take(&mut self.unsent));
+    }
+
     fn wait(&mut self, until: Until, count: usize) -> Vec<Item> {
+        self.flush();
         let mut items = Vec::new();
         let mut seen = 0;
         while !self.ended && (until == Until::Closed || seen < count) {
