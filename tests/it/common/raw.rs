@@ -70,6 +70,11 @@ impl Raw {
         self.stream.write_all(bytes)
     }
 
+    /// Waits for replies longer than [`LIMIT`].
+    pub fn wait_up_to(&mut self, limit: Duration) {
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+    }
+
     /// A second handle that only sends.
     pub fn writer(&self) -> TcpStream {
         self.stream.try_clone().unwrap()

@@ -181,6 +181,7 @@ fn mode_22_long_messages_stream_and_long_passwords_pass() {
     let mb = long_mb();
     let size = mb << 20;
     let mut mine = stage.session();
+    mine.wait_up_to(LIMIT * u32::try_from(1 + mb / 64).unwrap());
     mine.query("create table plain (a text)");
     mine.query("select name from projects where id = 1");
     let long = vec![b'x'; size];
