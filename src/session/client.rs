@@ -316,12 +316,10 @@ impl Session {
 
     fn any_plan(&mut self, text: &[u8], prepared: bool) -> Option<(Arc<Plan>, Interest)> {
         let view = self.view_arc()?;
-        // The server does not take it, and its error quotes the bytes around the invalid ones.
-        if self.lex.encoding == Encoding::Utf8 && std::str::from_utf8(text).is_err() {
-            return None;
-        }
         match view.prefilter.interest(text) {
             Interest::None => None,
+            // The server does not take it, and its error quotes the bytes around the invalid ones.
+            _ if self.lex.encoding == Encoding::Utf8 && std::str::from_utf8(text).is_err() => None,
             interest => {
                 // What the open transaction has done to names may be undone by the text itself.
                 let names_may_return = self.view_private || self.view_outdated;
