@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Only where the client's own result shows a column beyond the key, and only where one more output column
-//! changes nothing else: not under DISTINCT, GROUP BY, aggregates, set operations or INTO.
+//! changes nothing else: not under DISTINCT, GROUP BY, aggregates, set operations or INTO, nor where ORDER BY may name
+//! by its number a column that the client's own list has not got.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::statement::Statement;
 use super::target::{Target, reaches, reference, resolve, writable};
 use super::teach;
 use crate::catalog::Table;
-use crate::sql::clauses;
+use crate::sql::clauses::{self, Select};
 use crate::sql::code::{Code, Keyword};
 use crate::sql::columns::ColumnSet;
 use crate::sql::from;
@@ -122,7 +123,8 @@ impl<'a> Statement<'a> {
             && plain
             && !sources.is_empty()
             && !self.has_aggregate(select.list.clone())
-            && !select.order.clone().is_some_and(|o| self.has_aggregate(o));
+            && !select.order.clone().is_some_and(|o| self.has_aggregate(o))
+            && !orders_beyond(code, &select);
         self.show(select.list, &sources, hide, false, &teachable);
         for source in &sources {
             if source.table.settings.for_update_refreshes && locks(code, i..end, source.reference) {
@@ -258,6 +260,23 @@ impl<'a> Statement<'a> {
             code.name(i).is_none_or(|name| self.ctx.view.aggregates.contains(&*name))
         })
     }
+}
+
+/// `ORDER BY 3` of a list that may have two columns only: an error that hidden columns would make a result.
+fn orders_beyond(code: Code<'_>, select: &Select) -> bool {
+    let Some(order) = select.order.clone() else { return false };
+    let stars = |item: &Range<usize>| code.op(item.end - 1, b"*");
+    // A star may stand for no column at all.
+    let columns =
+        code.split_commas(select.list.clone()).filter(|item| !item.is_empty() && !stars(item)).count();
+    code.split_commas(order.start + 1..order.end).any(|item| {
+        let mut first = item.start;
+        while first < item.end && code.is(first, TokenKind::LParen) {
+            first += 1;
+        }
+        let position = std::str::from_utf8(code.text(first)).ok().and_then(|n| n.parse::<usize>().ok());
+        code.is(first, TokenKind::Number) && position.is_none_or(|position| position > columns)
+    })
 }
 
 /// `FOR UPDATE` or `FOR NO KEY UPDATE`, of all tables or `OF` this one among others.

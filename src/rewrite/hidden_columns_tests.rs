@@ -70,6 +70,14 @@ const APPENDED: &[(&str, &str)] = &[
         "SELECT name| FROM projects WHERE status = 'x' ORDER BY name LIMIT 1 FOR UPDATE",
         ", projects.id AS __sg_k1, projects.version AS __sg_v2",
     ),
+    (
+        "SELECT name, status| FROM projects ORDER BY 1, (2) DESC NULLS LAST LIMIT 3",
+        ", projects.id AS __sg_k1, projects.version AS __sg_v2",
+    ),
+    (
+        "SELECT name| FROM projects ORDER BY name LIMIT 3 OFFSET 4",
+        ", projects.id AS __sg_k1, projects.version AS __sg_v2",
+    ),
     ("(SELECT name| FROM projects)", ", projects.id AS __sg_k1, projects.version AS __sg_v2"),
     (
         "WITH o AS (SELECT 1 AS n) SELECT name, n| FROM projects, o",
@@ -102,6 +110,10 @@ const APPENDED: &[(&str, &str)] = &[
     ("SELECT coalesce(sum(budget), 0)| FROM projects", ""),
     ("SELECT 'x'| FROM projects HAVING true", ""),
     ("SELECT name| FROM projects ORDER BY count(*)", ""),
+    ("SELECT name| FROM projects ORDER BY 2", ""),
+    ("SELECT name| FROM projects ORDER BY name, (2) DESC LIMIT 1", ""),
+    ("SELECT name| FROM projects ORDER BY 0x2", ""),
+    ("SELECT o.*, p.name| FROM other o, projects p ORDER BY 2", ""),
     ("SELECT name| FROM projects UNION SELECT 'x'", ""),
     ("SELECT name| FROM projects EXCEPT ALL SELECT 'x'", ""),
     ("(SELECT name FROM projects) LIMIT 1|", ""),

@@ -141,7 +141,7 @@ impl Session {
                     self.expect(Kind::DescribeStatement, detail)
                 }
                 front::DESCRIBE => self.expect(Kind::DescribePortal, detail),
-                _ => self.passing(*tag),
+                _ => self.passing(*tag, body.len()),
             }
         }
     }

@@ -16,9 +16,10 @@ use super::writes::{self, Values, Write};
 use crate::rewrite::known::Known;
 use crate::rewrite::plan::{Plan, Reason, StatementPlan};
 use crate::rewrite::render::{Checks, render_query};
+use crate::sql::encoding::Encoding;
 use crate::sql::prefilter::Interest;
 use crate::wire::buffer::Out;
-use crate::wire::frame::{Scan, scan};
+use crate::wire::frame::{HEADER, Scan, scan_front};
 use crate::wire::read::{read_bind, read_close, read_describe, read_execute, read_parse, read_query};
 use crate::wire::tag::front;
 use crate::wire::{build, edit};
@@ -47,17 +48,13 @@ impl Session {
     pub fn client_input(&mut self, io: &mut Buffers) {
         let mut run = 0;
         loop {
-            if self.closing {
+            if self.closing || self.client_broken {
                 run = 0;
                 io.client_in.consume(io.client_in.len());
                 break;
             }
             let Some(data) = io.client_in.data().get(run..) else { break };
             if data.is_empty() {
-                break;
-            }
-            if self.client_raw {
-                run += data.len();
                 break;
             }
             if self.client_rest > 0 {
@@ -69,23 +66,41 @@ impl Session {
             if self.waits() {
                 break;
             }
-            let (tag, len) = match scan(data) {
+            let (tag, len) = match scan_front(data) {
                 Scan::Incomplete => break,
                 Scan::Malformed => {
-                    // The server closes such a connection with an error of its own: let it.
+                    // The server closes such a connection once it has read the header: let it. Nothing behind that
+                    // may go, for where a statement begins in it nobody knows.
                     self.shared.metrics.protocol_error(crate::telemetry::metrics::ErrorSource::Client);
-                    self.client_raw = true;
+                    self.client_broken = true;
+                    io.server_out.forward(&mut io.client_in, run + HEADER);
+                    run = 0;
                     continue;
                 }
                 Scan::Frame { tag, len } => (tag, len),
             };
-            if !self.started && tag != front::PASSWORD && tag != front::TERMINATE {
-                // Sent ahead of the server's first ReadyForQuery: it waits for it.
-                break;
+            if !self.started && tag != front::TERMINATE {
+                if tag != front::PASSWORD && self.auth_answered >= self.auth_asked {
+                    // Sent ahead of the server's first ReadyForQuery: it waits for it.
+                    break;
+                }
+                // Whatever stands in the place of an answer is the server's to refuse.
+                self.auth_answered += 1;
+                let n = len.min(data.len());
+                self.client_rest = len - n;
+                run += n;
+                continue;
             }
             let whole = data.get(..len);
             if self.needs_whole(tag) {
-                let Some(frame) = whole else { break };
+                let Some(frame) = whole else {
+                    if self.streams(tag, data) {
+                        self.client_rest = len - data.len();
+                        run += data.len();
+                        continue;
+                    }
+                    break;
+                };
                 if self.is_raw(tag, frame) {
                     self.keep_frame(tag, frame);
                     run += len;
@@ -106,7 +121,7 @@ impl Session {
                     Lane::Later => break,
                 }
             } else {
-                self.passing(tag);
+                self.passing(tag, len - HEADER);
                 let n = len.min(data.len());
                 self.client_rest = len - n;
                 run += n;
@@ -127,19 +142,6 @@ impl Session {
                 true
             }
             _ => self.hold.is_some() || self.local_skip || self.again.is_some(),
-        }
-    }
-
-    /// A frame that nobody needs to read: note what the server will answer.
-    pub(super) fn passing(&mut self, tag: u8) {
-        match tag {
-            front::SYNC => self.expect(Kind::Sync, Detail::Plain),
-            front::FUNCTION_CALL => self.expect(Kind::Function, Detail::Plain),
-            front::COPY_DONE | front::COPY_FAIL if self.queue.may_copy_in() => {
-                self.expect(Kind::CopyEnd, Detail::Plain);
-            }
-            front::TERMINATE => self.terminated = true,
-            _ => {}
         }
     }
 
@@ -177,10 +179,7 @@ impl Session {
                     self.expect(Kind::Bind, Detail::Plain);
                     return true;
                 };
-                if self.naming
-                    || self.names.statement(bind.statement).is_some()
-                    || self.names.is_uncertain(bind.statement, self.cycle.number)
-                {
+                if self.may_be_ours(bind.statement) {
                     return false;
                 }
                 let undo = self.names.set_portal(bind.portal, None);
@@ -195,11 +194,7 @@ impl Session {
                 };
                 if let Some(target) = &target {
                     let known = match kind {
-                        Kind::DescribeStatement => {
-                            self.naming
-                                || self.names.statement(target.name).is_some()
-                                || self.names.is_uncertain(target.name, self.cycle.number)
-                        }
+                        Kind::DescribeStatement => self.may_be_ours(target.name),
                         _ => {
                             self.names.portal(target.name).is_some()
                                 || self.cursors.named(target.name).is_some()
@@ -310,7 +305,7 @@ impl Session {
             front::DESCRIBE => self.on_describe(body, out),
             front::EXECUTE => self.on_execute(body, out),
             _ => {
-                self.passing(tag);
+                self.passing(tag, body.len());
                 Lane::Raw
             }
         }
@@ -333,6 +328,8 @@ impl Session {
         let view = self.view_arc()?;
         match view.prefilter.interest(text) {
             Interest::None => None,
+            // The server does not take it, and its error quotes the bytes around the invalid ones.
+            _ if self.lex.encoding == Encoding::Utf8 && std::str::from_utf8(text).is_err() => None,
             interest => {
                 // What the open transaction has done to names may be undone by the text itself.
                 let names_may_return = self.view_private || self.view_outdated;

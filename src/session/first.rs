@@ -41,6 +41,8 @@ pub(super) struct Opened {
 /// The first packet that is no request for encryption.
 pub(super) enum First {
     Packet(Vec<u8>),
+    /// There is none: this is another protocol, or garbage.
+    Bad(&'static str),
     /// It is to be told so.
     Refused(Refusal),
 }
@@ -201,7 +203,7 @@ async fn packet(opened: &mut Opened) -> Option<First> {
                 Ok(_) => {}
             },
             StartupScan::Malformed { .. } => {
-                return Some(First::Refused(Refusal::new("08P01", "invalid length of startup packet")));
+                return Some(First::Bad("invalid length of startup packet"));
             }
             StartupScan::Packet(len) => {
                 let packet = opened.input.data().get(..len).unwrap_or_default().to_vec();

@@ -45,7 +45,7 @@ impl Session {
                     self.expect(Kind::Sync, Detail::Guarded);
                     self.wait = Some(Wait::Verdict);
                 } else {
-                    self.passing(tag);
+                    self.passing(tag, 0);
                 }
                 return Some(Lane::Raw);
             }

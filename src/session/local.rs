@@ -28,7 +28,7 @@ impl Session {
                 Lane::Done
             }
             front::TERMINATE => {
-                self.passing(tag);
+                self.passing(tag, 0);
                 Lane::Raw
             }
             _ => Lane::Done,

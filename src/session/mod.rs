@@ -36,6 +36,7 @@ mod look;
 mod measure;
 mod observed;
 mod own;
+mod passing;
 mod prepared;
 pub mod queue;
 mod refusal;

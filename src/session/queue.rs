@@ -31,6 +31,8 @@ pub enum Kind {
     Close,
     /// Sync.
     Sync,
+    /// A Flush with a body, which it has not: the server answers it with an error, and with nothing where it copies in.
+    BadFlush,
     /// CopyDone or CopyFail: no reply of its own, it ends what a copy-in ignores.
     CopyEnd,
 }
@@ -249,16 +251,16 @@ impl<D> Queue<D> {
     fn drop_ignored_by_copy(&mut self, failed: bool) {
         let end = self.entries.iter().position(|e| e.kind == Kind::CopyEnd);
         let upto = end.map_or(self.entries.len(), |i| i + 1);
-        let before = self.entries.len();
+        let mut syncs = 0;
         let mut index = 0;
         self.entries.retain(|e| {
-            let ignored = index < upto && matches!(e.kind, Kind::Sync | Kind::CopyEnd);
+            let ignored = index < upto && matches!(e.kind, Kind::Sync | Kind::CopyEnd | Kind::BadFlush);
+            syncs += u32::from(ignored && e.kind == Kind::Sync);
             index += 1;
             !ignored
         });
         if failed {
-            let ends = u32::from(end.is_some());
-            self.surplus_ready += ((before - self.entries.len()) as u32).saturating_sub(ends);
+            self.surplus_ready += syncs;
         }
     }
 }
@@ -268,7 +270,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
-    /// Pushes requests by letter: Q F P B s(describe statement) d(describe portal) E C S . (copy end)
+    /// Pushes requests by letter: Q F P B s(describe statement) d(describe portal) E C S . (copy end) H(bad flush)
     fn queue(requests: &str) -> Queue<usize> {
         let mut q = Queue::default();
         push(&mut q, requests);
@@ -288,6 +290,7 @@ mod tests {
                 'C' => Kind::Close,
                 'S' => Kind::Sync,
                 '.' => Kind::CopyEnd,
+                'H' => Kind::BadFlush,
                 other => panic!("{other}"),
             };
             q.push(kind, i);
@@ -334,6 +337,7 @@ mod tests {
             ("", "D", "!"),
             ("P", "2", "!"),
             ("QQ", "CZCZ", "pepe"),
+            ("PHQSP", "1EZ1", "ef2ee"),
         ];
         for (requests, tags, want) in table {
             let mut q = queue(requests);

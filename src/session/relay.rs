@@ -166,7 +166,12 @@ fn step(
             // It may come back as another.
             session.shared.views.outdate_all();
         }
-        if !session.fatal && !session.terminated && sides.client_open && session.server_rest == 0 {
+        if !session.fatal
+            && !session.terminated
+            && !session.client_broken
+            && sides.client_open
+            && session.server_rest == 0
+        {
             session.shared.metrics.upstream_error("closed");
             tracing::warn!(target: targets::UPSTREAM, session = session.facts.id, "the server closed the connection");
             session.close_with(&mut io.client_out, "08006", "the server closed the connection unexpectedly");

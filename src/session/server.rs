@@ -43,6 +43,10 @@ impl Session {
             }
             let (tag, len) = match scan(data) {
                 Scan::Incomplete => break,
+                Scan::Malformed if self.old_protocol && !self.started => {
+                    self.server_rest = usize::MAX;
+                    continue;
+                }
                 Scan::Malformed => {
                     io.client_out.forward(&mut io.server_in, run);
                     return self.desynced(&mut io.client_out, 0, "a frame of impossible length");
@@ -74,9 +78,10 @@ impl Session {
 
     /// Rows and copy data of a request that nobody has a question about.
     fn passes_unread(&mut self, tag: u8) -> bool {
-        matches!(tag, back::DATA_ROW | back::COPY_DATA)
+        matches!(tag, back::DATA_ROW | back::COPY_DATA | back::FUNCTION_RESULT)
             && self.started
             && match self.queue.head() {
+                Some(head) if tag == back::FUNCTION_RESULT => head.kind == Kind::Function,
                 Some(head) => match &head.detail {
                     Detail::Plain | Detail::Undo(_) => matches!(head.kind, Kind::Query | Kind::Execute),
                     Detail::Query(q) => {
@@ -151,6 +156,10 @@ impl Session {
     fn start_up(&mut self, tag: u8, frame: &[u8], body: &[u8], client: &mut Out) -> Fate {
         match tag {
             back::AUTHENTICATION => {
+                // A password, MD5 or SASL: one answer each. The last word of GSSAPI wants none.
+                if matches!(body.get(..4), Some([0, 0, 0, 3 | 5 | 10 | 11])) {
+                    self.auth_asked += 1;
+                }
                 if let Some(Authentication::Sasl(mut offered)) = read_authentication(body)
                     && offered.contains(&SCRAM_PLUS.as_bytes())
                 {

@@ -16,7 +16,7 @@ use crate::catalog::views::ViewKey;
 use crate::server::{Peer, Shared, Stream, forward_cancel};
 use crate::telemetry::metrics::ErrorSource;
 use crate::telemetry::targets;
-use crate::wire::startup::{Startup, read_startup};
+use crate::wire::startup::{Startup, StartupError, read_startup};
 
 /// What a connection turned out to be.
 pub(super) enum Started {
@@ -41,11 +41,22 @@ pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> O
             refusal.send(&mut client).await;
             return None;
         }
+        First::Bad(message) => {
+            shared.metrics.protocol_error(ErrorSource::Client);
+            // Nothing for the client: the server closes such a connection, and tells its log alone.
+            tracing::info!(target: targets::SESSION, %peer, message, "refused a connection");
+            return None;
+        }
     };
     let text =
         |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
     let startup = match read_startup(&packet) {
         Ok(startup) => startup,
+        Err(error @ StartupError::CancelLength { .. }) => {
+            shared.metrics.protocol_error(ErrorSource::Client);
+            tracing::info!(target: targets::SESSION, %peer, %error, "refused a connection");
+            return None;
+        }
         Err(error) => {
             // Terminators amiss: the server has words for that; it needs the packet for them.
             tracing::info!(target: targets::SESSION, %peer, %error, "unusual start-up packet passed on");
@@ -94,7 +105,7 @@ pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> O
         None => None,
         Some(login) => Some(admit::log_in(login, &mut client, &mut server, &packet, peer, shared).await?),
     };
-    if startup.replication().is_some_and(|v| !matches!(v, b"false" | b"off" | b"no" | b"0")) {
+    if startup.replication() {
         let begins = if said.is_some() { &[] } else { packet.as_slice() };
         let said = said.unwrap_or_default();
         let passed = async {
@@ -139,6 +150,7 @@ pub(super) async fn start(client: Stream, peer: Peer, shared: &Arc<Shared>) -> O
         Some(said) => buffers.server_in = said,
         None => buffers.server_out.extend(&packet),
     }
-    let session = Box::new(Session::new(shared.clone(), facts));
+    let mut session = Box::new(Session::new(shared.clone(), facts));
+    session.old_protocol = packet.get(4..6).is_some_and(|major| *major < [0, 3][..]);
     Some(Started::Session { client, server, session, buffers })
 }

@@ -149,8 +149,13 @@ pub(crate) struct Session {
     /// Bytes of the present frame still to forward unread, by direction.
     pub client_rest: usize,
     pub server_rest: usize,
-    /// The client's stream makes no sense: everything is forwarded for the server to judge.
-    pub client_raw: bool,
+    /// The client's stream makes no sense from here on: the server has got the header that tells, and closes.
+    pub client_broken: bool,
+    /// The client asked for protocol 1 or 2: what the server refuses it with is no frame.
+    pub old_protocol: bool,
+    /// What the server has asked of the client to authenticate itself, and what the client has answered.
+    pub auth_asked: u32,
+    pub auth_answered: u32,
     /// Terminate has been forwarded.
     pub terminated: bool,
     /// The server has told the client that the session ends.
@@ -242,7 +247,10 @@ impl Session {
             naming: false,
             client_rest: 0,
             server_rest: 0,
-            client_raw: false,
+            client_broken: false,
+            old_protocol: false,
+            auth_asked: 0,
+            auth_answered: 0,
             terminated: false,
             fatal: false,
             closing: false,
@@ -305,7 +313,7 @@ impl Session {
 
     /// No frame of the client's is on its way in part: a message of our own may go.
     pub fn at_frame_boundary(&self) -> bool {
-        self.client_rest == 0 && !self.client_raw
+        self.client_rest == 0 && !self.client_broken
     }
 
     /// The view to plan with.

@@ -1,11 +1,12 @@
 //! Where a frame ends: one type byte, a length word that counts itself but not the type byte, the body.
 
+use super::tag::front;
+
 /// Bytes before a frame's body: the type byte and the length word.
 pub const HEADER: usize = 5;
 
 /// The greatest length word that a PostgreSQL server can send: its messages are built in memory chunks of at
-/// most 1 GB - 1, to which the word adds its own four bytes. Clients may send a little less; the server itself
-/// refuses those few lengths in between.
+/// most 1 GB - 1, to which the word adds its own four bytes. Clients may send less: see [`front_limit`].
 pub const MAX_LENGTH_WORD: u32 = 0x3fff_ffff + 4;
 
 /// What the first bytes of a buffer say about the frame that starts there.
@@ -34,6 +35,30 @@ pub fn scan(buf: &[u8]) -> Scan {
     }
     // At most 2^30 + 4, which fits usize on every platform that can run the proxy.
     Scan::Frame { tag, len: word as usize + 1 }
+}
+
+/// The greatest length word that a server takes of a message of this type (`SocketBackend` in
+/// src/backend/tcop/postgres.c): a frame of more it does not read, but closes the connection.
+pub fn front_limit(tag: u8) -> u32 {
+    match tag {
+        front::DESCRIBE
+        | front::EXECUTE
+        | front::CLOSE
+        | front::FLUSH
+        | front::SYNC
+        | front::COPY_DONE
+        | front::COPY_FAIL
+        | front::TERMINATE => 10_000,
+        _ => 0x3fff_fffe,
+    }
+}
+
+/// Looks at the header of a client's frame: as [`scan`], with what a server takes for the limit.
+pub fn scan_front(buf: &[u8]) -> Scan {
+    match scan(buf) {
+        Scan::Frame { tag, len } if len - 1 > front_limit(tag) as usize => Scan::Malformed,
+        other => other,
+    }
 }
 
 /// The body of a whole frame: what follows the header. `None` if `frame` is shorter than a header.
@@ -67,6 +92,20 @@ mod tests {
         ];
         for (bytes, want) in cases {
             assert_eq!(scan(bytes), *want, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_may_send_what_a_server_takes() {
+        for (bytes, whole) in [
+            (b"Q\x3f\xff\xff\xfe", true),
+            (b"Q\x3f\xff\xff\xff", false),
+            (b"d\x3f\xff\xff\xfe", true),
+            (b"D\0\0\x27\x10", true),
+            (b"D\0\0\x27\x11", false),
+            (b"S\0\x01\0\0", false),
+        ] {
+            assert_eq!(scan_front(bytes) != Scan::Malformed, whole, "{bytes:?}");
         }
     }
 

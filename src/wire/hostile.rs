@@ -121,6 +121,7 @@ fn read_and_edit(bytes: &[u8]) {
         assert_eq!(parse.oids.iter().count(), parse.oids.len());
         assert!(check(true, |out| edit::parse_with_text(out, &parse, b"SELECT 1")));
     }
+    let _ = read::read_bind_names(bytes);
     if let Some(bind) = read::read_bind(bytes) {
         assert_eq!(bind.params.iter().count(), bind.param_count());
         for i in [0, 1, bind.param_count(), usize::MAX] {

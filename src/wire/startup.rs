@@ -205,9 +205,18 @@ impl<'a> Startup<'a> {
         found
     }
 
-    /// Asks for a replication connection: a boolean, or `database`.
-    pub fn replication(&self) -> Option<&'a [u8]> {
-        self.param("replication")
+    /// Asks for a replication connection: `database`, or what the server reads as true. Whatever else stands there
+    /// is an ordinary session, or refused by the server.
+    pub fn replication(&self) -> bool {
+        let Some(value) = self.param("replication") else { return false };
+        let abbreviates = |word: &[u8]| {
+            !value.is_empty() && word.get(..value.len()).is_some_and(|w| w.eq_ignore_ascii_case(value))
+        };
+        value == b"database"
+            || value == b"1"
+            || value.eq_ignore_ascii_case(b"on")
+            || abbreviates(b"true")
+            || abbreviates(b"yes")
     }
 
     /// The name the client gives itself.

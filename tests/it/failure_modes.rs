@@ -1,7 +1,10 @@
-//! Failure modes that other proxies of this kind have been caught on, a test each: prepared statements here, rewriting
-//! in a file of its own. The numbers are those of the list that they come from.
+//! Failure modes that other proxies of this kind have been caught on, a test each: prepared statements here, the
+//! others in files of their own. The numbers are those of the list that they come from.
 
 mod authentication;
+mod life_cycle;
+mod memory;
+mod pipelines;
 mod rewriting;
 
 use std::process::Command;

@@ -43,6 +43,7 @@ mod portals;
 mod positions;
 mod prepared_meetings;
 mod protocol;
+mod raw_authentication;
 mod refused;
 mod relay;
 mod replay;

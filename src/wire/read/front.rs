@@ -86,6 +86,12 @@ pub fn read_bind(body: &[u8]) -> Option<Bind<'_>> {
     Some(Bind { portal, statement, param_formats, params, result_formats })
 }
 
+/// The portal and the statement of a Bind of which the beginning is there.
+pub fn read_bind_names(start: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut c = Cursor(start);
+    Some((c.cstr()?, c.cstr()?))
+}
+
 /// What a Describe or a Close is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {

@@ -15,7 +15,8 @@ pub use back::{
 };
 pub use error::{ErrorFields, read_error_fields};
 pub use front::{
-    Bind, Execute, Parse, Target, read_bind, read_close, read_describe, read_execute, read_parse, read_query,
+    Bind, Execute, Parse, Target, read_bind, read_bind_names, read_close, read_describe, read_execute,
+    read_parse, read_query,
 };
 
 pub(super) use back::FIELD_TAIL;

@@ -82,7 +82,7 @@ fn finds_parameters_as_the_server_does() {
     assert_eq!(start.user(), Some(&b"bob"[..]), "the last one counts");
     assert_eq!(start.database(), Some(&b"bob"[..]), "an empty name means the user's");
     assert_eq!(start.options(), Some(&b"-c a=b"[..]));
-    assert_eq!(start.replication(), Some(&b"database"[..]));
+    assert!(start.replication());
     assert_eq!(start.application_name(), Some(&b"\xe9"[..]), "any encoding");
     assert_eq!(start.param("client_encoding"), None);
     assert_eq!(Startup::Ssl.user(), None);
@@ -126,4 +126,20 @@ fn debug_output_keeps_secrets() {
     let bytes = packet(1234 << 16 | 5678, b"\0\0\0\x2aABCD");
     let shown = format!("{:?} {:?}", read_startup(&bytes).unwrap(), read_cancel(&bytes).unwrap());
     assert!(!shown.contains("65") && !shown.contains("ABCD"), "{shown}");
+}
+
+#[test]
+fn replication_is_read_as_the_server_reads_it() {
+    let asked = |value: &[u8]| {
+        let params = vec![(&b"replication"[..], value)];
+        Startup::Start { major: 3, minor: 0, params }.replication()
+    };
+    for value in [&b"database"[..], b"true", b"TRUE", b"t", b"y", b"yes", b"on", b"ON", b"1"] {
+        assert!(asked(value), "{}", value.escape_ascii());
+    }
+    for value in
+        [&b"false"[..], b"F", b"n", b"off", b"0", b"", b"o", b"Database", b"truely", b"10", b"nonsense"]
+    {
+        assert!(!asked(value), "{}", value.escape_ascii());
+    }
 }

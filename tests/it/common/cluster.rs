@@ -31,6 +31,7 @@ host all pw_plain 127.0.0.1/32 password
 host all pw_md5 127.0.0.1/32 md5
 host all pw_scram 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
+host replication all 127.0.0.1/32 trust
 ";
 const READY: &str = "database system is ready to accept connections";
 /// And if it is a standby.

@@ -102,9 +102,18 @@ impl Proxy {
 
     /// The most memory the process ever held, in MB.
     pub fn peak_memory_mb(&self) -> u64 {
+        self.memory("VmHWM:") / 1024
+    }
+
+    /// The memory that the process holds now, in kB.
+    pub fn memory_kb(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, which: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number of kB") / 1024
+        let line = status.lines().find(|l| l.starts_with(which)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number of kB")
     }
 
     /// Sends a signal that does not end it (`HUP`).

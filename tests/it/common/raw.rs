@@ -26,6 +26,8 @@ pub const BOTH: [(Protocol, &str); 2] = [(Protocol::Simple, "1"), (Protocol::Ext
 /// One session.
 pub struct Raw {
     stream: Socket,
+    /// The head of what was no frame.
+    odd: Vec<u8>,
     /// Body of BackendKeyData: what a CancelRequest carries.
     pub key: Vec<u8>,
     /// What the server sent from the startup's answer to the first ReadyForQuery.
@@ -35,7 +37,7 @@ pub struct Raw {
 impl Raw {
     /// Opens a connection and sends nothing yet.
     pub fn open(address: &str) -> Self {
-        Self { stream: Socket::open(address), key: Vec::new(), greeting: Vec::new() }
+        Self { stream: Socket::open(address), odd: Vec::new(), key: Vec::new(), greeting: Vec::new() }
     }
 
     /// A session of a role that needs no password.
@@ -86,6 +88,11 @@ impl Raw {
         self.stream.flush()
     }
 
+    /// Waits for replies longer than [`LIMIT`].
+    pub fn wait_up_to(&mut self, limit: Duration) {
+        self.stream.limit(limit);
+    }
+
     /// A second handle that only sends.
     pub fn writer(&self) -> TcpStream {
         self.stream.tcp().try_clone().unwrap()
@@ -108,10 +115,21 @@ impl Raw {
         let mut head = [0; 5];
         self.stream.read_exact(&mut head)?;
         let len = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
-        assert!((4..1 << 30).contains(&len), "frame {:?} of length {len}", char::from(head[0]));
+        if !(4..1 << 30).contains(&len) {
+            self.odd = head.to_vec();
+            let what = format!("frame {:?} of length {len}", char::from(head[0]));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         let mut body = vec![0; len - 4];
         self.stream.read_exact(&mut body)?;
         Ok(Frame { tag: head[0], body })
+    }
+
+    /// What came in place of a frame (an error of protocol 2), up to the end of the connection.
+    pub fn unframed(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = std::mem::take(&mut self.odd);
+        self.stream.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// The next frame.
