@@ -131,7 +131,10 @@ fn step(
         }
     }
     if io.server_out.len() < HIGH_WATER {
+        let before = io.client_in.len();
         session.client_input(io);
+        // There is room for more.
+        progress |= io.client_in.len() < before;
         if !sides.client_open && !session.waits() {
             session.client_ended(&mut io.server_out);
         }
@@ -189,9 +192,9 @@ fn step(
     if progress { Step::Progress } else { Step::Idle }
 }
 
-/// More bytes of the client can be made use of: not while a verdict is out and enough is buffered.
+/// More bytes of the client can be made use of, or there is room for them.
 fn wants_client(session: &Session, io: &Buffers) -> bool {
-    !session.waits() && session.started || io.client_in.len() < HIGH_WATER
+    io.client_in.len() < HIGH_WATER.max(session.client_wants)
 }
 
 fn poll_fill(cx: &mut Context<'_>, stream: &mut Stream, input: &mut In) -> Poll<std::io::Result<usize>> {

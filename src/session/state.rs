@@ -149,6 +149,8 @@ pub(crate) struct Session {
     /// Bytes of the present frame still to forward unread, by direction.
     pub client_rest: usize,
     pub server_rest: usize,
+    /// Length of the client's next frame, if it must be there in full before it is looked at.
+    pub client_wants: usize,
     /// The client's stream makes no sense from here on: the server has got the header that tells, and closes.
     pub client_broken: bool,
     /// The client asked for protocol 1 or 2: what the server refuses it with is no frame.
@@ -247,6 +249,7 @@ impl Session {
             naming: false,
             client_rest: 0,
             server_rest: 0,
+            client_wants: 0,
             client_broken: false,
             old_protocol: false,
             auth_asked: 0,

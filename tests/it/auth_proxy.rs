@@ -141,7 +141,7 @@ fn a_query_tells_of_users_that_the_file_does_not_name() {
     // A query that fails, and a login that does.
     let failing = proxy(&cluster, &file, &["--auth-query", "select nothing", "--auth-query-user", "asker"]);
     assert_eq!(log_in(failing.address(), "pw_scram", PASSWORD).unwrap_err().0, "08006");
-    assert!(failing.log().text().contains("could not be looked up"));
+    assert!(failing.log().wait(|line| line.contains("could not be looked up")).is_some());
 }
 
 #[test]

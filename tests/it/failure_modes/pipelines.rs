@@ -248,7 +248,7 @@ fn mode_07_both_sides_write_and_nobody_reads() {
             before = now;
             std::thread::sleep(Duration::from_millis(200));
         }
-        assert!(before < count, "nothing held the writer up");
+        assert!(before < count, "nothing held the writer up: {before} {} MB", stage.proxy.peak_memory_mb());
         let reply = mine.until_ready(3 * count);
         assert!(error(&reply).is_none());
         assert_eq!(commands(&reply).len(), 3 * count);
