@@ -432,7 +432,10 @@ impl Session {
             Kind::Sync | Kind::Query | Kind::Function => {
                 self.in_flight.may_end_transaction();
                 self.cycle.number += 1;
-                self.cycle.messages = 0;
+                // A FunctionCall behind messages of a cycle may be skipped with them.
+                if kind != Kind::Function {
+                    self.cycle.messages = 0;
+                }
                 self.cycle.executes = 0;
                 self.cycle.part = 0;
             }
