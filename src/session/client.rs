@@ -46,7 +46,6 @@ impl Session {
 
     /// Works through what the client has sent, as far as it may go now.
     pub fn client_input(&mut self, io: &mut Buffers) {
-        self.client_wants = 0;
         let mut run = 0;
         loop {
             if self.closing || self.client_broken {
@@ -100,7 +99,6 @@ impl Session {
                         run += data.len();
                         continue;
                     }
-                    self.client_wants = len;
                     break;
                 };
                 if self.is_raw(tag, frame) {

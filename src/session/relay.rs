@@ -18,6 +18,7 @@ use crate::observe::context::store::Fetching;
 use crate::server::{Stream, forward_cancel};
 use crate::telemetry::targets;
 use crate::wire::buffer::{In, Out};
+use crate::wire::frame::{Scan, scan_front};
 
 /// A buffer this full stops the reading that fills it.
 const HIGH_WATER: usize = 128 * 1024;
@@ -120,7 +121,8 @@ fn step(
         }
     }
     session.server_input(io);
-    if sides.client_open && io.server_out.len() < HIGH_WATER && wants_client(session, io) {
+    let wanted = wants_client(session, io);
+    if sides.client_open && io.server_out.len() < HIGH_WATER && wanted {
         match poll_fill(cx, client, &mut io.client_in) {
             Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
                 sides.client_open = false;
@@ -131,10 +133,9 @@ fn step(
         }
     }
     if io.server_out.len() < HIGH_WATER {
-        let before = io.client_in.len();
         session.client_input(io);
-        // There is room for more.
-        progress |= io.client_in.len() < before;
+        // Nobody has asked for more yet, so that nothing would wake us when it comes.
+        progress |= !wanted && sides.client_open && wants_client(session, io);
         if !sides.client_open && !session.waits() {
             session.client_ended(&mut io.server_out);
         }
@@ -192,9 +193,11 @@ fn step(
     if progress { Step::Progress } else { Step::Idle }
 }
 
-/// More bytes of the client can be made use of, or there is room for them.
+/// More bytes of the client can be made use of: where enough is buffered only for the rest of a long frame.
 fn wants_client(session: &Session, io: &Buffers) -> bool {
-    io.client_in.len() < HIGH_WATER.max(session.client_wants)
+    let data = io.client_in.data();
+    let in_part = || matches!(scan_front(data), Scan::Frame { len, .. } if len > data.len());
+    data.len() < HIGH_WATER || !session.waits() && session.started && in_part()
 }
 
 fn poll_fill(cx: &mut Context<'_>, stream: &mut Stream, input: &mut In) -> Poll<std::io::Result<usize>> {

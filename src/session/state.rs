@@ -149,8 +149,6 @@ pub(crate) struct Session {
     /// Bytes of the present frame still to forward unread, by direction.
     pub client_rest: usize,
     pub server_rest: usize,
-    /// Length of the client's next frame, if it must be there in full before it is looked at.
-    pub client_wants: usize,
     /// The client's stream makes no sense from here on: the server has got the header that tells, and closes.
     pub client_broken: bool,
     /// The client asked for protocol 1 or 2: what the server refuses it with is no frame.
@@ -249,7 +247,6 @@ impl Session {
             naming: false,
             client_rest: 0,
             server_rest: 0,
-            client_wants: 0,
             client_broken: false,
             old_protocol: false,
             auth_asked: 0,
@@ -283,7 +280,10 @@ impl Session {
             Kind::Sync | Kind::Query | Kind::Function => {
                 self.in_flight.may_end_transaction();
                 self.cycle.number += 1;
-                self.cycle.messages = 0;
+                // A FunctionCall behind messages of a cycle may be skipped with them.
+                if kind != Kind::Function {
+                    self.cycle.messages = 0;
+                }
                 self.cycle.executes = 0;
                 self.cycle.part = 0;
             }

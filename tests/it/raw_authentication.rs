@@ -76,8 +76,8 @@ fn every_kind_of_authentication_passes_byte_for_byte() {
     }
     server.write_all(&[message(b'K', b"\0\0\0\x07secr"), message(b'Z', b"I")].concat()).unwrap();
     client.until('Z');
-    // The first thing that comes is the proxy's own look, or the statement; either is a session's.
-    assert!(b"PQ".contains(&receive(&mut server, 1)[0]));
+    // What comes then is the proxy's own look in front of the statement, or the statement.
+    assert_ne!(receive(&mut server, 1), b"p");
 }
 
 #[test]
