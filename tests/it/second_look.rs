@@ -1,5 +1,6 @@
 //! Orders of messages, and what is sent behind something that changes its meaning, that a second look has tried.
 
+use crate::common::cluster::major;
 use crate::common::conflict::on_project;
 use crate::common::frames::{Frame, bind, bind_raw, describe, execute, flush, parse, query, sync};
 use crate::common::raw::{Raw, commands, shape, sqlstate};
@@ -291,6 +292,13 @@ fn odd_keys_and_formats_are_answered_as_by_the_server() {
     }
 }
 
+/// PostgreSQL 18 lets no procedure commit behind other statements of its cycle.
+fn commits_in_pipelines(reply: &[Frame]) -> bool {
+    let refused = sqlstate(reply) == "2D000";
+    assert_eq!(refused, major() >= 18);
+    !refused
+}
+
 #[test]
 fn a_procedure_that_commits_in_the_midst_of_a_cycle_makes_no_conflict() {
     let stage = stage();
@@ -301,7 +309,11 @@ fn a_procedure_that_commits_in_the_midst_of_a_cycle_makes_no_conflict() {
         let write = "update projects set name = 'x' where id = 1";
         let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)];
         let messages = [&one(write)[..], &one(call), &one(write), &[sync()]].concat();
-        assert_eq!(shape(&twin.exchange(&messages)), "12C12C12CZ", "{call}");
+        let reply = twin.exchange(&messages);
+        if !commits_in_pipelines(&reply) {
+            continue;
+        }
+        assert_eq!(shape(&reply), "12C12C12CZ", "{call}");
     }
 }
 
@@ -323,6 +335,9 @@ fn what_a_procedure_may_have_committed_before_an_error_is_not_known() {
             mine.ok("select * from projects where id = 1");
             let last = if breaks { one("select 1 / 0") } else { one("select 1") };
             let reply = mine.exchange(&[&one(write)[..], &one(call), &last, &[sync()]].concat());
+            if !commits_in_pipelines(&reply) {
+                continue;
+            }
             assert_eq!(sqlstate(&reply), "22012", "{call}");
             // The first write is there to stay.
             assert_eq!(commands(&mine.query(write)), ["UPDATE 1"], "{scope}, {call}");
