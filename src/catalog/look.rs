@@ -26,6 +26,14 @@ use crate::sql::prefilter::Prefilter;
 /// server would compile the statement for seconds.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
+/// Run in two parts: the first turns `jit` off for what is planned next, the second puts it back as it was.
+///
+/// With `enable_seqscan = off` and the like in a session, or in a database of very many tables, the planner puts the
+/// cost of the look above `jit_above_cost` whatever it says, and the server would compile it for seconds in which it
+/// cannot even be cancelled. The array is made once, before the first part.
+pub const WITHOUT_JIT_SQL: &str = "SELECT pg_catalog.set_config('jit', s.value, true), NULL FROM (SELECT \
+    pg_catalog.unnest(ARRAY['off', pg_catalog.current_setting('jit')]) AS value OFFSET 0) AS s";
+
 /// Asks which server a connection goes to, as the look does too: system identifier and timeline.
 pub const SERVER_SQL: &str = "SELECT \
     CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
@@ -176,6 +184,7 @@ struct SessionRow {
     system: Option<String>,
     timeline: Option<String>,
     defaults: Option<String>,
+    may_set: bool,
 }
 
 /// The array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
@@ -290,6 +299,7 @@ pub fn read(
         }
     }
     view.labels = labels.clone();
+    view.may_set = session.may_set;
     view.identities = (0..labels.identities.len())
         .map(|n| identities.iter().find(|row| row.ord == n + 1).map(|row| row.table(&view)))
         .collect();

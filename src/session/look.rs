@@ -164,13 +164,33 @@ impl Session {
         let parameters = look::parameters(&self.shared.settings.tables, &self.shared.labels);
         let values = parameters.each_ref().map(|p| Some(p.as_bytes()));
         self.look_after = false;
-        self.own_send(
-            out,
-            Exchange::Look,
-            Some(OwnStatement { text: look::LOOK_SQL.as_bytes(), oids: &[], formats: &[], values: &values }),
-            None,
-            sync,
-        );
+        let statement =
+            OwnStatement { text: look::LOOK_SQL.as_bytes(), oids: &[], formats: &[], values: &values };
+        if self.may_turn_jit_off(sync) {
+            self.own_look_without_jit(out, &statement, sync);
+        } else {
+            self.own_send(out, Exchange::Look, Some(statement), None, sync);
+        }
+    }
+
+    /// The look may be sent together with a `set_config`. Where its refusal would fail the client's transaction, the
+    /// role must be known to have the right.
+    fn may_turn_jit_off(&self, sync: bool) -> bool {
+        let seen = self.view.as_ref().filter(|_| !self.diverged);
+        let outside = sync && self.status == b'I';
+        !self.may_not_set && seen.map_or(outside, |seen| seen.view.may_set)
+    }
+
+    /// A look outside a transaction has failed since the role may not call `set_config`: it goes without.
+    pub fn looks_again(&mut self, own: &Own, out: &mut Out) -> bool {
+        let refused = own.error.as_deref().and_then(crate::wire::read::read_error_fields);
+        let refused = refused.is_some_and(|fields| fields.sqlstate() == Some(b"42501"));
+        if !refused || !own.without_jit || !own.synced || self.status != b'I' {
+            return false;
+        }
+        self.may_not_set = true;
+        self.look(out, true);
+        true
     }
 
     /// A session in scope `context` does not know yet which server it is connected to: whose contexts count.

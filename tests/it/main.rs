@@ -52,6 +52,7 @@ mod second_look;
 mod set_writes;
 mod settings;
 mod shared_store;
+mod slow_looks;
 mod sql_prepare;
 mod startup;
 mod trigger;
