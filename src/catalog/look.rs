@@ -101,6 +101,8 @@ pub struct Look {
     pub role: String,
     /// A temporary table of the session has a protected relation's name: names mean this to nobody else.
     pub shadowed: bool,
+    /// The role may call `set_config`.
+    pub may_set: bool,
     /// The settings of role and database that decide how names resolve in a session that begins now.
     pub defaults: String,
     /// Which server, as far as it tells: system identifier and timeline.
@@ -299,7 +301,6 @@ pub fn read(
         }
     }
     view.labels = labels.clone();
-    view.may_set = session.may_set;
     view.identities = (0..labels.identities.len())
         .map(|n| identities.iter().find(|row| row.ord == n + 1).map(|row| row.table(&view)))
         .collect();
@@ -310,6 +311,7 @@ pub fn read(
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        may_set: session.may_set,
         server: (session.system, session.timeline),
         defaults: session.defaults.unwrap_or_default(),
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),

@@ -285,8 +285,6 @@ pub struct View {
     pub labels: Arc<labels::LabelRules>,
     /// The tables of its identity rules, in their order; `None`: no such table or column.
     pub identities: Vec<Option<Arc<Table>>>,
-    /// The role may call `set_config`.
-    pub may_set: bool,
     /// Tells whether a text names anything of the above.
     pub prefilter: Prefilter,
 }
@@ -299,7 +297,6 @@ impl View {
             && self.aggregates == other.aggregates
             && self.labels == other.labels
             && self.identities == other.identities
-            && self.may_set == other.may_set
     }
 
     /// Relation by OID.

@@ -162,7 +162,6 @@ pub fn view() -> View {
         aggregates: ["count", "sum", "max", "min", "avg", "array_agg", "my_agg"].map(Into::into).into(),
         labels: Default::default(),
         identities: Vec::new(),
-        may_set: true,
         prefilter: Default::default(),
         views: vec![("public".into(), "open_projects".into(), "projects".into())],
     }

@@ -176,9 +176,11 @@ impl Session {
     /// The look may be sent together with a `set_config`. Where its refusal would fail the client's transaction, the
     /// role must be known to have the right.
     fn may_turn_jit_off(&self, sync: bool) -> bool {
-        let seen = self.view.as_ref().filter(|_| !self.diverged);
-        let outside = sync && self.status == b'I';
-        !self.may_not_set && seen.map_or(outside, |seen| seen.view.may_set)
+        if self.may_not_set {
+            return false;
+        }
+        let known = self.shared.views.may_set(&self.facts.view_key).filter(|_| !self.another_role);
+        known.unwrap_or(sync && self.status == b'I')
     }
 
     /// A look outside a transaction has failed since the role may not call `set_config`: it goes without.
@@ -303,6 +305,9 @@ impl Session {
         let shared = self.shared.clone();
         let before = self.view.as_ref().map(|v| v.view.generation);
         self.diverged |= look.shadowed;
+        if !self.another_role {
+            shared.views.found_may_set(&self.facts.view_key, look.may_set);
+        }
         // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
         self.view_private |= in_transaction;
         if !self.diverged && !in_transaction {

@@ -275,6 +275,8 @@ pub(crate) struct Session {
     pub view_awaited: bool,
     /// A statement without a protected word has passed under a view that was too old.
     pub look_after: bool,
+    /// The role is not the one that the session began with.
+    pub another_role: bool,
     /// The role has turned out not to have the right to call `set_config`.
     pub may_not_set: bool,
     pub names: Names,
@@ -373,6 +375,7 @@ impl Session {
             diverged: false,
             view_awaited: false,
             look_after: false,
+            another_role: false,
             may_not_set: false,
             names: Names::default(),
             cursors: Cursors::default(),
