@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::labels::{IdentityRule, LabelRules};
 use super::nested::Nested;
 use super::view_table::{self, ViewRow};
+use super::views::Seen;
 use super::{Column, Mode, Table, TableSettings, VersionType, View};
 use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
@@ -22,7 +23,12 @@ use crate::sql::prefilter::Prefilter;
 /// `reach` follows what writes of each table do elsewhere ([`super::nested`]): from triggers to functions, from what
 /// their sources name to tables. Kinds of nodes: `b` the table written, `r` another relation, `f` a function, `x` one
 /// that cannot be read. `does` is a set of bits: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE, 64 sets the version itself.
-/// Its last condition is always true: it keeps the planner from estimating a cost above `jit_above_cost`, at which the
+///
+/// `mover` names functions whose source sets `search_path` or the role, or a setting that it does not spell out, and
+/// those that name these; what a function sets by a clause of its own ends with it, and stands in no source. They are
+/// read only where the functions are not those of the fingerprint given ($6).
+///
+/// The last conditions of `src` and `reach` are always true: they keep the planner from estimating a cost above `jit_above_cost`, at which the
 /// server would compile the statement for seconds.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
@@ -103,12 +109,22 @@ pub struct Look {
     pub shadowed: bool,
     /// The role may call `set_config`.
     pub may_set: bool,
+    /// The session has another search_path than it began with: likewise.
+    pub moved: bool,
     /// The settings of role and database that decide how names resolve in a session that begins now.
     pub defaults: String,
     /// Which server, as far as it tells: system identifier and timeline.
     pub server: (Option<String>, Option<String>),
+    /// Fingerprint of the functions there.
+    pub functions: Arc<str>,
     /// It was taken under a snapshot of REPEATABLE READ or above: not to be shared.
     pub frozen: bool,
+}
+
+#[derive(Default, Deserialize)]
+struct FunctionsRow {
+    print: Box<str>,
+    movers: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -183,14 +199,15 @@ struct SessionRow {
     role: String,
     isolation: String,
     shadowed: bool,
+    moved: bool,
     system: Option<String>,
     timeline: Option<String>,
     defaults: Option<String>,
     may_set: bool,
 }
 
-/// The array parameters of [`LOOK_SQL`], in PostgreSQL's array text form.
-pub fn parameters(tables: &[Arc<TableSettings>], labels: &LabelRules) -> [String; 5] {
+/// The parameters of [`LOOK_SQL`]: arrays in PostgreSQL's array text form, and what is `known` of functions.
+pub fn parameters(tables: &[Arc<TableSettings>], labels: &LabelRules, known: Option<&Seen>) -> [String; 6] {
     let of_tables = |value: fn(&TableSettings) -> &str| array(tables.iter().map(|t| value(t)));
     let of_rules = |value: fn(&IdentityRule) -> &str| array(labels.identities.iter().map(value));
     [
@@ -199,6 +216,7 @@ pub fn parameters(tables: &[Arc<TableSettings>], labels: &LabelRules) -> [String
         of_tables(|t| &t.version_column),
         of_rules(|r| &r.schema),
         of_rules(|r| &r.table),
+        known.map_or(String::new(), |seen| seen.functions.to_string()),
     ]
 }
 
@@ -208,11 +226,12 @@ fn array<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     format!("{{{}}}", items.join(","))
 }
 
-/// Reads the rows (kind, JSON) of a look.
+/// Reads the rows (kind, JSON) of a look. `known`: what it was told is known.
 pub fn read(
     rows: &[(String, Option<String>)],
     settings: &[Arc<TableSettings>],
     labels: &Arc<LabelRules>,
+    known: Option<&Seen>,
 ) -> Result<Look, LookError> {
     let mut found: Vec<TableRow> = Vec::new();
     let mut view = View::default();
@@ -221,6 +240,7 @@ pub fn read(
     let mut nested: Vec<(u32, u32, u32)> = Vec::new();
     let mut identities: Vec<IdentityRow> = Vec::new();
     let mut session: Option<SessionRow> = None;
+    let mut functions = FunctionsRow::default();
     for (kind, json) in rows {
         let Some(json) = json.as_deref() else { continue };
         match kind.as_str() {
@@ -229,6 +249,7 @@ pub fn read(
                 view.aggregates =
                     parse::<Vec<String>>(json)?.into_iter().map(String::into_boxed_str).collect();
             }
+            "functions" => functions = parse(json)?,
             "views" => views = parse(json)?,
             "view" => simple.push(parse(json)?),
             "nested" => nested = parse(json)?,
@@ -238,6 +259,13 @@ pub fn read(
         }
     }
     let session = session.ok_or_else(|| LookError::Row("no row about the session".to_string()))?;
+    view.movers = match functions.movers {
+        Some(names) => names.into_iter().map(String::into_boxed_str).collect(),
+        None => {
+            let known = known.filter(|seen| *seen.functions == *functions.print);
+            known.ok_or_else(|| LookError::Row("no row about functions".to_string()))?.view.movers.clone()
+        }
+    };
     let mut statuses = Vec::with_capacity(settings.len());
     let mut root_names: HashMap<u32, Box<str>> = HashMap::new();
     // Those that turn out to be protected.
@@ -312,6 +340,8 @@ pub fn read(
         role: session.role,
         shadowed: session.shadowed,
         may_set: session.may_set,
+        moved: session.moved,
+        functions: functions.print.into(),
         server: (session.system, session.timeline),
         defaults: session.defaults.unwrap_or_default(),
         frozen: !matches!(session.isolation.as_str(), "read committed" | "read uncommitted"),
@@ -330,6 +360,7 @@ fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
     words.extend(view.tables.iter().map(|t| t.name.to_string()));
     words.extend(view.views.iter().map(|(_, name, _)| name.to_string()));
     words.extend(view.labels.identities.iter().map(|rule| rule.table.clone()));
+    words.extend(view.movers.iter().map(|name| name.to_string()));
     words.sort();
     words.dedup();
     Prefilter::new(words)

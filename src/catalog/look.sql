@@ -42,6 +42,27 @@ WITH RECURSIVE cfg(ord, nsp, rel, ver) AS (
          EXISTS (SELECT FROM pg_catalog.pg_index x WHERE x.indrelid = k.confrelid AND x.indisprimary AND k.confkey OPERATOR(pg_catalog.<@) x.indkey::pg_catalog.int2[]) AS by_key
   FROM pg_catalog.pg_constraint k
   WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
+), functions(print) AS (
+  SELECT COALESCE(pg_catalog.bit_xor(pg_catalog.hashint8extended(p.oid::pg_catalog.int8, p.xmin::pg_catalog.text::pg_catalog.int8)), 0)::pg_catalog.text
+  FROM pg_catalog.pg_proc p WHERE p.oid >= 16384
+), src AS MATERIALIZED (
+  SELECT p.oid, p.proname::pg_catalog.text AS name,
+         CASE WHEN p.prosrc <> '' THEN pg_catalog.lower(p.prosrc) ELSE pg_catalog.to_jsonb(p) ->> 'prosqlbody' END AS text
+  FROM pg_catalog.pg_proc p
+  WHERE p.oid >= 16384 AND (p.oid::pg_catalog.int8 & 4294967295) = p.oid::pg_catalog.int8
+    AND p.prorettype NOT IN ('pg_catalog.trigger'::pg_catalog.regtype, 'pg_catalog.event_trigger'::pg_catalog.regtype)
+), mover(oid, name) AS (
+  SELECT src.oid, src.name
+  FROM src
+  WHERE CASE WHEN pg_catalog.strpos(src.text, 'search_path') > 0 THEN true
+    WHEN pg_catalog.strpos(src.text, 'set_config') > 0 AND src.text ~ E'\\mset_config"?\\s*\\(\\s*([^''\\s]|''+(role|session_authorization)'')' THEN true
+    WHEN pg_catalog.strpos(src.text, 'role') > 0 OR pg_catalog.strpos(src.text, 'schema') > 0 OR pg_catalog.strpos(src.text, 'authorization') > 0
+      THEN src.text ~ E'\\mset\\s+((local|session)\\s+)?((schema|role)\\s+[^\\s=]|session\\s+authorization\\M)'
+    ELSE pg_catalog.strpos(src.text, ':funcid ' || 'pg_catalog.set_config(pg_catalog.text,pg_catalog.text,pg_catalog.bool)'::pg_catalog.regprocedure::pg_catalog.oid || ' ') > 0 END
+  UNION
+  SELECT src.oid, src.name
+  FROM mover JOIN src ON pg_catalog.strpos(src.text, pg_catalog.lower(mover.name)) > 0
+  WHERE src.text ~ (E'(^|[^[:alnum:]_$])' || pg_catalog.regexp_replace(pg_catalog.lower(mover.name), '([^[:alnum:]_])', E'\\\\\\1', 'g') || E'"?\\s*\\(')
 ), reach(start, event, kind, node, does) AS (
   SELECT rel.root, e.event, 'b', rel.oid, e.event
   FROM rel CROSS JOIN (VALUES (4), (8), (16), (32), (128)) AS e(event)
@@ -128,6 +149,10 @@ FROM rel JOIN pg_catalog.pg_class c ON c.oid = rel.oid JOIN pg_catalog.pg_namesp
 UNION ALL
 SELECT 'aggregates', pg_catalog.json_agg(DISTINCT p.proname)::pg_catalog.text FROM pg_catalog.pg_proc p WHERE p.prokind = 'a'
 UNION ALL
+SELECT 'functions', pg_catalog.json_build_object('print', f.print, 'movers', CASE WHEN f.print = $6::pg_catalog.text THEN NULL
+  ELSE (SELECT COALESCE(pg_catalog.json_agg(DISTINCT mover.name), '[]') FROM mover) END)::pg_catalog.text
+FROM functions f
+UNION ALL
 SELECT 'views', q.list FROM (
   SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.nspname, v.relname, v.root::pg_catalog.int8, v.oid::pg_catalog.int8))::pg_catalog.text AS list
   FROM (SELECT DISTINCT n.nspname, c.relname, vw.root, c.oid
@@ -175,6 +200,7 @@ UNION ALL
 SELECT 'session', pg_catalog.json_build_object('shadowed', EXISTS (
     SELECT FROM (SELECT rel.oid FROM rel UNION ALL SELECT vw.oid FROM vw) AS known JOIN pg_catalog.pg_class c ON c.oid = known.oid JOIN pg_catalog.pg_class t ON t.relname = c.relname
     WHERE t.relnamespace = pg_catalog.pg_my_temp_schema() AND t.oid <> c.oid),
+  'moved', EXISTS (SELECT FROM pg_catalog.pg_show_all_settings() g WHERE g.name = 'search_path' AND g.setting <> g.reset_val),
   'defaults', (SELECT pg_catalog.string_agg(s.setdatabase || ' ' || s.setrole || ' ' || c, ', ' ORDER BY s.setdatabase, s.setrole, c)
     FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c
     WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))

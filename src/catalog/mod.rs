@@ -279,6 +279,8 @@ pub struct View {
     pub by_oid: HashMap<u32, usize>,
     /// Names of aggregate functions (`pg_proc.prokind = 'a'`), lower case.
     pub aggregates: HashSet<Box<str>>,
+    /// Names of functions and procedures whose source says that a call may set `search_path` or the role.
+    pub movers: HashSet<Box<str>>,
     /// Names of other views that select from a protected relation, as (schema, name, root table name).
     pub views: Vec<(Box<str>, Box<str>, Box<str>)>,
     /// What statements are listened for.
@@ -295,6 +297,7 @@ impl View {
         self.tables == other.tables
             && self.views == other.views
             && self.aggregates == other.aggregates
+            && self.movers == other.movers
             && self.labels == other.labels
             && self.identities == other.identities
     }
@@ -313,5 +316,10 @@ impl View {
                     None => t.visible,
                 }
         })
+    }
+
+    /// A table that the name may mean once other schemas are looked at.
+    pub fn of_name(&self, name: &str) -> Option<&Arc<Table>> {
+        self.tables.iter().find(|t| &*t.name == name)
     }
 }

@@ -29,6 +29,8 @@ pub struct Seen {
     pub at: Instant,
     /// Number of the server that it was read from, where it told which one it is.
     pub server: Option<u64>,
+    /// Fingerprint of the functions that were there; empty where it is not known.
+    pub functions: Arc<str>,
 }
 
 impl Seen {
@@ -66,7 +68,14 @@ impl Views {
 
     /// Shares what a look sent at `at` has found and gives it back: the view held already where nothing has
     /// changed, so that plans made for it stay good.
-    pub fn publish(&self, key: &ViewKey, view: View, at: Instant, server: Option<u64>) -> Seen {
+    pub fn publish(
+        &self,
+        key: &ViewKey,
+        view: View,
+        at: Instant,
+        server: Option<u64>,
+        functions: Arc<str>,
+    ) -> Seen {
         match self.seen.entry(key.clone()) {
             dashmap::Entry::Occupied(mut held) => {
                 let held = held.get_mut();
@@ -74,16 +83,16 @@ impl Views {
                     if !held.view.same_as(&view) {
                         held.view = self.number(view);
                     }
-                    (held.at, held.server) = (at, server);
+                    (held.at, held.server, held.functions) = (at, server, functions);
                     held.clone()
                 } else if held.view.same_as(&view) && held.server == server {
                     held.clone()
                 } else {
-                    Seen { view: self.number(view), at, server }
+                    Seen { view: self.number(view), at, server, functions }
                 }
             }
             dashmap::Entry::Vacant(place) => {
-                let seen = Seen { view: self.number(view), at, server };
+                let seen = Seen { view: self.number(view), at, server, functions };
                 place.insert(seen.clone());
                 seen
             }
@@ -178,7 +187,7 @@ mod tests {
         let start = Instant::now();
         let at = |s: u64| start + Duration::from_secs(s);
         views.begin_with(&key, "", at(1), at(1));
-        views.publish(&key, View::default(), at(1), None);
+        views.publish(&key, View::default(), at(1), None, "".into());
         views.begin_with(&key, "", at(2), at(2));
         assert!(views.get(&key).is_some() && !views.is_of_old_defaults(&key, at(0)));
         // Found by the look sent at 10 and answered at 11.
@@ -187,7 +196,7 @@ mod tests {
         assert!(views.is_of_old_defaults(&key, at(0)) && views.is_of_old_defaults(&key, at(11)));
         assert!(!views.is_of_old_defaults(&key, at(12)));
         // A look sent before says nothing of what is now.
-        views.publish(&key, View::default(), at(12), None);
+        views.publish(&key, View::default(), at(12), None, "".into());
         views.begin_with(&key, "", at(9), at(13));
         assert!(views.get(&key).is_some() && !views.is_of_old_defaults(&key, at(12)));
     }

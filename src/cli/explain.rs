@@ -18,7 +18,6 @@ use crate::rewrite::plan::{
 };
 use crate::rewrite::render::{Checks, HiddenParams, render_parse, render_query};
 use crate::rewrite::{Context, plan};
-use crate::sql::encoding::Encoding;
 use crate::sql::lexer::LexOptions;
 
 /// Arguments of `explain`.
@@ -78,17 +77,17 @@ async fn look_at(dsn: &str, settings: &Settings) -> Result<Look, ExplainError> {
     let (identity_schemas, identity_names) = (named(|r| &r.schema), named(|r| &r.table));
     let rows = connection
         .client
-        .query(LOOK_SQL, &[&schemas, &names, &versions, &identity_schemas, &identity_names])
+        .query(LOOK_SQL, &[&schemas, &names, &versions, &identity_schemas, &identity_names, &""])
         .await
         .map_err(|e| ExplainError::Server(e.into()))?;
     let rows: Vec<(String, Option<String>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     connection.close().await;
-    Ok(look::read(&rows, tables, &labels)?)
+    Ok(look::read(&rows, tables, &labels, None)?)
 }
 
 /// The whole text that `explain` prints.
 fn explain(sql: &str, look: &Look, seen: i64, scopes: &ScopeSettings) -> String {
-    let lex = LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 };
+    let lex = LexOptions::default();
     let plan = plan(sql.as_bytes(), &Context { view: &look.view, lex: &lex, names_may_return: false });
     let mut out = String::new();
     let mut say = |line: &str| {

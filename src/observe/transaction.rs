@@ -79,6 +79,9 @@ impl Observations {
 
     /// PREPARE TRANSACTION: what it wrote is forgotten, since another session decides about it.
     pub fn forget_written(&mut self, now: Instant) {
+        for table in std::mem::take(&mut self.deferred) {
+            self.drop_table(table, Cause::Trigger);
+        }
         for table in std::mem::take(&mut self.set_written) {
             self.drop_table(table, Cause::Forgotten);
         }

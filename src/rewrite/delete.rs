@@ -27,7 +27,7 @@ use super::plan::{GuardSite, Reason, Slot, Verb, VersionSource};
 use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
-use super::target::{Target, Written, resolve, unchecked};
+use super::target::{Target, Written, unchecked};
 use crate::catalog::nested::Event;
 use crate::catalog::{Mode, Table};
 use crate::sql::clauses::{self, Delete};
@@ -39,7 +39,7 @@ impl Statement<'_> {
     pub fn delete(&mut self, i: usize, end: usize, place: Place) {
         let code = self.code;
         let Some(delete) = clauses::delete(code, i, end) else { return self.uncertain(i..end) };
-        let table = match resolve(code, self.ctx, &delete.target) {
+        let table = match self.target(&delete.target) {
             Target::Table(table) => table,
             Target::View(root) => {
                 self.view(root);

@@ -50,14 +50,17 @@ pub fn of(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
         b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reassign" | b"import" | b"security" => {
             Effect::Catalog
         }
-        b"do" => Effect::Names,
-        b"call" => Effect::Call,
+        b"do" => Effect::Call { names: true },
+        b"call" => Effect::Call { names: calls_mover(code, ctx, range) },
         _ => Effect::None,
     }
 }
 
-/// The effect of SELECT and DML: `set_config`, SELECT INTO.
-pub fn of_query(code: Code<'_>, range: Range<usize>) -> Effect {
+/// The effect of SELECT and DML: `set_config`, functions that set what decides how names resolve, SELECT INTO.
+pub fn of_query(code: Code<'_>, ctx: &Context<'_>, range: Range<usize>) -> Effect {
+    if calls_mover(code, ctx, range.clone()) {
+        return Effect::Names;
+    }
     for i in range.clone() {
         if code.is(i + 1, TokenKind::LParen) && code.is_name(i, "set_config") {
             match set_config(code, i + 2) {
@@ -75,6 +78,14 @@ pub fn of_query(code: Code<'_>, range: Range<usize>) -> Effect {
     }
     let into = code.word(i, "select") && clauses::select(code, i, range.end).is_some_and(|s| s.into);
     if into { Effect::Catalog } else { Effect::None }
+}
+
+/// It calls a function or procedure that may change what names mean.
+fn calls_mover(code: Code<'_>, ctx: &Context<'_>, mut range: Range<usize>) -> bool {
+    let movers = &ctx.view.movers;
+    let is_mover =
+        |i| code.is(i + 1, TokenKind::LParen) && code.name(i).is_some_and(|n| movers.contains(&*n));
+    !movers.is_empty() && range.any(is_mover)
 }
 
 /// The first argument of `set_config` may be a setting that matters here: only a plain literal tells.
@@ -245,6 +256,12 @@ mod tests {
             ("SELECT set_config('search_path', $1, true)", Effect::Names),
             ("SELECT pg_catalog.set_config($1, $2, true)", Effect::Names),
             ("SELECT set_config('app.user_id', '42', true)", Effect::None),
+            ("SELECT a, Public.Set_Tenant ('b') FROM x", Effect::Names),
+            ("UPDATE x SET a = \"My Tenant\"()", Effect::Names),
+            ("EXPLAIN ANALYZE SELECT set_tenant('b')", Effect::Names),
+            ("COPY (SELECT set_tenant('b')) TO STDOUT", Effect::Names),
+            ("CALL app.set_tenant('b')", Effect::Call { names: true }),
+            ("SELECT set_tenant, set_tenants(), 'set_tenant()' FROM x", Effect::None),
             ("DISCARD ALL", Effect::DiscardAll),
             ("DISCARD TEMP", Effect::Names),
             ("DISCARD PLANS", Effect::None),
@@ -260,8 +277,8 @@ mod tests {
             ("REVOKE ALL ON projects FROM x", Effect::Catalog),
             ("SELECT * INTO x FROM projects", Effect::Catalog),
             ("WITH a AS (SELECT 1) SELECT * INTO x FROM a", Effect::Catalog),
-            ("DO $$ BEGIN END $$", Effect::Names),
-            ("CALL f()", Effect::Call),
+            ("DO $$ BEGIN END $$", Effect::Call { names: true }),
+            ("CALL f()", Effect::Call { names: false }),
             ("TRUNCATE projects", Effect::Truncate(vec![PROJECTS])),
             ("TRUNCATE TABLE ONLY public.users, other RESTART IDENTITY", Effect::Truncate(vec![1002])),
             ("TRUNCATE events_2024, events", Effect::Truncate(vec![1006])),

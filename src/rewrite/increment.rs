@@ -102,8 +102,11 @@ fn is_ignored(table: &Table, column: usize) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::sync::Arc;
+
     use super::super::plan::{Reason, ResultKind};
-    use super::super::testing::{bumped, checked, only, plan_of};
+    use super::super::testing::{bumped, checked, only, plan_in, plan_of, view};
+    use super::Table;
 
     #[test]
     fn every_shape_of_target_and_assignment() {
@@ -217,6 +220,31 @@ mod tests {
             let plan = plan_of(&text);
             assert_eq!(plan.statements[1].unchecked[0].reason, Reason::Unparsed);
             assert!(plan.statements[1].teaches.is_empty());
+        }
+    }
+
+    #[test]
+    fn behind_a_change_of_names_a_table_that_is_not_visible_counts() {
+        let mut view = view();
+        let hide = |t: &Arc<Table>| Arc::new(Table { visible: false, ..Table::clone(t) });
+        view.tables = view.tables.iter().map(hide).collect();
+        for write in [
+            "UPDATE projects SET name = 'x' WHERE id = 1",
+            "UPDATE projects SET name = 'x' nonsense WHERE id = 1",
+            "DELETE FROM projects WHERE id = 1",
+            "INSERT INTO projects (id, name) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = 'x'",
+            "MERGE INTO projects USING s ON s.id = projects.id WHEN MATCHED THEN UPDATE SET name = 'x'",
+            "WITH w AS (UPDATE projects SET name = 'x' RETURNING id) SELECT * FROM w",
+            "COPY projects FROM STDIN",
+        ] {
+            let counted = |text: &str| {
+                let plan = plan_in(&view, text);
+                assert!(plan.statements.iter().all(|s| s.edits.is_empty() && s.sites.is_empty()), "{text}");
+                plan.statements.iter().map(|s| s.unchecked.len()).sum::<usize>()
+            };
+            assert_eq!(counted(write), 0, "{write}");
+            assert_eq!(counted(&format!("SELECT 1; {write}")), 0, "{write}");
+            assert_eq!(counted(&format!("SET search_path = public; {write}")), 1, "{write}");
         }
     }
 

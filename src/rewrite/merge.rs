@@ -11,7 +11,7 @@ use super::increment::{self, SetList};
 use super::plan::{GuardSite, Reason, Verb, VersionSource};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
-use super::target::{Target, Written, resolve, unchecked};
+use super::target::{Target, Written, unchecked};
 use crate::catalog::Table;
 use crate::catalog::nested::Event;
 use crate::sql::clauses;
@@ -21,7 +21,7 @@ impl Statement<'_> {
     pub fn merge(&mut self, i: usize, end: usize, place: Place) {
         let code = self.code;
         let Some(merge) = clauses::merge(code, i, end) else { return self.uncertain(i..end) };
-        let table = match resolve(code, self.ctx, &merge.target) {
+        let table = match self.target(&merge.target) {
             Target::Table(table) => table,
             Target::View(root) => return self.view(root),
             Target::Other => return,

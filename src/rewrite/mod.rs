@@ -98,6 +98,7 @@ pub fn plan(text: &[u8], ctx: &Context<'_>) -> Plan {
 /// cannot be planned before it has run.
 fn changes_names(effect: &Effect, ctx: &Context<'_>) -> bool {
     match effect {
+        Effect::Call { names } => *names,
         Effect::Catalog | Effect::Names | Effect::Role | Effect::DiscardAll | Effect::ResetAll => true,
         Effect::RollbackTo(_) => ctx.names_may_return,
         _ => false,
@@ -114,7 +115,10 @@ fn max_param(code: Code<'_>, range: Range<usize>) -> u16 {
 
 /// A text without certain tokens: sent as it is. The protected tables that it may write are counted.
 fn unreadable(text: &[u8], ctx: &Context<'_>, error: LexError) -> Plan {
-    let reason = if error == LexError::Encoding { Reason::Encoding } else { Reason::Unparsed };
+    let reason = match error {
+        LexError::Encoding | LexError::Strings => Reason::Encoding,
+        _ => Reason::Unparsed,
+    };
     let mut statement = StatementPlan { range: 0..text.len(), is_query: true, ..StatementPlan::default() };
     let lower = text.to_ascii_lowercase();
     let names = |word: &str| contains_word(&lower, word.to_ascii_lowercase().as_bytes());

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::plan::{Effect, Reason};
 use super::statement::{Place, Statement, is_query};
-use super::target::{Target, resolve, unchecked};
+use super::target::{Target, unchecked};
 use super::{effect, prepare};
 use crate::catalog::nested::Event;
 use crate::sql::clauses;
@@ -72,7 +72,7 @@ fn explain(statement: &mut Statement<'_>) {
     if is_query(code, i) {
         let place = if analyze { Place::Explained } else { Place::Shown };
         statement.query(i, end, place);
-        statement.set_effect(effect::of_query(code, i..end));
+        statement.set_effect(effect::of_query(code, statement.ctx, i..end));
     } else if code.word(i, "execute") {
         execute(statement, i, analyze);
     } else if analyze && code.word(i, "create") {
@@ -135,7 +135,7 @@ fn copy(statement: &mut Statement<'_>) {
         if clauses::is_modifying(code, i + 1, close) {
             statement.query(i + 1, close, Place::Nested);
         }
-        statement.set_effect(effect::of_query(code, i + 1..close));
+        statement.set_effect(effect::of_query(code, statement.ctx, i + 1..close));
         return;
     }
     i += usize::from(code.word(i, "binary"));
@@ -144,7 +144,7 @@ fn copy(statement: &mut Statement<'_>) {
         next = code.close(next) + 1;
     }
     if code.word(next, "from") {
-        match resolve(code, statement.ctx, &target) {
+        match statement.target(&target) {
             Target::Table(table) => {
                 statement.touch(Place::Main, table, Event::Insert);
                 statement.out.unchecked.push(unchecked(table, Reason::Copy, Vec::new()));

@@ -19,7 +19,7 @@ use super::increment;
 use super::plan::{GuardSite, Operand, Reason, ResultKind, Slot, Verb, VersionSource};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
-use super::target::{Target, Written, resolve, unchecked};
+use super::target::{Target, Written, unchecked};
 use super::written_back::VersionSet;
 use crate::catalog::Table;
 use crate::catalog::nested::Event;
@@ -35,7 +35,7 @@ impl Statement<'_> {
     pub fn insert(&mut self, i: usize, end: usize, place: Place) {
         let code = self.code;
         let Some(insert) = clauses::insert(code, i, end) else { return self.uncertain(i..end) };
-        let table = match resolve(code, self.ctx, &insert.target) {
+        let table = match self.target(&insert.target) {
             Target::Table(table) => table,
             Target::View(root) => return self.view(root),
             Target::Other => return,

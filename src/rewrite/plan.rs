@@ -421,8 +421,11 @@ pub enum Effect {
     Role,
     /// Names may resolve otherwise in this session (SET search_path, set_config, RESET of it): look again.
     Names,
-    /// CALL: outside a block the procedure may commit.
-    Call,
+    /// CALL, DO: outside a block what they run may commit.
+    Call {
+        /// It may be as [`Self::Names`].
+        names: bool,
+    },
     /// Texts are read otherwise from here on: SET standard_conforming_strings, SET client_encoding.
     Text,
     /// DDL: the catalog holds something else, for everybody.

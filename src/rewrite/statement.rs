@@ -7,7 +7,7 @@ use super::Context;
 use super::hidden_columns::Source;
 use super::plan::{Effect, GuardSite, Reason, ResultKind, StatementPlan, Touched, UncheckedWrite};
 use super::site::comparable_key;
-use super::target::unchecked;
+use super::target::{Target, resolve, unchecked};
 use super::teach::{self, NameFilter};
 use super::{effect, label, nested};
 use crate::catalog::Table;
@@ -86,7 +86,7 @@ pub fn plan<'a>(
     if is_query(code, tokens.start) {
         statement.out.is_query = true;
         statement.query(tokens.start, tokens.end, Place::Main);
-        statement.out.effect = effect::of_query(code, tokens.clone());
+        statement.out.effect = effect::of_query(code, statement.ctx, tokens.clone());
     } else if !nested::plan(&mut statement) {
         statement.out.effect = effect::of(code, ctx, tokens.clone());
         if let Effect::Truncate(roots) = statement.out.effect.clone() {
@@ -198,6 +198,21 @@ impl<'a> Statement<'a> {
         }
     }
 
+    /// What it writes. Where names may mean something else by then, also a table that is not visible now.
+    pub fn target(&self, relation: &Relation) -> Target<'a> {
+        match resolve(self.code, self.ctx, relation) {
+            Target::Other if relation.schema.is_none() => {
+                self.of_name(relation.name).map_or(Target::Other, Target::Table)
+            }
+            target => target,
+        }
+    }
+
+    /// A protected table that the name at token `i` may mean behind a change of names.
+    fn of_name(&self, i: usize) -> Option<&'a Arc<Table>> {
+        self.code.name(i).filter(|_| !self.certain).and_then(|name| self.ctx.view.of_name(&name))
+    }
+
     /// A part that may write, but whose clauses are not certain: every protected table that it names is counted.
     pub fn uncertain(&mut self, range: Range<usize>) {
         let verbs = ["insert", "update", "delete", "merge"];
@@ -206,7 +221,7 @@ impl<'a> Statement<'a> {
         }
         let mut named: Vec<UncheckedWrite> = Vec::new();
         for mention in teach::mentions(self.code, self.ctx, self.filter, range) {
-            if let Some(table) = mention.table
+            if let Some(table) = mention.table.or_else(|| self.of_name(mention.at))
                 && !named.iter().any(|u| u.root_oid == table.root_oid)
             {
                 named.push(unchecked(table, Reason::Unparsed, Vec::new()));

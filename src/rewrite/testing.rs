@@ -159,6 +159,7 @@ pub fn view() -> View {
         generation: 1,
         tables,
         by_oid,
+        movers: ["set_tenant", "My Tenant"].map(Into::into).into(),
         aggregates: ["count", "sum", "max", "min", "avg", "array_agg", "my_agg"].map(Into::into).into(),
         labels: Default::default(),
         identities: Vec::new(),

@@ -14,7 +14,7 @@ use super::plan::{GuardSite, Reason, Verb, VersionSource};
 use super::predicate::{self, Rows};
 use super::site::comparable_key;
 use super::statement::{Place, Statement};
-use super::target::{Target, Written, resolve, unchecked};
+use super::target::{Target, Written, unchecked};
 use super::written_back::VersionSet;
 use crate::catalog::nested::Event;
 use crate::sql::clauses;
@@ -24,7 +24,7 @@ impl<'a> Statement<'a> {
     pub fn update(&mut self, i: usize, end: usize, place: Place) {
         let code = self.code;
         let Some(update) = clauses::update(code, i, end) else { return self.uncertain(i..end) };
-        let table = match resolve(code, self.ctx, &update.target) {
+        let table = match self.target(&update.target) {
             Target::Table(table) => table,
             Target::View(root) => return self.view(root),
             Target::Other => return,

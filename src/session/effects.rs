@@ -83,9 +83,9 @@ impl Session {
                 self.observations.clear();
                 self.names_changed();
             }
-            Effect::Names => self.names_changed(),
+            Effect::Names | Effect::Call { names: true } => self.names_changed(),
             // ParameterStatus has the new value, in front of ReadyForQuery.
-            Effect::Text | Effect::Call => {}
+            Effect::Text | Effect::Call { names: false } => {}
             Effect::Catalog => {
                 self.view_outdated = true;
                 self.shared.views.outdate(&self.facts.view_key.database);
@@ -98,8 +98,13 @@ impl Session {
         }
     }
 
+    /// The server answers the statement: it has run, or some of it.
+    pub(super) fn may_commit(&mut self, statement: &StatementPlan) {
+        self.may_have_committed |= matches!(statement.effect, Effect::Call { .. });
+    }
+
     /// Names may resolve otherwise from here on, in this session alone.
-    fn names_changed(&mut self) {
+    pub(super) fn names_changed(&mut self) {
         self.view_outdated = true;
         self.diverged = true;
     }

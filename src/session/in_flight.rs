@@ -270,7 +270,11 @@ impl Session {
     /// Transaction control stands between what was sent before and what comes.
     pub fn sent_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Begin | Effect::Release(_) | Effect::Call => self.cycle.part += 1,
+            Effect::Begin | Effect::Release(_) => self.cycle.part += 1,
+            Effect::Call { names } => {
+                self.cycle.part += 1;
+                self.in_flight.names |= names;
+            }
             Effect::Commit { .. }
             | Effect::Rollback { .. }
             | Effect::RollbackTo(_)

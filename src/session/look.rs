@@ -161,7 +161,9 @@ impl Session {
 
     /// Sends a look.
     pub fn look(&mut self, out: &mut Out, sync: bool) {
-        let parameters = look::parameters(&self.shared.settings.tables, &self.shared.labels);
+        self.look_known = self.view.clone();
+        let parameters =
+            look::parameters(&self.shared.settings.tables, &self.shared.labels, self.look_known.as_ref());
         let values = parameters.each_ref().map(|p| Some(p.as_bytes()));
         self.look_after = false;
         let statement =
@@ -257,6 +259,7 @@ impl Session {
     /// if the look has failed the client's transaction.
     pub fn looked(&mut self, own: Own) -> Option<bytes::Bytes> {
         let in_transaction = self.status != b'I' || !own.synced;
+        let known = self.look_known.take();
         let metrics = &self.shared.metrics;
         if let Some(error) = own.error {
             metrics.catalog_look(CatalogLook::Failed);
@@ -276,7 +279,7 @@ impl Session {
                 (texts.next().flatten().unwrap_or_default(), texts.next().flatten())
             })
             .collect();
-        match look::read(&rows, &self.shared.settings.tables, &self.shared.labels) {
+        match look::read(&rows, &self.shared.settings.tables, &self.shared.labels, known.as_ref()) {
             Ok(look) => self.take_look(look, own.sent_at, in_transaction),
             Err(error) => {
                 metrics.catalog_look(CatalogLook::Failed);
@@ -304,10 +307,10 @@ impl Session {
     fn take_look(&mut self, look: Look, at: std::time::Instant, in_transaction: bool) {
         let shared = self.shared.clone();
         let before = self.view.as_ref().map(|v| v.view.generation);
-        self.diverged |= look.shadowed;
         if !self.another_role {
             shared.views.found_may_set(&self.facts.view_key, look.may_set);
         }
+        self.diverged |= look.shadowed || look.moved;
         // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
         self.view_private |= in_transaction;
         if !self.diverged && !in_transaction {
@@ -315,9 +318,10 @@ impl Session {
         }
         let server = self.on_server(&look.server);
         let seen = if self.diverged || in_transaction || self.is_of_old_defaults() {
-            Seen { view: shared.views.private(self.view.as_ref().map(|v| &v.view), look.view), at, server }
+            let view = shared.views.private(self.view.as_ref().map(|v| &v.view), look.view);
+            Seen { view, at, server, functions: look.functions }
         } else {
-            shared.views.publish(&self.facts.view_key, look.view, at, server)
+            shared.views.publish(&self.facts.view_key, look.view, at, server, look.functions)
         };
         let changed = before != Some(seen.view.generation);
         shared.metrics.catalog_look(if changed { CatalogLook::Changed } else { CatalogLook::Unchanged });

@@ -38,6 +38,9 @@ impl Session {
                 self.enter(statement);
             }
         }
+        if let Some(statement) = query.plan.statements.get(query.index) {
+            self.may_commit(statement);
+        }
         match tag {
             back::ROW_DESCRIPTION => {
                 if query.hides_result() {
@@ -203,6 +206,9 @@ impl Session {
             && let Some(statement) = portal.acting().statement()
         {
             self.enter(statement);
+        }
+        if let Some(statement) = portal.prepared.statement() {
+            self.may_commit(statement);
         }
         match tag {
             back::DATA_ROW if portal.fetches().is_some() || portal.fetched.borrow().is_some() => {

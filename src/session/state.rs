@@ -279,6 +279,8 @@ pub(crate) struct Session {
     pub another_role: bool,
     /// The role has turned out not to have the right to call `set_config`.
     pub may_not_set: bool,
+    /// What the look under way was told is known.
+    pub look_known: Option<Seen>,
     pub names: Names,
     pub cursors: Cursors,
     pub observations: Scope,
@@ -329,6 +331,8 @@ pub(crate) struct Session {
     pub in_flight: InFlight,
     /// A savepoint has been sent in the present transaction.
     pub subtransaction: bool,
+    /// A CALL or DO of the present transaction may have committed what went before it.
+    pub may_have_committed: bool,
     /// What decides how a text is read has been set in the present transaction.
     pub text_moved: bool,
     /// The present cycle, while it may have to be sent again.
@@ -366,7 +370,7 @@ impl Session {
             facts,
             queue: Queue::default(),
             status: b'I',
-            lex: LexOptions { standard_conforming_strings: true, encoding: Encoding::Utf8 },
+            lex: LexOptions::default(),
             server_encoding: b"UTF8".to_vec(),
             client_encoding: b"UTF8".to_vec(),
             view: None,
@@ -377,6 +381,7 @@ impl Session {
             look_after: false,
             another_role: false,
             may_not_set: false,
+            look_known: None,
             names: Names::default(),
             cursors: Cursors::default(),
             observations,
@@ -407,6 +412,7 @@ impl Session {
             nonce: nonce(),
             in_flight: InFlight::default(),
             subtransaction: false,
+            may_have_committed: false,
             text_moved: false,
             again: None,
             ask: None,
@@ -468,10 +474,12 @@ impl Session {
     /// What the server has not yet told decides how the rest of the cycle is read.
     pub fn text_unsettled(&mut self) {
         self.lex.encoding = Encoding::Unsafe;
+        self.lex.strings_unsettled = true;
     }
 
     /// ReadyForQuery: what decides how a text is read has been told.
     pub fn text_settled(&mut self) {
+        self.lex.strings_unsettled = false;
         if self.lex.encoding == Encoding::Unsafe {
             self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
         }
@@ -488,6 +496,8 @@ impl Session {
                 self.client_encoding = value.to_vec();
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);
             }
+            // PostgreSQL 18 and later tell of it, whoever has set it.
+            b"search_path" if self.started => self.names_changed(),
             b"server_encoding" => {
                 self.server_encoding = value.to_vec();
                 self.lex.encoding = Encoding::from_settings(&self.client_encoding, &self.server_encoding);

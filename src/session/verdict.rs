@@ -359,7 +359,13 @@ impl Session {
         self.cycle.answered = if self.queue.is_empty() { self.cycle.number } else { self.cycle.answered + 1 };
         self.text_settled();
         if status == b'I' {
+            let may_have_committed = std::mem::take(&mut self.may_have_committed);
             if failed {
+                if may_have_committed {
+                    // Which of its writes are there to stay is not known.
+                    let now = self.now();
+                    self.observations.forget_written(now);
+                }
                 self.rolled_back();
             } else {
                 self.committed();

@@ -21,6 +21,8 @@ mod number;
 pub struct LexOptions {
     /// `standard_conforming_strings`: if off, backslashes escape in plain `'..'` too.
     pub standard_conforming_strings: bool,
+    /// It has been set, and what to is not known yet: a text with a backslash has no certain reading.
+    pub strings_unsettled: bool,
     /// The encoding the text is in.
     pub encoding: Encoding,
 }
@@ -28,7 +30,7 @@ pub struct LexOptions {
 impl Default for LexOptions {
     /// PostgreSQL's defaults: conforming strings, UTF-8.
     fn default() -> Self {
-        Self { standard_conforming_strings: true, encoding: Encoding::Utf8 }
+        Self { standard_conforming_strings: true, strings_unsettled: false, encoding: Encoding::Utf8 }
     }
 }
 
@@ -47,6 +49,9 @@ pub enum LexError {
     /// Non-ASCII bytes in an encoding that cannot be read byte by byte.
     #[error("the text has non-ASCII characters in an encoding that cannot be read byte by byte")]
     Encoding,
+    /// A backslash, while it is not known whether it escapes.
+    #[error("whether backslashes escape is not known yet: standard_conforming_strings has just been set")]
+    Strings,
     /// More than 4 GiB.
     #[error("the text is longer than 4 GiB")]
     TooLong,
@@ -159,6 +164,9 @@ pub fn lex(text: &[u8], opts: &LexOptions) -> Result<Tokens, LexError> {
     }
     if opts.encoding == Encoding::Unsafe && !text.is_ascii() {
         return Err(LexError::Encoding);
+    }
+    if opts.strings_unsettled && memchr(b'\\', text).is_some() {
+        return Err(LexError::Strings);
     }
     // One token for about four bytes is usual SQL; a long text is likely to be long literals.
     let mut out = Tokens { tokens: Vec::with_capacity((text.len() / 4 + 4).min(1024)), comments: Vec::new() };

@@ -16,7 +16,7 @@ const RPM_ROOT: &str = "/usr";
 /// In this order: `major` or the environment's `PG` (a major version) among the known folders; `$PG_BIN`;
 /// `pg_config --bindir`; the highest major of the known folders; `PATH`. A `PG_BIN` that holds no server
 /// is an error and not passed over: whoever set it wants that one.
-pub(super) fn find(major: Option<u32>) -> Result<PathBuf, ThrowawayError> {
+pub fn find(major: Option<u32>) -> Result<PathBuf, ThrowawayError> {
     let asked = match major {
         Some(m) => Some(m),
         None => match std::env::var("PG") {
@@ -48,7 +48,7 @@ pub(super) fn find(major: Option<u32>) -> Result<PathBuf, ThrowawayError> {
 }
 
 /// The major version of the server in `dir`, from `postgres --version` (`postgres (PostgreSQL) 15.8`).
-pub(super) fn major_of(dir: &Path) -> Option<u32> {
+pub fn major_of(dir: &Path) -> Option<u32> {
     let out = Command::new(dir.join("postgres")).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let after = text.split(')').nth(1)?.trim_start();

@@ -13,7 +13,7 @@
 //! All calls block; a cluster can be shared between threads.
 
 mod account;
-mod binaries;
+pub mod binaries;
 mod builder;
 mod process;
 mod watchdog;

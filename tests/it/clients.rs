@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tokio_postgres::error::SqlState;
 
-use crate::common::cluster::bin_dir;
+use crate::common::cluster::client_program;
 use crate::common::proxy::to_end;
 use crate::common::twin::{Stage, stage};
 
@@ -103,7 +103,7 @@ fn tokio_postgres_in_autocommit_and_in_a_transaction() {
 }
 
 fn psql_program() -> String {
-    let psql = bin_dir().join("psql");
+    let psql = client_program("psql");
     if psql.exists() { psql.display().to_string() } else { "psql".into() }
 }
 

@@ -5,7 +5,7 @@ mod rewriting;
 
 use std::process::Command;
 
-use crate::common::cluster::bin_dir;
+use crate::common::cluster::client_program;
 use crate::common::conflict::on_project;
 use crate::common::frames::{bind, bind_raw, close, describe, execute, parse, query, sync};
 use crate::common::proxy::to_end;
@@ -105,7 +105,7 @@ fn mode_08_pgbench_extended_and_prepared() {
         select body from notes where id = 1;\n";
     std::fs::write(script.path(), text).unwrap();
     for (n, mode) in ["simple", "extended", "prepared"].into_iter().enumerate() {
-        let mut pgbench = Command::new(bin_dir().join("pgbench"));
+        let mut pgbench = Command::new(client_program("pgbench"));
         pgbench.args(["-n", "-M", mode, "-c", "1", "-t", "50", "-h", "127.0.0.1", "-U", "postgres"]);
         pgbench.args(["-p", &stage.proxy.port().to_string(), "-f"]).arg(script.path()).arg("proxied");
         let (status, text) = to_end(&mut pgbench);

@@ -43,9 +43,9 @@ async fn connect(cluster: &Cluster, user: &str) -> Session {
     let (schemas, names, versions) =
         (column(|t| &t.schema), column(|t| &t.name), column(|t| &t.version_column));
     let none: Vec<String> = Vec::new();
-    let rows = client.query(LOOK_SQL, &[&schemas, &names, &versions, &none, &none]).await.unwrap();
+    let rows = client.query(LOOK_SQL, &[&schemas, &names, &versions, &none, &none, &""]).await.unwrap();
     let rows: Vec<(String, Option<String>)> = rows.iter().map(|r| (r.get(0), r.get(1))).collect();
-    let view = look::read(&rows, &tables, &Default::default()).unwrap().view;
+    let view = look::read(&rows, &tables, &Default::default(), None).unwrap().view;
     Session { client, view, lex: LexOptions::default() }
 }
 

@@ -3,8 +3,9 @@
 mod lifetime;
 mod settings;
 
+use crate::common::cluster::major;
 use crate::common::conflict::on_project;
-use crate::common::frames::{bind, execute, parse, sync};
+use crate::common::frames::{bind, execute, parse, query, sync};
 use crate::common::raw::{BOTH, Raw, commands, rows, sqlstate};
 use crate::common::twin::{Stage, Twin, stage, stage_with};
 
@@ -139,6 +140,119 @@ fn search_path_that_a_session_sets() {
             }
             assert_eq!(sqlstate(&mine.say(protocol, set, &[])), "", "{set}");
             reaches(&stage, &mut mine, public, set);
+        }
+    }
+}
+
+/// Functions and procedures that set it, and some that do not.
+const MOVERS: &str = "
+    create function set_tenant(tenant text) returns void language plpgsql as
+        'begin perform set_config(''search_path'', tenant, false); end';
+    create function any_setting(name text, value text) returns text language sql as 'select set_config($1, $2, false)';
+    create function in_its_body(value text) returns text language sql
+        begin atomic select set_config('search_path', value, false); end;
+    create procedure app.\"Moves\"(tenant text) language plpgsql as 'begin execute format(''SET  Schema %L'', tenant); end';
+    create function calls_another(tenant text) returns int language plpgsql as 'begin call app.\"Moves\"(tenant); return 1; end';
+    create function inert(tenant text) returns void language plpgsql set search_path = other as
+        'begin perform set_config(''app.tenant'', tenant, false); update public.roles set schema = 1, role = 2 where false; end';
+    create table roles (schema int, role int)";
+
+#[test]
+fn search_path_that_a_function_sets() {
+    let stage = stage();
+    other_schema(&stage);
+    stage.behind().ok(&format!("create schema app; {MOVERS}"));
+    let mut mine = stage.session();
+    for (set, public) in [
+        ("select public.set_tenant('other')", false),
+        ("select public.Set_Tenant ( 'public' )", true),
+        ("select public.any_setting('search_path', 'other, public')", false),
+        ("select public.calls_another('public')", true),
+        ("call app.\"Moves\"('other')", false),
+        ("call app.\"Moves\"('public')", true),
+        ("select public.in_its_body('other, public')", false),
+        ("explain analyze select public.set_tenant('public')", true),
+        ("select public.inert('other')", true),
+    ] {
+        for protocol in BOTH.map(|(protocol, _)| protocol) {
+            assert_eq!(sqlstate(&mine.say(protocol, set, &[])), "", "{set}");
+            reaches(&stage, &mut mine, public, set);
+        }
+    }
+    // A function of which nothing was known when the catalog was last looked at.
+    mine.ok("create function late() returns void language plpgsql as 'begin set search_path = other; end'");
+    mine.ok("select late()");
+    reaches(&stage, &mut mine, false, "late");
+    mine.ok("select public.set_tenant('public')");
+    for undo in ["rollback", "rollback to s; commit"] {
+        for sql in ["begin", "savepoint s", "select public.set_tenant('other')"] {
+            mine.ok(sql);
+        }
+        for sql in undo.split("; ") {
+            mine.ok(sql);
+        }
+        reaches(&stage, &mut mine, true, undo);
+    }
+}
+
+/// A text that a function puts together says nothing. PostgreSQL 18 tells of the change; before, the next look does.
+#[test]
+fn search_path_that_nobody_has_seen_set() {
+    let age = if major() >= 18 { "1h" } else { "0s" };
+    let stage = stage_with(&["--catalog-max-age", age]);
+    other_schema(&stage);
+    stage.behind().ok("create function secretly(tenant text) returns void language plpgsql as
+        'begin execute ''set sear'' || ''ch_path = '' || tenant; end'");
+    let (mut mine, mut other) = (stage.session(), stage.session());
+    for (schema, public) in [("other", false), ("public", true), ("other", false)] {
+        mine.ok(&format!("select public.secretly('{schema}')"));
+        reaches(&stage, &mut mine, public, schema);
+        // What names mean to it, they mean to it alone.
+        reaches(&stage, &mut other, true, "another session");
+        reaches(&stage, &mut stage.session(), true, "a new session");
+    }
+}
+
+#[test]
+fn what_a_session_alone_means_by_names_is_shared_with_nobody() {
+    let stage = stage_with(&["--catalog-max-age", "1h"]);
+    other_schema(&stage);
+    stage.behind().ok("create procedure secretly(tenant text) language plpgsql as
+        'begin execute ''set sear'' || ''ch_path = '' || tenant; end'");
+    // Behind its DDL the first who looks is a session that has gone its own way.
+    let (mut mine, mut other) = (stage.session(), stage.session());
+    mine.ok("call secretly('other')");
+    mine.ok("create table x ()");
+    reaches(&stage, &mut mine, false, "mine");
+    reaches(&stage, &mut other, true, "another session");
+}
+
+/// Also what is sent behind it without waiting for its answer.
+#[test]
+fn what_is_sent_behind_a_function_that_sets_search_path() {
+    let stage = stage();
+    other_schema(&stage);
+    stage.behind().ok(&format!("create schema app; {MOVERS}"));
+    let mut mine = stage.session();
+    let one = |sql: &str| [parse("", sql, &[]), bind("", &[]), execute("", 0)];
+    for set in ["select public.set_tenant", "call app.\"Moves\""] {
+        for (schema, other) in [("public", "other"), ("other", "public")] {
+            mine.ok(&format!("{set}('{other}')"));
+            let write = "update projects set name = 'x' where id = 1";
+            let before: i64 = stage.version("public.projects", "id = 1").parse().unwrap();
+            let set = format!("{set}('{schema}')");
+            mine.exchange(&[query(&set), query(write)]);
+            mine.exchange(&[&one(&set)[..], &one(write), &[sync()]].concat());
+            let bumps = 2 * i64::from(schema == "public");
+            let after: i64 = stage.version("public.projects", "id = 1").parse().unwrap();
+            assert_eq!(after - before, bumps, "{set}");
+            assert_eq!(stage.version("other.projects", "id = 1"), "1", "{set}");
+            // In one Query the second statement cannot be planned before the first has run: it is counted.
+            let counted =
+                || stage.proxy.metric("staleguard_unchecked_writes_total", &[("reason", "unparsed")]);
+            let was = counted();
+            mine.ok(&format!("{set}; {write}"));
+            assert_eq!(counted() - was, 1.0, "{set}");
         }
     }
 }

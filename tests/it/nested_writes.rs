@@ -284,9 +284,9 @@ fn the_look_stays_cheap() {
     let stage = stage("create trigger x after update on projects for each row execute function plain()");
     let text = staleguard::catalog::look::LOOK_SQL;
     let mut direct = stage.behind();
-    direct.ok(&format!("prepare look (text[], text[], text[], text[], text[]) as {text}"));
+    direct.ok(&format!("prepare look (text[], text[], text[], text[], text[], text) as {text}"));
     let plan =
-        direct.rows("explain execute look ('{public,public}', '{projects,users}', '{version,version}', '{public}', '{users}')");
+        direct.rows("explain execute look ('{public,public}', '{projects,users}', '{version,version}', '{public}', '{users}', '')");
     let cost =
         plan[0][0].split("..").nth(1).and_then(|c| c.split(' ').next()).unwrap().parse::<f64>().unwrap();
     assert!(cost < 50_000.0, "{cost}");

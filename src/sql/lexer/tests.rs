@@ -219,6 +219,13 @@ fn encodings() {
 }
 
 #[test]
+fn backslashes_while_it_is_not_known_what_they_mean() {
+    let unsettled = LexOptions { strings_unsettled: true, ..on() };
+    assert_eq!(lex(br"SELECT 'a\', 1", &unsettled), Err(LexError::Strings));
+    assert_eq!(lex(b"SELECT 'a', 1", &unsettled), lex(b"SELECT 'a', 1", &off()));
+}
+
+#[test]
 fn too_deep() {
     assert_eq!(lex(&vec![b'('; 70_000], &on()), Err(LexError::TooDeep));
 }
@@ -241,7 +248,11 @@ fn every_byte_is_accounted_for() {
     let mut read = 0;
     for round in 0..60_000 {
         let text: Vec<u8> = (0..1 + next(9)).flat_map(|_| PIECES[next(PIECES.len())].to_vec()).collect();
-        let opts = LexOptions { standard_conforming_strings: round % 2 == 0, encoding: Encoding::SingleByte };
+        let opts = LexOptions {
+            standard_conforming_strings: round % 2 == 0,
+            encoding: Encoding::SingleByte,
+            ..on()
+        };
         let Ok(lexed) = lex(&text, &opts) else { continue };
         read += 1;
         let mut spans: Vec<_> = lexed.tokens.iter().map(|t| t.start..t.end).chain(lexed.comments).collect();

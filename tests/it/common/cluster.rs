@@ -19,6 +19,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use staleguard::throwaway::binaries;
+
 use super::log::Log;
 use super::raw::Raw;
 
@@ -267,20 +269,20 @@ fn template() -> PathBuf {
     finished
 }
 
-/// Where `postgres` and `initdb` are: `STALEGUARD_TEST_PGBIN`, else Debian's newest, else what the PATH has.
+/// Where `postgres` and `initdb` are, as the demo finds them: `PG=16` and `PG_BIN` ask for others than the newest.
 pub fn bin_dir() -> PathBuf {
-    if let Some(dir) = std::env::var_os("STALEGUARD_TEST_PGBIN") {
-        return dir.into();
-    }
-    let major = |p: &PathBuf| p.parent().and_then(|m| m.file_name()?.to_str()?.parse::<u32>().ok());
-    let debian =
-        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin"));
-    debian.filter(|p| p.join("initdb").exists()).max_by_key(major).unwrap_or_else(|| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .find(|p| p.join("initdb").exists())
-            .expect("PostgreSQL's initdb was not found")
-    })
+    binaries::find(None).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A client program: the server's own, or where that came without any the one of the PATH.
+pub fn client_program(name: &str) -> PathBuf {
+    let own = bin_dir().join(name);
+    if own.exists() { own } else { name.into() }
+}
+
+/// The server's major version.
+pub fn major() -> u32 {
+    binaries::major_of(&bin_dir()).expect("postgres --version")
 }
 
 /// User and group of the account `nobody`.
