@@ -13,11 +13,12 @@ else
 unexport PG
 endif
 
-.PHONY: help demo test lint fmt build clean postgres
+.PHONY: help demo test test-postgres lint fmt build clean postgres
 
 help:
 	@echo "make demo    see it work on a PostgreSQL of its own   (ARGS=--once to exit afterwards)"
 	@echo "make test    unit and integration tests               (ARGS=name to pick, PG=16 for a major)"
+	@echo "make test-postgres   PostgreSQL's own tests, direct and through the proxy (3 to 10 minutes)"
 	@echo "make build   the release binary, target/release/staleguard"
 	@echo "make lint    formatting and clippy, warnings are errors"
 	@echo "make fmt     format the code"
@@ -43,6 +44,9 @@ test: postgres
 	fi; \
 	[ -z "$$missing" ] || printf '%s\n' "$$missing" | sed 's/\t/: /; s/^/skipped: /'; \
 	exit $$status
+
+test-postgres: postgres build
+	@tests/postgres/run.sh $(ARGS)
 
 lint:
 	$(CARGO) fmt --check

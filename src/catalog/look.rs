@@ -32,6 +32,14 @@ use crate::sql::prefilter::Prefilter;
 /// server would compile the statement for seconds.
 pub const LOOK_SQL: &str = include_str!("look.sql");
 
+/// Run in two parts: the first turns `jit` off for what is planned next, the second puts it back as it was.
+///
+/// With `enable_seqscan = off` and the like in a session, or in a database of very many tables, the planner puts the
+/// cost of the look above `jit_above_cost` whatever it says, and the server would compile it for seconds in which it
+/// cannot even be cancelled. The array is made once, before the first part.
+pub const WITHOUT_JIT_SQL: &str = "SELECT pg_catalog.set_config('jit', s.value, true), NULL FROM (SELECT \
+    pg_catalog.unnest(ARRAY['off', pg_catalog.current_setting('jit')]) AS value OFFSET 0) AS s";
+
 /// Asks which server a connection goes to, as the look does too: system identifier and timeline.
 pub const SERVER_SQL: &str = "SELECT \
     CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
@@ -99,6 +107,8 @@ pub struct Look {
     pub role: String,
     /// A temporary table of the session has a protected relation's name: names mean this to nobody else.
     pub shadowed: bool,
+    /// The role may call `set_config`.
+    pub may_set: bool,
     /// The session has another search_path than it began with: likewise.
     pub moved: bool,
     /// The settings of role and database that decide how names resolve in a session that begins now.
@@ -193,6 +203,7 @@ struct SessionRow {
     system: Option<String>,
     timeline: Option<String>,
     defaults: Option<String>,
+    may_set: bool,
 }
 
 /// The parameters of [`LOOK_SQL`]: arrays in PostgreSQL's array text form, and what is `known` of functions.
@@ -328,6 +339,7 @@ pub fn read(
         database: session.database,
         role: session.role,
         shadowed: session.shadowed,
+        may_set: session.may_set,
         moved: session.moved,
         functions: functions.print.into(),
         server: (session.system, session.timeline),

@@ -207,4 +207,5 @@ SELECT 'session', pg_catalog.json_build_object('shadowed', EXISTS (
       AND s.setrole IN (0, (SELECT a.oid FROM pg_catalog.pg_roles a WHERE a.rolname = session_user)) AND (pg_catalog.starts_with(c, 'search_path=') OR pg_catalog.starts_with(c, 'role='))),
   'system', CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') THEN (SELECT s.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() s) END,
   'timeline', CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog."left"(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END,
+  'may_set', pg_catalog.has_function_privilege('pg_catalog.set_config(text, text, boolean)', 'EXECUTE'),
   'database', pg_catalog.current_database(), 'role', current_user, 'isolation', pg_catalog.current_setting('transaction_isolation'))::pg_catalog.text

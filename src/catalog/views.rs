@@ -55,6 +55,7 @@ struct Defaults {
 pub struct Views {
     seen: DashMap<ViewKey, Seen>,
     defaults: DashMap<ViewKey, Defaults>,
+    may_set: DashMap<ViewKey, bool>,
     told: DashMap<Box<[u8]>, Vec<TableStatus>>,
     generation: AtomicU64,
 }
@@ -120,6 +121,18 @@ impl Views {
     /// A session that began at `begun` may resolve names otherwise than those of its key that begin now.
     pub fn is_of_old_defaults(&self, key: &ViewKey, begun: Instant) -> bool {
         self.defaults.get(key).is_some_and(|d| d.changed.is_some_and(|changed| begun <= changed))
+    }
+
+    /// Whether the role that sessions of this key begin as may call `set_config`; `None`: nobody has looked.
+    pub fn may_set(&self, key: &ViewKey) -> Option<bool> {
+        self.may_set.get(key).map(|may| *may)
+    }
+
+    /// A look of such a session has found that.
+    pub fn found_may_set(&self, key: &ViewKey, may: bool) {
+        if self.may_set(key) != Some(may) {
+            self.may_set.insert(key.clone(), may);
+        }
     }
 
     /// Gives a view that is not shared a generation of its own, or `held` back where it is the same.

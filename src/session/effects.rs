@@ -59,6 +59,7 @@ impl Session {
                 self.handed_on();
                 // As the session began: what its kind shares fits again.
                 self.diverged = false;
+                self.another_role = false;
                 self.view_outdated = false;
                 self.view = None;
             }
@@ -77,6 +78,7 @@ impl Session {
                 self.names.deallocate_all(seq);
             }
             Effect::Role => {
+                self.another_role = true;
                 self.handed_on();
                 self.observations.clear();
                 self.names_changed();

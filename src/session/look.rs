@@ -176,13 +176,35 @@ impl Session {
             look::parameters(&self.shared.settings.tables, &self.shared.labels, self.look_known.as_ref());
         let values = parameters.each_ref().map(|p| Some(p.as_bytes()));
         self.look_after = false;
-        self.own_send(
-            out,
-            Exchange::Look,
-            Some(OwnStatement { text: look::LOOK_SQL.as_bytes(), oids: &[], formats: &[], values: &values }),
-            None,
-            sync,
-        );
+        let statement =
+            OwnStatement { text: look::LOOK_SQL.as_bytes(), oids: &[], formats: &[], values: &values };
+        if self.may_turn_jit_off(sync) {
+            self.own_look_without_jit(out, &statement, sync);
+        } else {
+            self.own_send(out, Exchange::Look, Some(statement), None, sync);
+        }
+    }
+
+    /// The look may be sent together with a `set_config`. Where its refusal would fail the client's transaction, the
+    /// role must be known to have the right.
+    fn may_turn_jit_off(&self, sync: bool) -> bool {
+        if self.may_not_set {
+            return false;
+        }
+        let known = self.shared.views.may_set(&self.facts.view_key).filter(|_| !self.another_role);
+        known.unwrap_or(sync && self.status == b'I')
+    }
+
+    /// A look outside a transaction has failed since the role may not call `set_config`: it goes without.
+    pub fn looks_again(&mut self, own: &Own, out: &mut Out) -> bool {
+        let refused = own.error.as_deref().and_then(crate::wire::read::read_error_fields);
+        let refused = refused.is_some_and(|fields| fields.sqlstate() == Some(b"42501"));
+        if !refused || !own.without_jit || !own.synced || self.status != b'I' {
+            return false;
+        }
+        self.may_not_set = true;
+        self.look(out, true);
+        true
     }
 
     /// A session in scope `context` does not know yet which server it is connected to: whose contexts count.
@@ -295,6 +317,9 @@ impl Session {
     fn take_look(&mut self, look: Look, at: std::time::Instant, in_transaction: bool) {
         let shared = self.shared.clone();
         let before = self.view.as_ref().map(|v| v.view.generation);
+        if !self.another_role {
+            shared.views.found_may_set(&self.facts.view_key, look.may_set);
+        }
         self.diverged |= look.shadowed || look.moved;
         // A look inside a transaction may see what nobody else sees (its own DDL, an old snapshot).
         self.view_private |= in_transaction;

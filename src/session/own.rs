@@ -7,18 +7,21 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::detail::Detail;
 use super::prepared::Prepared;
 use super::put;
 use super::queue::Kind;
 use super::state::{Session, Wait};
+use crate::catalog::look::WITHOUT_JIT_SQL;
 use crate::wire::buffer::Out;
 use crate::wire::build;
 
 /// Name of the proxy's own statement and portal on the server.
 pub(super) const OWN_NAME: &[u8] = b"staleguard_own";
+/// Name of the statement and portal around a look, which lives as long as the look.
+const SETTING_NAME: &[u8] = b"staleguard_setting";
 
 /// What an exchange is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub(crate) struct Own {
     pub types: Option<Vec<u32>>,
     /// Ends with Sync (else with Flush).
     pub synced: bool,
+    /// The server was kept from compiling it.
+    pub without_jit: bool,
     pub sent_at: Instant,
     /// When it has taken too long.
     pub deadline: Instant,
@@ -94,6 +99,20 @@ pub(crate) struct OwnStatement<'a> {
     pub values: &'a [Value<'a>],
 }
 
+/// Puts the messages that begin to run a statement.
+fn put_begin(bytes: &mut BytesMut, name: &[u8], run: &OwnStatement<'_>, max_rows: i32) {
+    put(build::close(bytes, b'S', name));
+    put(build::parse(bytes, name, run.text, run.oids));
+    put(build::bind_formats(bytes, name, name, run.formats, run.values, &[]));
+    put(build::execute(bytes, name, max_rows));
+}
+
+/// Puts the messages that close its portal and itself.
+fn put_closes(bytes: &mut BytesMut, name: &[u8]) {
+    put(build::close(bytes, b'P', name));
+    put(build::close(bytes, b'S', name));
+}
+
 impl Session {
     /// Sends an exchange: an optional statement that is run, and optionally a text whose Parse must fail.
     pub fn own_send(
@@ -104,17 +123,11 @@ impl Session {
         fail: Option<&[u8]>,
         sync: bool,
     ) {
-        let mut last = 0;
-        let mut count = 0;
         let bytes = out.as_bytes_mut();
         let mut kinds: smallvec::SmallVec<[Kind; 10]> = smallvec::SmallVec::new();
         if let Some(run) = run {
-            put(build::close(bytes, b'S', OWN_NAME));
-            put(build::parse(bytes, OWN_NAME, run.text, run.oids));
-            put(build::bind_formats(bytes, OWN_NAME, OWN_NAME, run.formats, run.values, &[]));
-            put(build::execute(bytes, OWN_NAME, 0));
-            put(build::close(bytes, b'P', OWN_NAME));
-            put(build::close(bytes, b'S', OWN_NAME));
+            put_begin(bytes, OWN_NAME, &run, 0);
+            put_closes(bytes, OWN_NAME);
             kinds.extend([Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close]);
         }
         if let Some(text) = fail {
@@ -127,13 +140,42 @@ impl Session {
         } else {
             build::flush(bytes);
         }
-        for kind in &kinds {
-            last += 1;
-            let detail = if last == kinds.len() { Detail::OwnEnd } else { Detail::Own };
-            count += usize::from(self.queue.push(*kind, detail).is_some());
-        }
-        debug_assert_eq!(count, 0, "own messages are never sent into a skipped cycle");
+        self.own_expect(&kinds);
         self.own_started(what, sync);
+    }
+
+    /// Sends the look in an exchange that keeps the server from compiling it, and leaves the session's setting as it was.
+    pub fn own_look_without_jit(&mut self, out: &mut Out, look: &OwnStatement<'_>, sync: bool) {
+        let setting = OwnStatement { text: WITHOUT_JIT_SQL.as_bytes(), oids: &[], formats: &[], values: &[] };
+        let bytes = out.as_bytes_mut();
+        put_begin(bytes, SETTING_NAME, &setting, 1);
+        put_begin(bytes, OWN_NAME, look, 0);
+        put_closes(bytes, OWN_NAME);
+        put(build::execute(bytes, SETTING_NAME, 0));
+        put_closes(bytes, SETTING_NAME);
+        let begin = [Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute];
+        let mut kinds = [begin, begin].concat();
+        kinds.extend([Kind::Close, Kind::Close, Kind::Execute, Kind::Close, Kind::Close]);
+        if sync {
+            build::sync(bytes);
+            kinds.push(Kind::Sync);
+        } else {
+            build::flush(bytes);
+        }
+        self.own_expect(&kinds);
+        self.own_started(Exchange::Look, sync);
+        if let Some(own) = &mut self.own {
+            own.without_jit = true;
+        }
+    }
+
+    fn own_expect(&mut self, kinds: &[Kind]) {
+        let mut skipped = 0;
+        for (n, kind) in kinds.iter().enumerate() {
+            let detail = if n + 1 == kinds.len() { Detail::OwnEnd } else { Detail::Own };
+            skipped += usize::from(self.queue.push(*kind, detail).is_some());
+        }
+        debug_assert_eq!(skipped, 0, "own messages are never sent into a skipped cycle");
     }
 
     /// Asks for the types of a client's statement: its Describe and a Sync.
@@ -169,6 +211,7 @@ impl Session {
             error: None,
             types: None,
             synced,
+            without_jit: false,
             sent_at: now,
             deadline: now + self.shared.settings.own_message_timeout,
             cancelled: false,

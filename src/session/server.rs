@@ -304,6 +304,7 @@ impl Session {
             self.wait = None;
         }
         match own.what {
+            Exchange::Look if self.looks_again(&own, server) => {}
             what @ (Exchange::Look | Exchange::Server) => {
                 let synced = own.synced;
                 let error = if what == Exchange::Look { self.looked(own) } else { self.server_told(own) };

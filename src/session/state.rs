@@ -120,6 +120,10 @@ pub(crate) struct Session {
     pub view_awaited: bool,
     /// A statement without a protected word has passed under a view that was too old.
     pub look_after: bool,
+    /// The role is not the one that the session began with.
+    pub another_role: bool,
+    /// The role has turned out not to have the right to call `set_config`.
+    pub may_not_set: bool,
     /// What the look under way was told is known.
     pub look_known: Option<Seen>,
     pub names: Names,
@@ -227,6 +231,8 @@ impl Session {
             diverged: false,
             view_awaited: false,
             look_after: false,
+            another_role: false,
+            may_not_set: false,
             look_known: None,
             names: Names::default(),
             cursors: Cursors::default(),

@@ -55,6 +55,7 @@ mod second_look;
 mod set_writes;
 mod settings;
 mod shared_store;
+mod slow_looks;
 mod sql_prepare;
 mod startup;
 mod third_look;
