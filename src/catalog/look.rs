@@ -206,6 +206,13 @@ struct SessionRow {
     may_set: bool,
 }
 
+impl TableRow {
+    /// It is the table of these settings, and was found as a partition of the table of other ones.
+    fn is_part_of_another(&self, settings: &TableSettings) -> bool {
+        self.oid != self.root && self.schema == settings.schema && self.name == settings.name
+    }
+}
+
 /// The parameters of [`LOOK_SQL`]: arrays in PostgreSQL's array text form, and what is `known` of functions.
 pub fn parameters(tables: &[Arc<TableSettings>], labels: &LabelRules, known: Option<&Seen>) -> [String; 6] {
     let of_tables = |value: fn(&TableSettings) -> &str| array(tables.iter().map(|t| value(t)));
@@ -283,9 +290,19 @@ pub fn read(
         // The root first: its columns give the slots.
         members.sort_by_key(|r| (r.oid != r.root, r.oid));
         let root = members.first().copied();
-        let unprotected = judge(root, table);
+        let mut unprotected = judge(root, table);
         let mut note = None;
-        if unprotected.is_none() {
+        // A partition of another configured table is one of that one's members.
+        if let (None, Some(part)) = (root, found.iter().find(|r| r.is_part_of_another(table)))
+            && let Some(settings) = part.ord.checked_sub(1).and_then(|n| settings.get(n))
+        {
+            let root = found.iter().find(|r| r.oid == part.root && r.ord == part.ord);
+            unprotected = judge(root, settings);
+            note = unprotected.is_none().then_some(
+                "a partition of another table that is configured: the settings of that one hold for it",
+            );
+        }
+        if unprotected.is_none() && root.is_some() {
             let of_root = nested.iter().filter(|n| root.is_some_and(|r| r.oid == n.0));
             let nested = Nested::new(of_root.map(|n| (n.1, n.2)), &roots);
             for row in &members {

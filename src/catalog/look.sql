@@ -1,10 +1,15 @@
 WITH RECURSIVE cfg(ord, nsp, rel, ver) AS (
   SELECT row_number() OVER (), u.n, u.r, u.v
   FROM ROWS FROM (unnest($1::pg_catalog.text[]), unnest($2::pg_catalog.text[]), unnest($3::pg_catalog.text[])) AS u(n, r, v)
-), root AS (
-  SELECT cfg.ord, cfg.ver, c.oid
+), named AS MATERIALIZED (
+  SELECT cfg.ord, cfg.ver, c.oid, c.relispartition
   FROM cfg JOIN pg_catalog.pg_namespace n ON n.nspname = cfg.nsp
   JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = cfg.rel
+), root AS (
+  SELECT named.ord, named.ver, named.oid
+  FROM named
+  WHERE NOT named.relispartition OR NOT EXISTS (
+    SELECT FROM pg_catalog.pg_partition_ancestors(named.oid) AS a(oid) JOIN named up ON up.oid = a.oid WHERE up.oid <> named.oid)
 ), rel(oid, root, ord, ver) AS (
   SELECT oid, oid, ord, ver FROM root
   UNION ALL

@@ -153,14 +153,15 @@ impl Views {
         self.seen.clear();
     }
 
-    /// Remembers what is known of a database's tables; true where that is news worth a log line.
-    pub fn is_news(&self, database: &[u8], tables: &[TableStatus]) -> bool {
+    /// Remembers what is known of a database's tables, and gives back those of which that is news.
+    pub fn news<'a>(&self, database: &[u8], tables: &'a [TableStatus]) -> Vec<&'a TableStatus> {
         let mut told = self.told.entry(database.into()).or_default();
         if *told == tables {
-            return false;
+            return Vec::new();
         }
+        let news = tables.iter().filter(|table| !told.contains(table)).collect();
         *told = tables.to_vec();
-        true
+        news
     }
 
     /// What was last found of each database's tables.

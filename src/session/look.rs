@@ -337,8 +337,8 @@ impl Session {
         shared.metrics.catalog_look(if changed { CatalogLook::Changed } else { CatalogLook::Unchanged });
         self.take_view(seen);
         self.view_outdated = false;
-        if !in_transaction && shared.views.is_news(look.database.as_bytes(), &look.tables) {
-            for table in &look.tables {
+        if !in_transaction {
+            for table in shared.views.news(look.database.as_bytes(), &look.tables) {
                 let mode = table.mode.name();
                 match (&table.unprotected, table.note) {
                     (None, None) => tracing::info!(target: targets::CATALOG, database = %look.database,

@@ -39,6 +39,7 @@ mod nested_writes;
 mod observations;
 mod observe;
 mod parallel;
+mod partitions;
 mod portals;
 mod positions;
 mod prepared_meetings;
