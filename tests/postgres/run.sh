@@ -78,10 +78,10 @@ cluster() {
     done
 }
 
-# stop: ends the server that cluster started.
+# stop: ends the server, and the proxy before it if there is one.
 stop() {
-    kill -INT "$postmaster"
-    wait "$postmaster" || true
+    kill -INT "${started[@]}"
+    wait "${started[@]}" || true
     started=()
 }
 
@@ -184,6 +184,8 @@ run_pipeline() {
     cluster direct
     pipeline direct "$server"
     report direct "libpq_pipeline, direct"
+    stop
+    cluster through
     proxy through enforce.toml
     pipeline through "$port"
     report through "libpq_pipeline, through" "$(memory)"
