@@ -3,6 +3,8 @@
 //! The proxy has no login of its own; what it knows of the catalog it reads with a client's privileges, so a
 //! view belongs to one role on one database with one start-up search_path.
 
+mod protection;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,8 +15,10 @@ use super::nested::Nested;
 use super::view_table::{self, ViewRow};
 use super::views::Seen;
 use super::{Column, Mode, Table, TableSettings, VersionType, View};
-use crate::migrate::RETIRED_MARK;
 use crate::sql::prefilter::Prefilter;
+
+use protection::judge;
+pub use protection::{TableStatus, Unprotected};
 
 /// The statement. Parameters: schemas, table names and version column names of the tables to protect as three `text[]`
 /// of one length; schemas and names of the tables whose point SELECT tells the user as two.
@@ -53,45 +57,6 @@ pub enum LookError {
     /// A row did not have the expected shape.
     #[error("the catalog look answered a row that could not be read: {0}")]
     Row(String),
-}
-
-/// Why a configured table is not protected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unprotected {
-    /// No relation of this name.
-    #[error("no such table")]
-    Missing,
-    /// A view, foreign table, ..
-    #[error("not a table (relkind {0})")]
-    Kind(String),
-    /// No column of the configured name.
-    #[error("no column \"{0}\": run `staleguard migrate up`")]
-    NoColumn(String),
-    /// Column of another type.
-    #[error("column \"{0}\" is not of type {1}, left alone")]
-    Type(String, &'static str),
-    /// Column may be null or has another default.
-    #[error("column \"{0}\" is not NOT NULL DEFAULT 1, left alone (`adopt = true` protects it all the same)")]
-    NotOurs(String),
-    /// Its settings say so.
-    #[error("its mode is off")]
-    Off,
-    /// `migrate down` has marked the column.
-    #[error("column \"{0}\" is retired by `staleguard migrate down`")]
-    Retired(String),
-}
-
-/// What the look says of one configured table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableStatus {
-    /// `schema.table`.
-    pub table: String,
-    /// `None` if protected.
-    pub unprotected: Option<Unprotected>,
-    /// Its mode.
-    pub mode: Mode,
-    /// Protected, with this to say about it.
-    pub note: Option<&'static str>,
 }
 
 /// A look's whole answer.
@@ -381,35 +346,6 @@ fn prefilter(view: &View, settings: &[Arc<TableSettings>]) -> Prefilter {
     words.sort();
     words.dedup();
     Prefilter::new(words)
-}
-
-fn judge(root: Option<&TableRow>, table: &TableSettings) -> Option<Unprotected> {
-    let column = || table.version_column.clone();
-    if table.mode == Mode::Off {
-        return Some(Unprotected::Off);
-    }
-    let Some(root) = root else { return Some(Unprotected::Missing) };
-    if !matches!(root.kind.as_str(), "r" | "p") {
-        return Some(Unprotected::Kind(root.kind.clone()));
-    }
-    let Some(version) = &root.version else { return Some(Unprotected::NoColumn(column())) };
-    if version.note.as_deref().is_some_and(|n| n.contains(RETIRED_MARK)) {
-        return Some(Unprotected::Retired(column()));
-    }
-    if version.type_oid != table.version_type.oid() {
-        return Some(Unprotected::Type(column(), table.version_type.sql_name()));
-    }
-    let ours = version.notnull && version.default.as_deref().is_some_and(is_one);
-    if !ours && !table.adopt {
-        return Some(Unprotected::NotOurs(column()));
-    }
-    None
-}
-
-/// `1`, `'1'::bigint`, `'1'::smallint`.
-fn is_one(default: &str) -> bool {
-    default == "1"
-        || default.strip_prefix("'1'::").is_some_and(|t| matches!(t, "bigint" | "smallint" | "integer"))
 }
 
 fn may_ignore(table: &Table, name: &str) -> bool {

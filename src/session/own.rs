@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use super::detail::Detail;
 use super::prepared::Prepared;
@@ -124,7 +125,7 @@ impl Session {
         sync: bool,
     ) {
         let bytes = out.as_bytes_mut();
-        let mut kinds: smallvec::SmallVec<[Kind; 10]> = smallvec::SmallVec::new();
+        let mut kinds = SmallVec::new();
         if let Some(run) = run {
             put_begin(bytes, OWN_NAME, &run, 0);
             put_closes(bytes, OWN_NAME);
@@ -134,13 +135,7 @@ impl Session {
             put(build::parse(bytes, OWN_NAME, text, &[]));
             kinds.push(Kind::Parse);
         }
-        if sync {
-            build::sync(bytes);
-            kinds.push(Kind::Sync);
-        } else {
-            build::flush(bytes);
-        }
-        self.own_expect(&kinds);
+        self.own_end(out, &mut kinds, sync);
         self.own_started(what, sync);
     }
 
@@ -154,19 +149,24 @@ impl Session {
         put(build::execute(bytes, SETTING_NAME, 0));
         put_closes(bytes, SETTING_NAME);
         let begin = [Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute];
-        let mut kinds = [begin, begin].concat();
+        let mut kinds: SmallVec<[Kind; 16]> = begin.into_iter().chain(begin).collect();
         kinds.extend([Kind::Close, Kind::Close, Kind::Execute, Kind::Close, Kind::Close]);
-        if sync {
-            build::sync(bytes);
-            kinds.push(Kind::Sync);
-        } else {
-            build::flush(bytes);
-        }
-        self.own_expect(&kinds);
+        self.own_end(out, &mut kinds, sync);
         self.own_started(Exchange::Look, sync);
         if let Some(own) = &mut self.own {
             own.without_jit = true;
         }
+    }
+
+    /// Ends an exchange of these messages, and expects their replies.
+    fn own_end(&mut self, out: &mut Out, kinds: &mut SmallVec<[Kind; 16]>, sync: bool) {
+        if sync {
+            build::sync(out.as_bytes_mut());
+            kinds.push(Kind::Sync);
+        } else {
+            build::flush(out.as_bytes_mut());
+        }
+        self.own_expect(kinds);
     }
 
     fn own_expect(&mut self, kinds: &[Kind]) {

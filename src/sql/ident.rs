@@ -94,7 +94,8 @@ pub(super) fn uescape_end(text: &[u8], pos: usize) -> Option<usize> {
     }
 }
 
-/// Undoes `\XXXX`, `\+XXXXXX` and `\\` (or the like of another escape character); surrogates count in pairs only.
+/// The text that `\XXXX`, `\+XXXXXX` and `\\` (or the like of another escape character) stand for; surrogates
+/// count in pairs only.
 fn decode_unicode(text: &str, escape: char) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut high: Option<u32> = None;
