@@ -203,3 +203,42 @@ fn an_execute_that_is_executed_by_name_runs_what_it_names() {
     let nested = stage.proxy.metric("staleguard_unchecked_writes_total", &[("reason", "nested")]);
     assert!(nested > 0.0, "{nested}");
 }
+
+#[test]
+fn a_write_behind_a_portal_that_has_shown_some_of_what_it_wrote() {
+    for (first, second) in [
+        (
+            "update projects set name = 'x' where id < 3 returning id",
+            "update projects set name = 'y' where id = 1",
+        ),
+        (
+            "update projects set name = 'x' where id < 3 returning id",
+            "update projects set name = 'y' where id = 1 and name = 'none'",
+        ),
+        (
+            "update projects set name = 'x' where id < 3 returning id",
+            "update projects set name = 'y' where id in (1, 2)",
+        ),
+        ("delete from projects where id < 3 returning id", "update projects set name = 'y' where id = 1"),
+        (
+            "update projects set name = 'x' where id = 1 returning id",
+            "update projects set name = 'y' where id = 1",
+        ),
+    ] {
+        for limit in [1, 0] {
+            let stage = stage();
+            let mut twin = stage.twin();
+            twin.query("select * from projects");
+            let reply = twin.exchange(&[
+                parse("", first, &[]),
+                bind_raw("p", "", &[], &[], &[]),
+                execute("p", limit),
+                parse("", second, &[]),
+                bind("", &[]),
+                execute("", 0),
+                sync(),
+            ]);
+            assert_eq!(sqlstate(&reply), "", "{first}, {second}, {limit}");
+        }
+    }
+}
